@@ -1,0 +1,1 @@
+"""The vocabulary of the project: grids, cameras, labels, frames, configs and manifests (numpy only)."""

@@ -1,0 +1,90 @@
+"""The two objects that cross layer borders: a camera frame in, an occupancy out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cigocc_ros.core.camera import CameraModel
+from cigocc_ros.core.errors import FrameError
+from cigocc_ros.core.grid import VoxelGrid
+from cigocc_ros.core.labels import EMPTY, NUM_CLASSES
+from cigocc_ros.core.projection import check_transform
+
+
+@dataclass(frozen=True)
+class CameraFrame:
+    """One rectified image with its calibration.
+
+    image: (H, W, 3) uint8 rgb. cam_from_velo: (4, 4), camera reference frame from grid frame.
+    depth_m: (H, W) float32 metres along the optical axis, 0 where unknown; None without a prior.
+    stamp_ns: acquisition time. frame_id: the image's; grid_frame_id: the frame of the output.
+    """
+
+    image: NDArray[np.uint8]
+    camera: CameraModel
+    cam_from_velo: NDArray[np.float64]
+    stamp_ns: int
+    frame_id: str
+    grid_frame_id: str = 'velo_link'
+    depth_m: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise FrameError where image, camera and depth do not fit each other."""
+        if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
+            found = f'{self.image.dtype} {self.image.shape}'
+            raise FrameError(f'image must be uint8 (H, W, 3) rgb, found {found}')
+        size = (self.camera.height, self.camera.width)
+        if self.image.shape[:2] != size:
+            raise FrameError(
+                f'image is {self.image.shape[1]}x{self.image.shape[0]} but its camera is '
+                f'{self.camera.width}x{self.camera.height}: rescale the camera model first'
+            )
+        object.__setattr__(self, 'cam_from_velo', check_transform(self.cam_from_velo, 'extrinsics'))
+        if self.depth_m is not None:
+            _check_depth(self.depth_m, size)
+
+
+def _check_depth(depth_m: NDArray[np.float32], size: tuple[int, int]) -> None:
+    """Raise FrameError unless depth is (H, W) float32, finite and not negative."""
+    if depth_m.dtype != np.float32 or depth_m.shape != size:
+        found = f'{depth_m.dtype} {depth_m.shape}'
+        raise FrameError(f'depth_m must be float32 {size} like the image, found {found}')
+    if not (np.isfinite(depth_m).all() and (depth_m >= 0).all()):
+        raise FrameError('depth_m must be finite and not negative; mark unknown pixels with 0')
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """A semantic voxel map of one frame.
+
+    labels: (X, Y, Z) uint8 train ids 0..19. probability: (X, Y, Z) uint8, 255 times the
+    probability of being occupied. frame_id: the frame `grid` is given in.
+    """
+
+    labels: NDArray[np.uint8]
+    probability: NDArray[np.uint8]
+    grid: VoxelGrid
+    stamp_ns: int
+    frame_id: str
+
+    def __post_init__(self) -> None:
+        """Raise FrameError where the arrays do not fit the grid."""
+        for name in ('labels', 'probability'):
+            array = getattr(self, name)
+            if array.dtype != np.uint8 or array.shape != self.grid.shape:
+                found = f'{array.dtype} {array.shape}'
+                raise FrameError(f'{name} must be uint8 {self.grid.shape}, found {found}')
+        if self.labels.max(initial=0) >= NUM_CLASSES:
+            raise FrameError(f'labels must be 0..{NUM_CLASSES - 1}, found {self.labels.max()}')
+
+    @property
+    def occupied(self) -> NDArray[np.bool_]:
+        """Mask of the voxels that are not empty, (X, Y, Z)."""
+        return self.labels != EMPTY
+
+    def class_counts(self) -> NDArray[np.int64]:
+        """Return the number of voxels per train id, (20,)."""
+        return np.bincount(self.labels.ravel(), minlength=NUM_CLASSES)
