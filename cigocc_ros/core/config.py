@@ -1,0 +1,131 @@
+"""The architecture of one CIGOcc network as a typed, validated config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
+from cigocc_ros.core.labels import NUM_CLASSES
+from cigocc_ros.core.mapping import from_mapping, load_yaml, to_mapping
+from cigocc_ros.core.share import config_dir
+
+__all__ = ['BackboneConfig', 'ModelConfig', 'from_mapping', 'load_model_config', 'to_mapping']
+
+IMAGE_STRIDE = 16
+"""Deepest feature stride; image sizes are multiples of twice this."""
+HEAD_FACTOR = 2
+"""Output voxels per query voxel along each axis."""
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """A residual image network; features leave at strides 4, 8 and 16."""
+
+    embedding_size: int
+    """Channels of the stem."""
+    hidden_sizes: tuple[int, ...]
+    """Channels of the three stages at strides 4, 8, 16."""
+    depths: tuple[int, ...]
+    """Blocks per stage."""
+    layer_type: Literal['basic', 'bottleneck'] = 'basic'
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError unless there are three stages."""
+        if len(self.hidden_sizes) != 3 or len(self.depths) != 3:
+            raise ConfigError(
+                'backbone: hidden_sizes and depths need 3 values (strides 4, 8, 16), found '
+                f'{self.hidden_sizes} and {self.depths}'
+            )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes and switches of both stages; defaults are the choices D1-D21 of the design notes."""
+
+    name: str
+    image_size: tuple[int, int]
+    """Model input (height, width) in pixels."""
+    output_shape: tuple[int, int, int]
+    """Voxels of the published grid (X, Y, Z); its extent is always SemanticKITTI's."""
+    query_shape: tuple[int, int, int]
+    """Voxels of the query grid, half of output_shape along each axis."""
+    channels: int
+    """Width C of fused, lifted, query and raw voxel features."""
+    semantic_channels: int
+    """Width of the semantic branch's features F_2D (student of the teacher's)."""
+    backbone: BackboneConfig
+    unet_widths: tuple[int, ...]
+    """Channels of the 3D UNet's levels, finest first."""
+    num_heads: int
+    num_points: int
+    cross_layers: int
+    self_layers: int
+    ffn_channels: int
+    max_proposals: int
+    """Fixed number of query slots for cross-attention."""
+    num_mask_channels: int = NUM_CLASSES - 1
+    fusion: Literal['deform_attn', 'concat', 'none'] = 'deform_attn'
+    completion: Literal['complement', 'add', 'mask_token'] = 'complement'
+    lifting: Literal['gather', 'scatter'] = 'gather'
+    head_upsample: Literal['trilinear', 'subvoxel'] = 'subvoxel'
+    proposal_threshold: float = 0.5
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for sizes that do not fit each other."""
+        stride = 2 * IMAGE_STRIDE
+        self._require(
+            self.image_size[0] % 16 == 0 and self.image_size[1] % stride == 0,
+            f'image_size must be multiples of (16, {stride}), found {self.image_size}',
+        )
+        doubled = tuple(HEAD_FACTOR * n for n in self.query_shape)
+        self._require(
+            doubled == self.output_shape,
+            f'output_shape must be twice query_shape {self.query_shape}, found {self.output_shape}',
+        )
+        self._require(
+            self.channels % self.num_heads == 0,
+            f'channels {self.channels} must be divisible by num_heads {self.num_heads}',
+        )
+        factor = 2 ** (len(self.unet_widths) - 1)
+        self._require(
+            all(n % factor == 0 for n in self.query_shape),
+            f'query_shape {self.query_shape} must be divisible by {factor} for the 3D UNet',
+        )
+        voxels = self.query_shape[0] * self.query_shape[1] * self.query_shape[2]
+        self._require(
+            0 < self.max_proposals <= voxels,
+            f'max_proposals must be 1..{voxels}, found {self.max_proposals}',
+        )
+        self._require(
+            0.0 < self.proposal_threshold < 1.0 and 0.0 <= self.dropout < 1.0,
+            'proposal_threshold must lie in (0, 1) and dropout in [0, 1)',
+        )
+
+    def _require(self, condition: bool, message: str) -> None:
+        if not condition:
+            raise ConfigError(f'model config {self.name!r}: {message}')
+
+    @property
+    def output_grid(self) -> VoxelGrid:
+        """Grid of the published labels."""
+        return SEMANTIC_KITTI_GRID.with_shape(self.output_shape)
+
+    @property
+    def query_grid(self) -> VoxelGrid:
+        """Grid of the voxel queries."""
+        return SEMANTIC_KITTI_GRID.with_shape(self.query_shape)
+
+
+def load_model_config(name_or_path: str | Path) -> ModelConfig:
+    """Load config/model/<name>.yaml or a YAML file; raise ConfigError naming what is wrong."""
+    path = Path(name_or_path)
+    if path.suffix != '.yaml':
+        path = config_dir() / 'model' / f'{name_or_path}.yaml'
+    if not path.is_file():
+        known = sorted(file.stem for file in (config_dir() / 'model').glob('*.yaml'))
+        raise ConfigError(f'no model config {str(name_or_path)!r}; known: {known}, or give a path')
+    return from_mapping(ModelConfig, load_yaml(path), str(path))

@@ -1,0 +1,178 @@
+"""The manifest of a model folder: a contract that is checked before anything is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from cigocc_ros.core.errors import ConfigError, ManifestError
+from cigocc_ros.core.grid import VoxelGrid
+from cigocc_ros.core.labels import CLASS_NAMES
+from cigocc_ros.core.mapping import from_mapping, load_yaml, to_mapping
+
+MANIFEST_FILE = 'manifest.yaml'
+MANIFEST_VERSION = 1
+MAX_MODEL_BYTES = 2_000_000_000
+IMAGE, DEPTH_PRIOR = 'image', 'depth_prior'
+PIXEL_FROM_VELO, VELO_FROM_PIXEL = 'pixel_from_velo', 'velo_from_pixel'
+LABELS, OCCUPIED_PROBABILITY = 'labels', 'occupied_probability'
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, numpy dtype name and static shape of an engine input or output."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Return e.g. `image uint8 (1, 192, 640, 3)`."""
+        return f'{self.name} {self.dtype} {self.shape}'
+
+
+@dataclass(frozen=True)
+class FileSpec:
+    """A file of the model folder with the hash it must have."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class ModelManifest:
+    """What a model folder promises."""
+
+    manifest_version: int
+    model_id: str
+    config: str
+    license: str
+    files: dict[str, Any]
+    """Role ('onnx', ...) -> FileSpec."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    grid: dict[str, Any]
+    classes: tuple[str, ...] = CLASS_NAMES
+    opset: int = 18
+    training: dict[str, Any] = field(default_factory=dict)
+    """Facts about the weights: data, steps, seed, commit, scores."""
+
+    def __post_init__(self) -> None:
+        """Raise ManifestError for another version or other classes."""
+        if self.manifest_version != MANIFEST_VERSION:
+            raise ManifestError(
+                f'manifest_version {self.manifest_version} found, this release reads '
+                f'{MANIFEST_VERSION}: export the model again with `cigocc export`'
+            )
+        if self.classes != CLASS_NAMES:
+            raise ManifestError(f'classes must be {CLASS_NAMES}, found {self.classes}')
+        specs = {}
+        for role, spec in self.files.items():
+            is_spec = isinstance(spec, FileSpec)
+            specs[role] = spec if is_spec else from_mapping(FileSpec, spec, f'files: {role}')
+            _check_name(specs[role].path)
+        object.__setattr__(self, 'files', specs)
+
+    @property
+    def voxel_grid(self) -> VoxelGrid:
+        """Grid of the model's labels."""
+        return VoxelGrid.from_dict(self.grid)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Model input (height, width)."""
+        shape = self.input(IMAGE).shape
+        return shape[1], shape[2]
+
+    def input(self, name: str) -> TensorSpec:
+        """Return the input called `name`; raise ManifestError where there is none."""
+        for spec in self.inputs:
+            if spec.name == name:
+                return spec
+        raise ManifestError(f'no input {name!r}; found {[spec.name for spec in self.inputs]}')
+
+    def file(self, role: str) -> FileSpec:
+        """Return the file of a role; raise ManifestError where there is none."""
+        if role not in self.files:
+            raise ManifestError(f'model {self.model_id}: no {role!r} file, has {list(self.files)}')
+        spec: FileSpec = self.files[role]
+        return spec
+
+
+def _check_name(path: str) -> None:
+    """Raise ManifestError unless `path` is a plain relative path inside the model folder."""
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or '..' in pure.parts or '\\' in path or not pure.parts:
+        raise ManifestError(f'file {path!r} must be a relative path inside the model folder')
+
+
+def load_manifest(model_dir: Path) -> ModelManifest:
+    """Read and check <model_dir>/manifest.yaml; raise ManifestError saying what is wrong."""
+    path = Path(model_dir) / MANIFEST_FILE
+    if not path.is_file():
+        raise ManifestError(
+            f'{model_dir}: no {MANIFEST_FILE} there. Expected a model folder made by '
+            '`cigocc export --checkpoint ... --out FOLDER`, or the name of a shipped model'
+        )
+    try:
+        manifest = from_mapping(ModelManifest, load_yaml(path), str(path))
+        _ = manifest.voxel_grid
+    except ConfigError as error:
+        raise ManifestError(str(error)) from error
+    return manifest
+
+
+def verified_file(model_dir: Path, manifest: ModelManifest, role: str) -> Path:
+    """Return the path of a file after checking size and sha256; raise ManifestError."""
+    spec = manifest.file(role)
+    path = Path(model_dir) / spec.path
+    if not path.is_file():
+        raise ManifestError(f'{path}: missing, the manifest lists it as {role!r}')
+    if not path.resolve().is_relative_to(Path(model_dir).resolve()):
+        raise ManifestError(f'{path}: leads out of the model folder')
+    size = path.stat().st_size
+    if size != spec.size_bytes or size > MAX_MODEL_BYTES:
+        raise ManifestError(f'{path}: {size} bytes found, {spec.size_bytes} expected (manifest)')
+    found = file_sha256(path)
+    if found != spec.sha256:
+        raise ManifestError(
+            f'{path}: sha256 {found[:16]}... found, {spec.sha256[:16]}... expected: the file was '
+            'changed after export; get it again or run `cigocc export`'
+        )
+    return path
+
+
+def verify_files(model_dir: Path, manifest: ModelManifest) -> dict[str, Path]:
+    """Check every file of the manifest and return role -> path; raise ManifestError."""
+    return {role: verified_file(model_dir, manifest, role) for role in manifest.files}
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hex sha256 of a file."""
+    digest = hashlib.sha256()
+    with path.open('rb') as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def file_spec(model_dir: Path, name: str) -> FileSpec:
+    """Return the FileSpec of an existing file of the folder."""
+    path = Path(model_dir) / name
+    return FileSpec(name, file_sha256(path), path.stat().st_size)
+
+
+def write_manifest(model_dir: Path, manifest: ModelManifest) -> Path:
+    """Write manifest.yaml atomically and return its path."""
+    path = Path(model_dir) / MANIFEST_FILE
+    temporary = path.with_suffix('.tmp')
+    text = yaml.safe_dump(to_mapping(manifest), sort_keys=False, width=99)
+    temporary.write_text(text, encoding='utf-8')
+    os.replace(temporary, path)
+    return path

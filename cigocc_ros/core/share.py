@@ -1,0 +1,41 @@
+"""Where configs and models lie: in the source tree, or in share/cigocc_ros once installed."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from pathlib import Path
+
+from cigocc_ros.core.errors import ConfigError
+
+PACKAGE = 'cigocc_ros'
+
+
+def _candidates() -> list[Path]:
+    """Return the places to look, first match wins."""
+    package = Path(__file__).resolve().parents[1]
+    ament = os.environ.get('AMENT_PREFIX_PATH', '')
+    prefixes = [Path(prefix) for prefix in ament.split(os.pathsep) if prefix]
+    # <prefix>/lib/pythonX.Y/site-packages/cigocc_ros (pip, colcon) -> <prefix>
+    prefixes += [Path(sysconfig.get_path('data')), *package.parents[2:6]]
+    return [package.parent, *(prefix / 'share' / PACKAGE for prefix in prefixes)]
+
+
+def share_dir() -> Path:
+    """Return the folder that holds config/ and models/; raise ConfigError where there is none."""
+    candidates = _candidates()
+    for candidate in candidates:
+        if (candidate / 'package.xml').is_file() and (candidate / 'config').is_dir():
+            return candidate
+    looked = ', '.join(str(candidate) for candidate in candidates)
+    raise ConfigError(f'no share folder of {PACKAGE} (package.xml, config/) found in: {looked}')
+
+
+def config_dir() -> Path:
+    """Return the folder of the configs."""
+    return share_dir() / 'config'
+
+
+def models_dir() -> Path:
+    """Return the folder of the shipped models."""
+    return share_dir() / 'models'
