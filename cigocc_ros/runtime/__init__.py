@@ -1,0 +1,1 @@
+"""Run the exported network without ROS and without torch: preprocess, engine, postprocess."""

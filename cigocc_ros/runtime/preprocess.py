@@ -1,0 +1,186 @@
+"""Turn a camera frame into the named input arrays of the network.
+
+The only owner of how an image of any size is fitted to the model's input: scale (never up), crop
+rows around the principal row, zero-pad right and bottom. Training uses the same functions, so what
+the network sees on the vehicle is what it was trained on.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cigocc_ros.core.camera import CameraModel
+from cigocc_ros.core.errors import FrameError
+from cigocc_ros.core.frames import CameraFrame
+from cigocc_ros.core.projection import pixel_from_velo, velo_from_pixel
+
+Arrays = dict[str, NDArray[Any]]
+
+# A rig has one or two cameras; the room is for calibration refined online, each value an entry.
+CACHED_CALIBRATIONS = 8
+
+
+@dataclass(frozen=True)
+class ImageFit:
+    """Say how images of one camera become the model's input.
+
+    `scale` is the requested one; `scaled_size` (H, W) is what the integer pixel grid made of it and
+    what the intrinsics of `camera_in` follow, axis by axis. `crop_top` rows of the scaled image are
+    dropped at the top; `kept_size` (H, W) of it fills the top left corner of the (H_in, W_in) input.
+    """
+
+    scale: float
+    crop_top: int
+    camera_in: CameraModel
+    source_size: tuple[int, int]
+    scaled_size: tuple[int, int]
+    kept_size: tuple[int, int]
+
+    def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Resample (H, W, 3) uint8 by pixel area to (H_in, W_in, 3), zeros outside the image."""
+        self._check_size(image, 'image')
+        scaled = image
+        if self.scaled_size != self.source_size:
+            cv2 = _import_cv2()
+            scaled = cv2.resize(image, self.scaled_size[::-1], interpolation=cv2.INTER_AREA)
+        rows, columns = self.kept_size
+        return self._placed(scaled[self.crop_top : self.crop_top + rows, :columns], 0)
+
+    def apply_nearest(self, values: NDArray[Any], fill: float) -> NDArray[Any]:
+        """Take the nearest pixel of (H, W, ...) -> (H_in, W_in, ...), `fill` outside the image."""
+        self._check_size(values, 'map')
+        rows, columns = self.kept_size
+        row = _nearest(np.arange(self.crop_top, self.crop_top + rows), *self._sizes(0))
+        column = _nearest(np.arange(columns), *self._sizes(1))
+        return self._placed(values[row[:, None], column], fill)
+
+    def apply_depth(self, depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Fit (H, W) metres to (H_in, W_in) float32 by nearest pixel; 0 stays 0, unknown."""
+        return self.apply_nearest(depth_m, 0).astype(np.float32, copy=False)
+
+    def _sizes(self, axis: int) -> tuple[int, int]:
+        return self.source_size[axis], self.scaled_size[axis]
+
+    def _check_size(self, array: NDArray[Any], what: str) -> None:
+        if array.shape[:2] != self.source_size:
+            raise FrameError(
+                f'expected a {what} of (H, W) = {self.source_size} as its calibration says, found '
+                f'{array.shape[:2]}; rescale the calibration first (CameraModel.rescale)'
+            )
+
+    def _placed(self, kept: NDArray[Any], fill: float) -> NDArray[Any]:
+        size = (self.camera_in.height, self.camera_in.width)
+        if kept.shape[:2] == size:
+            return np.ascontiguousarray(kept)
+        placed = np.full((*size, *kept.shape[2:]), fill, dtype=kept.dtype)
+        placed[: kept.shape[0], : kept.shape[1]] = kept
+        return placed
+
+
+def fit_camera(camera: CameraModel, image_size: tuple[int, int]) -> ImageFit:
+    """Fit a camera to the model's (H_in, W_in): scale down to the width, then crop rows or pad.
+
+    The crop leaves the principal row as near to the middle of the input as possible, so that
+    cameras of other shapes put the horizon where training had it.
+    """
+    height_in, width_in = image_size
+    scale = min(1.0, width_in / camera.width)
+    height, width = max(1, round(camera.height * scale)), max(1, round(camera.width * scale))
+    scaled = camera.rescale(width, height)
+    kept_height = min(height, height_in)
+    wanted_top = round(float(scaled.intrinsics[1, 2]) - 0.5 * height_in)
+    top = min(max(wanted_top, 0), height - kept_height)
+    fitted = scaled.crop(0, top, width, kept_height).pad(width_in - width, height_in - kept_height)
+    return ImageFit(
+        scale=scale,
+        crop_top=top,
+        camera_in=fitted,
+        source_size=(camera.height, camera.width),
+        scaled_size=(height, width),
+        kept_size=(kept_height, width),
+    )
+
+
+@dataclass(frozen=True)
+class CalibrationTables:
+    """Keep what depends on the calibration alone; the matrices are (1, 3, 4), of the input image."""
+
+    fit: ImageFit
+    pixel_from_velo: NDArray[np.float32]
+    velo_from_pixel: NDArray[np.float32]
+
+
+def calibration_tables(
+    camera: CameraModel, cam_from_velo: NDArray[np.float64], image_size: tuple[int, int]
+) -> CalibrationTables:
+    """Compute the calibration inputs in float64 and round once, at the end, to float32."""
+    fit = fit_camera(camera, image_size)
+    forward = pixel_from_velo(fit.camera_in, cam_from_velo)
+    return CalibrationTables(fit, _as_input(forward), _as_input(velo_from_pixel(forward)))
+
+
+class Preprocessor:
+    """Build the network's inputs from frames; calibration tables are cached by the value of the calibration."""
+
+    def __init__(self, image_size: tuple[int, int]) -> None:
+        """Take the model's (H_in, W_in)."""
+        self.image_size = image_size
+        self._tables: OrderedDict[tuple[bytes, bytes], CalibrationTables] = OrderedDict()
+        self._no_depth = np.zeros((1, *image_size), dtype=np.float32)
+        self._no_depth.flags.writeable = False
+
+    def __call__(self, frame: CameraFrame) -> Arrays:
+        """Return the four inputs of the engine contract, C-contiguous.
+
+        image uint8 (1, H, W, 3); depth_prior float32 (1, H, W) m, unknown everywhere (0) for a
+        frame without depth; pixel_from_velo and velo_from_pixel float32 (1, 3, 4).
+        """
+        tables = self.tables(frame.camera, frame.cam_from_velo)
+        depth = self._depth_prior(tables.fit, frame)
+        return {
+            'image': tables.fit.apply(frame.image)[None],
+            'depth_prior': depth,
+            'pixel_from_velo': tables.pixel_from_velo,
+            'velo_from_pixel': tables.velo_from_pixel,
+        }
+
+    def _depth_prior(self, fit: ImageFit, frame: CameraFrame) -> NDArray[np.float32]:
+        return self._no_depth if frame.depth_m is None else fit.apply_depth(frame.depth_m)[None]
+
+    def tables(self, camera: CameraModel, cam_from_velo: NDArray[np.float64]) -> CalibrationTables:
+        """Return the tables of this calibration, computed once per value."""
+        key = (camera.key, cam_from_velo.tobytes())
+        found = self._tables.get(key)
+        if found is None:
+            found = calibration_tables(camera, cam_from_velo, self.image_size)
+            self._tables[key] = found
+            while len(self._tables) > CACHED_CALIBRATIONS:
+                self._tables.popitem(last=False)
+        self._tables.move_to_end(key)
+        return found
+
+
+def _as_input(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    rounded = matrix.astype(np.float32)[None]
+    rounded.flags.writeable = False  # shared by every frame of this calibration
+    return rounded
+
+
+def _nearest(index: NDArray[np.int64], source: int, scaled: int) -> NDArray[np.int64]:
+    # Half-pixel aware: the source pixel under the centre of target i, (i + 0.5) * source / scaled.
+    return np.minimum((2 * index + 1) * source // (2 * scaled), source - 1)
+
+
+def _import_cv2() -> ModuleType:
+    try:
+        import cv2
+    except ImportError as error:
+        raise ImportError(
+            'resampling images needs OpenCV, which is not installed; install it with '
+            '"pip install opencv-python-headless" or "apt install python3-opencv"'
+        ) from error
+    return cv2
