@@ -30,7 +30,9 @@ class CameraModel:
         if matrix.shape != (3, 4):
             raise CalibrationError(f'a projection must be (3, 4), found {matrix.shape}')
         if self.width <= 0 or self.height <= 0:
-            raise CalibrationError(f'image size must be positive, found {self.width}x{self.height}')
+            raise CalibrationError(
+                f'image size must be positive, found {self.width}x{self.height}'
+            )
         if not np.isfinite(matrix).all():
             raise CalibrationError(f'a projection must be finite, found {matrix.tolist()}')
         if matrix[0, 0] <= 0 or matrix[1, 1] <= 0 or abs(matrix[2, 2] - 1.0) > 1e-6:

@@ -42,7 +42,9 @@ class CameraFrame:
                 f'image is {self.image.shape[1]}x{self.image.shape[0]} but its camera is '
                 f'{self.camera.width}x{self.camera.height}: rescale the camera model first'
             )
-        object.__setattr__(self, 'cam_from_velo', check_transform(self.cam_from_velo, 'extrinsics'))
+        object.__setattr__(
+            self, 'cam_from_velo', check_transform(self.cam_from_velo, 'extrinsics')
+        )
         if self.depth_m is not None:
             _check_depth(self.depth_m, size)
 

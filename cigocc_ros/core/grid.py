@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,9 @@ class VoxelGrid:
 
     def center_of(self, index: NDArray[Any]) -> NDArray[np.float64]:
         """Return the centres of the voxels `index` (..., 3), in metres."""
-        return np.asarray(self.origin_m) + (np.asarray(index) + 0.5) * np.asarray(self.voxel_size_m)
+        return np.asarray(self.origin_m) + (np.asarray(index) + 0.5) * np.asarray(
+            self.voxel_size_m
+        )
 
     def index_of(self, points_m: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the voxel index (N, 3) int64 of each point (N, 3) and whether it is inside, (N,).

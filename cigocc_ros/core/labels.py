@@ -102,9 +102,7 @@ def raw_from_train(train: NDArray[Any]) -> NDArray[np.uint16]:
     return RAW_FROM_TRAIN[train]
 
 
-def coarsen_labels(
-    labels: NDArray[np.uint8], factor: tuple[int, int, int]
-) -> NDArray[np.uint8]:
+def coarsen_labels(labels: NDArray[np.uint8], factor: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Merge blocks of `factor` voxels of (X, Y, Z) train ids, 255 = unknown.
 
     A block with more than 95 % empty and unknown voxels becomes empty where empty ones are the

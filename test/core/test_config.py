@@ -74,7 +74,7 @@ def test_model_config_refusals(tmp_path):
     good = to_mapping(load_model_config('tiny'))
     path = tmp_path / 'mine.yaml'
     for change, message in [
-        ({'query_shape': [16, 16, 8]}, 'twice query_shape'),
+        ({'query_shape': [16, 16, 8]}, 'must be twice query_shape'),
         ({'channels': 15}, 'divisible by num_heads'),
         ({'image_size': [50, 160]}, 'multiples'),
         ({'max_proposals': 0}, 'max_proposals'),
