@@ -1,1 +1,1 @@
-"""The vocabulary of the project: grids, cameras, labels, frames, configs and manifests (numpy only)."""
+"""The vocabulary of the project, numpy only: grids, cameras, labels, frames, configs."""

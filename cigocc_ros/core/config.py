@@ -84,7 +84,7 @@ class ModelConfig:
         doubled = tuple(HEAD_FACTOR * n for n in self.query_shape)
         self._require(
             doubled == self.output_shape,
-            f'output_shape must be twice query_shape {self.query_shape}, found {self.output_shape}',
+            f'output_shape {self.output_shape} must be twice query_shape {self.query_shape}',
         )
         self._require(
             self.channels % self.num_heads == 0,

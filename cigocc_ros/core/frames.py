@@ -85,7 +85,8 @@ class Occupancy:
     @property
     def occupied(self) -> NDArray[np.bool_]:
         """Mask of the voxels that are not empty, (X, Y, Z)."""
-        return self.labels != EMPTY
+        mask: NDArray[np.bool_] = self.labels != EMPTY
+        return mask
 
     def class_counts(self) -> NDArray[np.int64]:
         """Return the number of voxels per train id, (20,)."""

@@ -65,14 +65,13 @@ class VoxelGrid:
 
     def centers_m(self) -> NDArray[np.float64]:
         """Return the voxel centres, (X, Y, Z, 3) float64 metres."""
-        index = np.stack(np.indices(self.shape), axis=-1)
-        return self.center_of(index)
+        return self.center_of(np.moveaxis(np.indices(self.shape), 0, -1))
 
     def center_of(self, index: NDArray[Any]) -> NDArray[np.float64]:
         """Return the centres of the voxels `index` (..., 3), in metres."""
-        return np.asarray(self.origin_m) + (np.asarray(index) + 0.5) * np.asarray(
-            self.voxel_size_m
-        )
+        size = np.asarray(self.voxel_size_m)
+        centers: NDArray[np.float64] = self.origin_m + (np.asarray(index) + 0.5) * size
+        return centers
 
     def index_of(self, points_m: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the voxel index (N, 3) int64 of each point (N, 3) and whether it is inside, (N,).

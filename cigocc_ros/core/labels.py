@@ -99,7 +99,8 @@ def raw_from_train(train: NDArray[Any]) -> NDArray[np.uint16]:
     train = np.asarray(train)
     if train.size and int(train.max()) >= NUM_CLASSES:
         raise DataFileError(f'train ids must be 0..{NUM_CLASSES - 1}, found {int(train.max())}')
-    return RAW_FROM_TRAIN[train]
+    raw: NDArray[np.uint16] = RAW_FROM_TRAIN[train]
+    return raw
 
 
 def coarsen_labels(labels: NDArray[np.uint8], factor: tuple[int, int, int]) -> NDArray[np.uint8]:
