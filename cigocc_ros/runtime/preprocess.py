@@ -5,6 +5,8 @@ rows around the principal row, zero-pad right and bottom. Training uses the same
 the network sees on the vehicle is what it was trained on.
 """
 
+from __future__ import annotations
+
 from collections import OrderedDict
 from dataclasses import dataclass
 from types import ModuleType
@@ -16,9 +18,9 @@ from numpy.typing import NDArray
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.errors import FrameError
 from cigocc_ros.core.frames import CameraFrame
+from cigocc_ros.core.manifest import DEPTH_PRIOR, IMAGE, PIXEL_FROM_VELO, VELO_FROM_PIXEL
 from cigocc_ros.core.projection import pixel_from_velo, velo_from_pixel
-
-Arrays = dict[str, NDArray[Any]]
+from cigocc_ros.runtime.contract import Arrays
 
 # A rig has one or two cameras; the room is for calibration refined online, each value an entry.
 CACHED_CALIBRATIONS = 8
@@ -142,10 +144,10 @@ class Preprocessor:
         tables = self.tables(frame.camera, frame.cam_from_velo)
         depth = self._depth_prior(tables.fit, frame)
         return {
-            'image': tables.fit.apply(frame.image)[None],
-            'depth_prior': depth,
-            'pixel_from_velo': tables.pixel_from_velo,
-            'velo_from_pixel': tables.velo_from_pixel,
+            IMAGE: tables.fit.apply(frame.image)[None],
+            DEPTH_PRIOR: depth,
+            PIXEL_FROM_VELO: tables.pixel_from_velo,
+            VELO_FROM_PIXEL: tables.velo_from_pixel,
         }
 
     def _depth_prior(self, fit: ImageFit, frame: CameraFrame) -> NDArray[np.float32]:

@@ -1,0 +1,114 @@
+"""From a camera frame to an occupancy: preprocess, engine, postprocess."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cigocc_ros.core.camera import CameraModel
+from cigocc_ros.core.errors import ManifestError
+from cigocc_ros.core.frames import CameraFrame, Occupancy
+from cigocc_ros.core.manifest import ModelManifest, load_manifest
+from cigocc_ros.core.share import models_dir
+from cigocc_ros.runtime.contract import check_manifest
+from cigocc_ros.runtime.engine import AUTO, DEFAULT_THREADS, TORCH, Engine, create_engine
+from cigocc_ros.runtime.postprocess import occupancy_from_outputs
+from cigocc_ros.runtime.preprocess import Preprocessor
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long the steps of one prediction took, in milliseconds."""
+
+    preprocess_ms: float
+    engine_ms: float
+    postprocess_ms: float
+
+    @property
+    def total_ms(self) -> float:
+        """Sum of the steps."""
+        return self.preprocess_ms + self.engine_ms + self.postprocess_ms
+
+
+class Predictor:
+    """Map frames of any calibrated camera to voxels. To be used by one thread at a time."""
+
+    def __init__(self, engine: Engine, manifest: ModelManifest) -> None:
+        """Take a loaded engine and the manifest it was checked against."""
+        check_manifest(manifest)
+        self.engine = engine
+        self.manifest = manifest
+        self.grid = manifest.voxel_grid
+        self.timing: Timing | None = None
+        self._preprocess = Preprocessor(manifest.image_size)
+
+    @classmethod
+    def from_model_dir(
+        cls, model: str | Path, backend: str = AUTO, threads: int = DEFAULT_THREADS
+    ) -> Predictor:
+        """Load a model folder, or a shipped model by name, on a backend of `engine.BACKENDS`.
+
+        The backend `torch` takes a checkpoint folder of `cigocc train` instead.
+        """
+        if backend == TORCH:
+            from cigocc_ros.runtime.torch_engine import load_checkpoint_manifest
+
+            model_dir, manifest = Path(model), load_checkpoint_manifest(Path(model))
+        else:
+            model_dir = find_model_dir(model)
+            manifest = load_manifest(model_dir)
+        return cls(create_engine(backend, model_dir, manifest, threads), manifest)
+
+    def __call__(self, frame: CameraFrame) -> Occupancy:
+        """Return the occupancy of a frame; `timing` then holds how long it took."""
+        started = time.perf_counter()
+        arrays = self._preprocess(frame)
+        prepared = time.perf_counter()
+        outputs = self.engine.run(arrays)
+        inferred = time.perf_counter()
+        occupancy = occupancy_from_outputs(outputs, self.grid, frame)
+        done = time.perf_counter()
+        steps = (prepared - started, inferred - prepared, done - inferred)
+        self.timing = Timing(*(1e3 * seconds for seconds in steps))
+        return occupancy
+
+    def warm_up(self) -> None:
+        """Run one black frame so that the first real one pays for no allocation."""
+        self(blank_frame(self.manifest.image_size))
+        timing = self.timing
+        if timing is not None:
+            logger.info('%s: first run %.0f ms', self.engine.name, timing.total_ms)
+        self.timing = None
+
+    def close(self) -> None:
+        """Release the engine (usable with contextlib.closing)."""
+        self.engine.close()
+
+
+def find_model_dir(model: str | Path) -> Path:
+    """Return the folder of a model given as a path or as the name of a shipped one."""
+    path = Path(model)
+    if path.is_dir():
+        return path
+    shipped = models_dir()
+    if len(path.parts) == 1 and (shipped / path).is_dir():
+        return shipped / path
+    known = sorted(folder.parent.name for folder in shipped.glob('*/manifest.yaml'))
+    raise ManifestError(
+        f'no model {str(model)!r}: neither a folder nor one of the shipped models {known}'
+    )
+
+
+def blank_frame(image_size: tuple[int, int]) -> CameraFrame:
+    """Return a black frame of a forward-looking camera of the model's input size."""
+    height, width = image_size
+    camera = CameraModel.from_intrinsics(width, width, width / 2, height / 2, width, height)
+    forward = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    image = np.zeros((height, width, 3), dtype=np.uint8)
+    return CameraFrame(image, camera, forward, stamp_ns=0, frame_id='blank')
