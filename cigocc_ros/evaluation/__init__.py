@@ -1,0 +1,1 @@
+"""Scores of semantic scene completion, computed from arrays with numpy."""

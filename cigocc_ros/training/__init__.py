@@ -1,0 +1,1 @@
+"""Losses, data loading and the loop that trains CIGOcc; the only layer beside model with torch."""
