@@ -1,0 +1,97 @@
+"""What an exported graph must and must not contain; each rule has cost somebody a wrong engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+
+from cigocc_ros.core.errors import CigoccError
+
+OPSET = 18
+"""Above it GridSample spells its mode `linear`, which TensorRT <= 11.1 reads as nearest."""
+FORBIDDEN = {
+    'NonZero': 'data-dependent shapes',
+    'TopK': 'TensorRT stops at K = 3840',
+    'ConvTranspose': 'no TensorRT tactic when fused with a cast; use Resize + Conv',
+    'If': 'data-dependent control flow',
+    'Loop': 'data-dependent control flow',
+}
+MAX_CUMSUMS = 1
+
+
+class GraphError(CigoccError, ValueError):
+    """An exported graph would not run everywhere, or would run wrongly."""
+
+
+def check_graph(model: onnx.ModelProto) -> None:
+    """Raise GraphError listing every broken rule of the graph, its functions and subgraphs."""
+    problems = [*_opset_problems(model), *_shape_problems(model.graph)]
+    nodes = list(iterate_nodes(model))
+    ranks = _ranks(model) if any(node.op_type == 'GridSample' for node in nodes) else {}
+    problems += [text for node in nodes for text in _node_problems(node, ranks)]
+    cumsums = sum(node.op_type == 'CumSum' for node in nodes)
+    if cumsums > MAX_CUMSUMS:
+        problems.append(
+            f'{cumsums} CumSum nodes, at most {MAX_CUMSUMS} allowed (TensorRT 10.8+ mixes them up)'
+        )
+    if problems:
+        raise GraphError('the exported graph is refused:\n  ' + '\n  '.join(problems))
+
+
+def iterate_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Yield all nodes of the graph, of local functions and of subgraphs."""
+    stack = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    while stack:
+        node = stack.pop()
+        yield node
+        for attribute in node.attribute:
+            stack.extend(attribute.g.node)
+            for graph in attribute.graphs:
+                stack.extend(graph.node)
+
+
+def _opset_problems(model: onnx.ModelProto) -> list[str]:
+    versions = [entry.version for entry in model.opset_import if entry.domain in ('', 'ai.onnx')]
+    return [] if versions == [OPSET] else [f'opset {versions} found, {OPSET} expected']
+
+
+def _shape_problems(graph: onnx.GraphProto) -> list[str]:
+    return [
+        f'{value.name}: every dimension must be a fixed number'
+        for value in (*graph.input, *graph.output)
+        if not all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim)
+    ]
+
+
+def _ranks(model: onnx.ModelProto) -> dict[str, int]:
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in values}
+    return ranks | {tensor.name: len(tensor.dims) for tensor in graph.initializer}
+
+
+def _node_problems(node: onnx.NodeProto, ranks: dict[str, int]) -> list[str]:
+    where = f'{node.op_type} {node.name!r}'
+    if node.op_type in FORBIDDEN:
+        return [f'{where}: {FORBIDDEN[node.op_type]}']
+    if node.op_type.startswith('Scatter') and _text(node, 'reduction', 'none') != 'none':
+        return [f'{where}: reduction {_text(node, "reduction", "none")!r} is not portable']
+    if node.op_type == 'GridSample':
+        return _grid_sample_problems(node, where, ranks)
+    return []
+
+
+def _grid_sample_problems(node: onnx.NodeProto, where: str, ranks: dict[str, int]) -> list[str]:
+    problems = []
+    mode, rank = _text(node, 'mode', 'bilinear'), ranks.get(node.input[0])
+    if mode != 'bilinear':
+        problems.append(f'{where}: mode {mode!r} found, bilinear expected')
+    if rank != 4:
+        problems.append(f'{where}: input of rank {rank or "unknown"} found, 4 expected')
+    return problems
+
+
+def _text(node: onnx.NodeProto, name: str, default: str) -> str:
+    values = [attribute.s.decode() for attribute in node.attribute if attribute.name == name]
+    return values[0] if values else default

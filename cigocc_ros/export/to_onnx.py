@@ -1,0 +1,75 @@
+"""Write a network as a self-contained ONNX file of opset 18."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import nn
+
+from cigocc_ros.core.manifest import DEPTH_PRIOR, IMAGE, PIXEL_FROM_VELO, VELO_FROM_PIXEL
+from cigocc_ros.export.graph_rules import OPSET, check_graph
+from cigocc_ros.export.wrapper import ExportModel
+from cigocc_ros.runtime.contract import Arrays
+
+INPUT_NAMES = (IMAGE, DEPTH_PRIOR, PIXEL_FROM_VELO, VELO_FROM_PIXEL)
+
+
+def write_onnx(
+    model: nn.Module, example: Arrays, path: Path, with_logits: bool = False
+) -> onnx.ModelProto:
+    """Export `model` (uint8 image, depth prior, two matrices -> `.logits`) and return the graph.
+
+    `example` holds one input of every name of the engine contract. Raises GraphError, and writes
+    nothing, where the graph breaks a rule of `graph_rules`.
+    """
+    wrapper = ExportModel(model, with_logits)
+    arguments = tuple(torch.from_numpy(example[name].copy()) for name in INPUT_NAMES)
+    program = _traced(wrapper, arguments)
+    proto: onnx.ModelProto = program.model_proto
+    _strip_debug_text(proto)
+    onnx.checker.check_model(proto)
+    check_graph(proto)
+    onnx.save_model(proto, path)
+    return proto
+
+
+def _traced(wrapper: ExportModel, arguments: tuple[torch.Tensor, ...]) -> Any:
+    # Complains about optional operators of torchvision, which nothing here uses.
+    logging.getLogger('torch.onnx._internal.exporter._registration').setLevel(logging.ERROR)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # the exporter's own deprecations, nothing a user can do
+        program = torch.onnx.export(
+            wrapper,
+            arguments,
+            dynamo=True,
+            opset_version=OPSET,
+            external_data=False,
+            input_names=INPUT_NAMES,
+            output_names=wrapper.output_names,
+            verbose=False,
+        )
+    return program
+
+
+def _strip_debug_text(model: onnx.ModelProto) -> None:
+    """Drop stack traces and doc strings: they hold local paths and make files differ by machine."""
+    graph = model.graph
+    _clear(graph)
+    _clear((*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer))
+    for function in model.functions:
+        _clear(function)
+        _clear(function.node)
+    del model.metadata_props[:]
+    model.doc_string = ''
+
+
+def _clear(messages: Any) -> None:
+    for message in messages if isinstance(messages, Iterable) else (messages,):
+        message.doc_string = ''
+        del message.metadata_props[:]

@@ -1,0 +1,79 @@
+"""Run a checkpoint with torch: the reference that every other engine is compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cigocc_ros.core.errors import EngineError
+from cigocc_ros.core.manifest import ModelManifest
+from cigocc_ros.runtime.contract import Arrays, check_arrays, check_specs, manifest_for
+from cigocc_ros.runtime.engine import DEFAULT_THREADS
+
+
+class TorchEngine:
+    """A checkpoint folder of `cigocc train` behind the engine protocol; torch loads on creation."""
+
+    def __init__(
+        self, checkpoint_dir: Path, manifest: ModelManifest, threads: int = DEFAULT_THREADS
+    ) -> None:
+        """Load the weights; `threads` > 0 sets torch's, for the whole process.
+
+        Raises DataFileError or ConfigError for a broken checkpoint, ManifestError where it does
+        not fit `manifest`, EngineError without torch.
+        """
+        torch = _import_torch()
+        from cigocc_ros.export.wrapper import ExportModel
+        from cigocc_ros.model.build import load_checkpoint
+
+        if threads > 0:
+            torch.set_num_threads(threads)
+        model = load_checkpoint(checkpoint_dir)
+        own = _manifest(model.config, checkpoint_dir)
+        check_specs(f'{checkpoint_dir}: inputs', manifest.inputs, own.inputs)
+        check_specs(f'{checkpoint_dir}: outputs', manifest.outputs, own.outputs)
+        self._model: Any = ExportModel(model)
+        self.name = f'torch {torch.__version__} CPU'
+        self.inputs, self.outputs = own.inputs, own.outputs
+
+    def run(self, arrays: Arrays) -> Arrays:
+        """Return the named outputs."""
+        if self._model is None:
+            raise EngineError(f'{self.name}: run() after close()')
+        check_arrays(self.inputs, arrays)
+        torch = _import_torch()
+        # A copy: cached matrices are read-only, which torch does not know.
+        tensors = [torch.from_numpy(arrays[spec.name].copy()) for spec in self.inputs]
+        with torch.inference_mode():
+            outputs = self._model(*tensors)
+        named = zip(self.outputs, outputs, strict=True)
+        return {spec.name: tensor.numpy() for spec, tensor in named}
+
+    def close(self) -> None:
+        """Release the weights."""
+        self._model = None
+
+
+def load_checkpoint_manifest(checkpoint_dir: Path) -> ModelManifest:
+    """Return the contract of a checkpoint folder, which has no manifest of its own."""
+    _import_torch()
+    from cigocc_ros.model.build import load_checkpoint
+
+    return _manifest(load_checkpoint(checkpoint_dir).config, checkpoint_dir)
+
+
+def _manifest(config: Any, checkpoint_dir: Path) -> ModelManifest:
+    return manifest_for(config, checkpoint_dir.name, license='unreleased', files={}, training={})
+
+
+def _import_torch() -> ModuleType:
+    try:
+        import torch
+    except ImportError as error:
+        raise EngineError(
+            'backend torch: torch is not installed; use backend onnxruntime, or install it with '
+            '"pip install torch --index-url https://download.pytorch.org/whl/cpu"'
+        ) from error
+    module: ModuleType = torch
+    return module

@@ -1,0 +1,134 @@
+"""Gate: a folder appears only when ONNX Runtime computes what torch computes."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from fixtures_tiny_model import TINY_CONFIG
+from onnx import numpy_helper
+
+from cigocc_ros.core.manifest import load_manifest
+from cigocc_ros.export import gate, to_onnx
+from cigocc_ros.export.gate import ModelFacts, ParityError, export_model, torch_reference
+from cigocc_ros.export.graph_rules import GraphError
+from cigocc_ros.export.parity import compare, random_inputs
+from cigocc_ros.export.wrapper import ExportModel, occupied_probability
+from cigocc_ros.runtime.engine import create_engine
+from cigocc_ros.runtime.predictor import Predictor, blank_frame
+
+FACTS = ModelFacts('stub', 'Apache-2.0', {'seed': 11, 'steps': 0})
+
+
+@pytest.fixture(scope='module')
+def exported(stub_network, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('models') / 'stub'
+    report = export_model(stub_network, TINY_CONFIG, folder, FACTS)
+    return folder, report
+
+
+def test_folder_agrees_with_torch_on_frames_the_gate_never_saw(exported, stub_network):
+    folder, report = exported
+    assert report.label_agreement >= 0.999 and report.num_classes > 2
+    engine = create_engine('onnxruntime', folder, load_manifest(folder), threads=1)
+    inputs = random_inputs(TINY_CONFIG.image_size, 5, seed=99)
+    found = compare(lambda a: torch_reference(stub_network, a), engine.run, inputs)
+    assert found.label_agreement >= 0.9999 and found.max_probability_difference <= 1
+
+
+def test_manifest_states_grid_config_training_and_licence(exported):
+    manifest = load_manifest(exported[0])
+    assert manifest.voxel_grid == TINY_CONFIG.output_grid
+    assert (manifest.model_id, manifest.license, manifest.opset) == ('stub', 'Apache-2.0', 18)
+    assert manifest.training['seed'] == 11
+    assert manifest.training['config']['image_size'] == [48, 160]
+
+
+def test_folder_runs_in_the_predictor(exported):
+    predictor = Predictor.from_model_dir(exported[0], threads=1)
+    assert predictor(blank_frame((48, 160))).labels.shape == (32, 32, 8)
+
+
+def test_file_holds_no_local_paths_and_is_reproducible(exported, stub_network, tmp_path):
+    content = (exported[0] / 'model.onnx').read_bytes()
+    assert b'.py' not in content and b'site-packages' not in content
+    export_model(stub_network, TINY_CONFIG, tmp_path / 'again', FACTS, num_inputs=1)
+    assert (tmp_path / 'again' / 'model.onnx').read_bytes() == content
+
+
+def spoil_weights(proto):
+    for tensor in proto.graph.initializer:
+        if len(tensor.dims) == 2 and tensor.dims[0] == 32 or list(tensor.dims) == [32]:
+            tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
+
+
+def spoil_sampling(proto):
+    for node in proto.graph.node:
+        if node.op_type == 'GridSample':
+            padding = next(a for a in node.attribute if a.name == 'align_corners')
+            padding.i = 1
+
+
+@pytest.mark.parametrize('spoil', [spoil_weights, spoil_sampling])
+def test_wrong_file_is_refused_and_the_old_folder_stays(
+    exported, stub_network, tmp_path, monkeypatch, spoil
+):
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / 'model.onnx').write_bytes(b'the old one')
+    honest = gate.write_onnx
+
+    def faulty(model, example, path):
+        proto = honest(model, example, path)
+        spoil(proto)
+        onnx.save_model(proto, path)
+
+    monkeypatch.setattr(gate, 'write_onnx', faulty)
+    with pytest.raises(ParityError, match='was not written: .* labels agree'):
+        export_model(stub_network, TINY_CONFIG, out, FACTS)
+    assert (out / 'model.onnx').read_bytes() == b'the old one'
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['out']
+
+
+def test_forbidden_operator_of_a_real_export_leaves_nothing(tmp_path):
+    class WithTopK(torch.nn.Module):
+        def forward(self, image, depth_prior, pixel_from_velo, velo_from_pixel):
+            best = depth_prior.flatten(1).topk(8).values
+            logits = best.expand(20, 32, 32, 8)[None]
+            return type('Output', (), {'logits': logits})
+
+    with pytest.raises(GraphError, match='TopK'):
+        export_model(WithTopK(), TINY_CONFIG, tmp_path / 'out', FACTS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_logits_variant_carries_the_torch_logits(stub_network, tmp_path):
+    import onnxruntime
+
+    arrays = random_inputs(TINY_CONFIG.image_size, 1, seed=5)[0]
+    to_onnx.write_onnx(stub_network, arrays, tmp_path / 'logits.onnx', with_logits=True)
+    session = onnxruntime.InferenceSession(str(tmp_path / 'logits.onnx'))
+    names = [output.name for output in session.get_outputs()]
+    assert names == ['labels', 'occupied_probability', 'logits']
+    found = dict(zip(names, session.run(None, arrays), strict=True))
+    with torch.no_grad():
+        expected = stub_network(*(torch.from_numpy(arrays[n].copy()) for n in to_onnx.INPUT_NAMES))
+    np.testing.assert_allclose(found['logits'], expected.logits, atol=1e-4)
+
+
+def test_occupied_probability_is_one_minus_softmax_even_for_extreme_logits():
+    torch.manual_seed(0)
+    logits = torch.randn(1, 20, 4, 4, 2) * 30
+    logits[0, :, 0, 0, 0] = torch.tensor([-3e3, *[3e3] * 19])
+    logits[0, :, 0, 0, 1] = torch.tensor([3e3, *[-3e3] * 19])
+    expected = 1 - logits.double().softmax(1)[:, 0]
+    torch.testing.assert_close(occupied_probability(logits).double(), expected, atol=1e-6, rtol=0)
+
+
+def test_probability_is_rounded_not_truncated(stub_network):
+    inputs = random_inputs(TINY_CONFIG.image_size, 1, seed=1)[0]
+    tensors = [torch.from_numpy(inputs[name].copy()) for name in to_onnx.INPUT_NAMES]
+    with torch.no_grad():
+        labels, occupied, logits = ExportModel(stub_network, with_logits=True)(*tensors)
+    exact = 255 * (1 - logits.double().softmax(1)[:, 0])
+    assert (occupied.double() - exact).abs().max() <= 0.5 + 1e-3
+    assert torch.equal(labels.long(), logits.argmax(1))
