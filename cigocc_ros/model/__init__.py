@@ -1,0 +1,1 @@
+"""The CIGOcc network in PyTorch: an independent implementation of the published architecture."""

@@ -1,0 +1,146 @@
+"""The three levels: semantic (high), depth (low) and Extractor (middle) branches."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cigocc_ros.model.backbone import conv_block
+from cigocc_ros.model.geometry import FEATURE_STRIDE, full_precision, pixel_rays
+
+DEPTH_RANGE_M = (1.0, 120.0)
+"""Depths the branch can predict; the far end stands for the sky."""
+SCALE_RANGE_M = (0.05, 30.0)
+"""Scales of the logistic depth distribution."""
+PRIOR_SCALE_INIT = (0.1, 0.02)
+"""Scale of measured depth d at the start of training: 0.1 m + 0.02 d."""
+_GUIDE_CHANNELS = 7
+_FOCAL_REFERENCE_PX = 400.0
+
+
+class SemanticBranch(nn.Module):
+    """Student of the segmentation teacher: features F_2D and per-class mask logits, stride 4."""
+
+    def __init__(self, channels: int, semantic_channels: int, num_masks: int) -> None:
+        """Take the width of the fine features, of F_2D, and the number of mask channels."""
+        super().__init__()
+        self.features = nn.Sequential(
+            conv_block(channels, channels), nn.Conv2d(channels, semantic_channels, 1)
+        )
+        self.masks = nn.Sequential(nn.ReLU(), nn.Conv2d(semantic_channels, num_masks, 1))
+
+    def forward(self, fine: Tensor) -> tuple[Tensor, Tensor]:
+        """Return F_2D (B, Csem, H/4, W/4) and mask logits (B, K, H/4, W/4)."""
+        features = self.features(fine)
+        return features, self.masks(features)
+
+
+class DepthMaps(NamedTuple):
+    """A logistic distribution of depth per pixel.
+
+    log_mean, log_scale (B, h, w): the prediction at stride 4, log metres. mean_m, scale_m
+    (B, H, W): prediction and prior merged at input resolution. cell_m (B, h, w): merged depth of
+    the stride-4 cells; measured (B, h, w): fraction of their pixels that the prior covers.
+    """
+
+    log_mean: Tensor
+    log_scale: Tensor
+    mean_m: Tensor
+    scale_m: Tensor
+    cell_m: Tensor
+    measured: Tensor
+
+
+class DepthBranch(nn.Module):
+    """Predicts depth at stride 4, guided by the prior and by where each pixel looks."""
+
+    def __init__(self, channels: int, image_size: tuple[int, int]) -> None:
+        """Take the width of the fine features and the input (height, width)."""
+        super().__init__()
+        self.image_size = image_size
+        self.trunk = nn.Sequential(
+            conv_block(channels + _GUIDE_CHANNELS, channels), conv_block(channels, channels)
+        )
+        self.predict = nn.Conv2d(channels, 2, 1)
+        self.prior_scale = nn.Parameter(torch.tensor(PRIOR_SCALE_INIT).log())
+
+    def forward(self, fine: Tensor, depth_prior: Tensor, velo_from_pixel: Tensor) -> DepthMaps:
+        """Merge prediction and prior (B, H, W) in metres, 0 = unknown: the prior wins where known."""
+        cell_log, measured = pool_prior(depth_prior)
+        guide = self._guide(cell_log, measured, velo_from_pixel)
+        raw = self.predict(self.trunk(torch.cat((fine, guide.to(fine.dtype)), dim=1)))
+        with full_precision(raw):
+            log_mean = _between(raw[:, 0].float(), DEPTH_RANGE_M)
+            log_scale = _between(raw[:, 1].float(), SCALE_RANGE_M)
+            return self._merge(log_mean, log_scale, depth_prior, cell_log, measured)
+
+    def _guide(self, cell_log: Tensor, measured: Tensor, velo_from_pixel: Tensor) -> Tensor:
+        """Stack prior and camera channels, (B, 7, h, w): ray, camera height, focal length."""
+        rays = pixel_rays(velo_from_pixel, self.image_size, FEATURE_STRIDE)
+        height_m = velo_from_pixel[:, 2, 3]
+        pixel_size = torch.linalg.vector_norm(velo_from_pixel[:, :, 0], dim=1)
+        focal = -torch.log(pixel_size * _FOCAL_REFERENCE_PX)
+        constants = torch.stack((height_m, focal), dim=1)[:, :, None, None]
+        constants = constants.expand(-1, -1, rays.shape[2], rays.shape[3])
+        return torch.cat((torch.stack((cell_log, measured), 1), rays, constants), dim=1)
+
+    def _merge(
+        self,
+        log_mean: Tensor,
+        log_scale: Tensor,
+        prior: Tensor,
+        cell_log: Tensor,
+        measured: Tensor,
+    ) -> DepthMaps:
+        known = prior > 0
+        both = torch.stack((log_mean, log_scale), dim=1)
+        both = F.interpolate(
+            both, scale_factor=float(FEATURE_STRIDE), mode='bilinear', align_corners=False
+        ).exp()
+        offset, slope = self.prior_scale.exp().unbind()
+        mean = torch.where(known, prior, both[:, 0])
+        scale = torch.where(known, offset + slope * prior, both[:, 1])
+        cell = torch.where(measured > 0, cell_log, log_mean).exp()
+        return DepthMaps(log_mean, log_scale, mean, scale, cell, measured)
+
+
+class Extractor(nn.Module):
+    """Middle level: stride-16 features for cross-attention and the mask head that guides them."""
+
+    def __init__(self, channels: int, num_masks: int) -> None:
+        """Take the feature width and the number of mask channels."""
+        super().__init__()
+        self.features = nn.Sequential(
+            conv_block(channels, channels), nn.Conv2d(channels, channels, 1)
+        )
+        self.masks = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, num_masks, 1))
+
+    def forward(self, coarse: Tensor) -> tuple[Tensor, Tensor]:
+        """Return F_2D (B, C, H/16, W/16) and mask logits upsampled to (B, K, H/4, W/4)."""
+        features = self.features(coarse)
+        logits = F.interpolate(
+            self.masks(features), scale_factor=4.0, mode='bilinear', align_corners=False
+        )
+        return features, logits
+
+
+def pool_prior(depth_prior: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean log depth of the known pixels of each stride-4 cell and their fraction.
+
+    Both (B, H/4, W/4); the mean is 0 where nothing is known.
+    """
+    known = (depth_prior > 0).to(torch.float32)
+    log_depth = torch.where(depth_prior > 0, depth_prior, torch.ones_like(depth_prior)).log()
+    pooled = F.avg_pool2d(torch.stack((log_depth, known), dim=1), FEATURE_STRIDE)
+    fraction = pooled[:, 1]
+    return pooled[:, 0] / fraction.clamp(min=1.0 / FEATURE_STRIDE**2), fraction
+
+
+def _between(raw: Tensor, limits: tuple[float, float]) -> Tensor:
+    """Map a free number to log(limits[0])..log(limits[1]), smoothly."""
+    low, high = math.log(limits[0]), math.log(limits[1])
+    return low + (high - low) * torch.sigmoid(raw)

@@ -1,0 +1,73 @@
+"""Build networks from configs; save and load their weights (safetensors + JSON, never pickle)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from torch import nn
+
+from cigocc_ros.core.config import ModelConfig, from_mapping, to_mapping
+from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.model.backbone import load_strictly
+from cigocc_ros.model.cigocc import CigOcc
+
+WEIGHTS_FILE = 'model.safetensors'
+CONFIG_FILE = 'model_config.json'
+MAX_CONFIG_BYTES = 1_000_000
+
+
+def build_model(config: ModelConfig) -> CigOcc:
+    """Return the network of `config` with random weights, in training mode."""
+    return CigOcc(config)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Return the number of learned parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def save_checkpoint(model: CigOcc, folder: Path) -> None:
+    """Write weights and config into `folder`; each file appears whole or not at all."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    partial = folder / f'{WEIGHTS_FILE}.part'
+    save_file(tensors, partial)
+    partial.replace(folder / WEIGHTS_FILE)
+    partial = folder / f'{CONFIG_FILE}.part'
+    partial.write_text(json.dumps(to_mapping(model.config), indent=2) + '\n', encoding='utf-8')
+    partial.replace(folder / CONFIG_FILE)
+
+
+def load_checkpoint(folder: Path) -> CigOcc:
+    """Return the saved network in eval mode; raise DataFileError or ConfigError on any misfit."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    config = _read_config(folder / CONFIG_FILE)
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise DataFileError(f'checkpoint {folder}: {WEIGHTS_FILE} is missing')
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise DataFileError(f'{path}: not a whole safetensors file: {error}') from error
+    model = build_model(config)
+    load_strictly(model, tensors, str(path))
+    return model.eval()
+
+
+def _read_config(path: Path) -> ModelConfig:
+    if not path.is_file():
+        raise DataFileError(f'checkpoint {path.parent}: {path.name} is missing')
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise DataFileError(f'{path}: larger than {MAX_CONFIG_BYTES} bytes, not a config')
+    try:
+        mapping = json.loads(path.read_text(encoding='utf-8'))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataFileError(f'{path}: not valid JSON: {error}') from error
+    return from_mapping(ModelConfig, mapping, str(path))

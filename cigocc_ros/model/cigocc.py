@@ -1,0 +1,132 @@
+"""CIGOcc: camera to semantic voxels in two stages (see the package's design notes)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from cigocc_ros.core.config import ModelConfig
+from cigocc_ros.model.backbone import ImageBackbone, ImageFeatures
+from cigocc_ros.model.branches import DepthBranch, DepthMaps, Extractor, SemanticBranch
+from cigocc_ros.model.completion import CigNet
+from cigocc_ros.model.fusion import MultiLevelFusion
+from cigocc_ros.model.geometry import Projection, VoxelProjector, normalized_pixel
+from cigocc_ros.model.head import OccupancyHead, classifier
+from cigocc_ros.model.lifting import GatherLift, ScatterLift
+from cigocc_ros.model.proposals import propose
+from cigocc_ros.model.unet3d import UNet3d
+
+
+class CigOccOutput(NamedTuple):
+    """Everything that a loss needs, float32."""
+
+    logits: Tensor
+    """(B, 20, X, Y, Z) on the output grid."""
+    stage1_logits: Tensor
+    """(B, 20, Qx, Qy, Qz) on the query grid."""
+    mask_logits: Tensor
+    """(B, K, H/4, W/4) of the Extractor (L_bce)."""
+    semantic_mask_logits: Tensor
+    """(B, K, H/4, W/4) of the semantic branch (distillation)."""
+    semantic_features: Tensor
+    """(B, Csem, H/4, W/4) of the semantic branch (distillation)."""
+    depth_log_mean: Tensor
+    """(B, H/4, W/4) log metres."""
+    depth_log_scale: Tensor
+    """(B, H/4, W/4) log metres."""
+
+
+class StageOne(NamedTuple):
+    """What stage 1 hands to stage 2."""
+
+    hidden: Tensor
+    logits: Tensor
+    hit: Tensor
+    geometry: Projection
+    image: ImageFeatures
+    semantic_features: Tensor
+    semantic_mask_logits: Tensor
+    depth: DepthMaps
+
+
+class CigOcc(nn.Module):
+    """The whole network; static shapes, no data-dependent control flow."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Build the network of `config` with random weights."""
+        super().__init__()
+        self.config = config
+        channels, masks = config.channels, config.num_mask_channels
+        self.backbone = ImageBackbone(config.backbone, channels)
+        self.semantic = SemanticBranch(channels, config.semantic_channels, masks)
+        self.depth = DepthBranch(channels, config.image_size)
+        self.fusion = MultiLevelFusion(config)
+        self.project = VoxelProjector(config.query_grid, config.image_size)
+        self.lift = GatherLift(config) if config.lifting == 'gather' else ScatterLift(config)
+        self.unet = UNet3d(self.lift.out_channels, config.unet_widths, channels)
+        self.stage1_classify = classifier(channels)
+        self.extractor = Extractor(channels, masks)
+        self.cignet = CigNet(config)
+        self.head = OccupancyHead(config)
+
+    def forward(
+        self,
+        image: Tensor,
+        depth_prior: Tensor,
+        pixel_from_velo: Tensor,
+        velo_from_pixel: Tensor,
+        teacher_features: Tensor | None = None,
+    ) -> CigOccOutput:
+        """Run both stages.
+
+        image (B, H, W, 3) uint8 rgb; depth_prior (B, H, W) metres, 0 = unknown; pixel_from_velo
+        and velo_from_pixel (B, 3, 4) of that image; teacher_features (B, Csem, H/4, W/4) replace
+        the student's in the forward pass where given.
+        """
+        one = self.stage_one(
+            image, depth_prior, pixel_from_velo, velo_from_pixel, teacher_features
+        )
+        features, mask_logits = self.extractor(one.image.coarse)
+        config = self.config
+        index = propose(
+            one.logits,
+            one.hit,
+            one.geometry.in_image,
+            config.proposal_threshold,
+            config.max_proposals,
+        )
+        reference = normalized_pixel(one.geometry.u_px, one.geometry.v_px, config.image_size)
+        volume = self.cignet(one.hidden, index, features, reference, one.geometry.in_image)
+        return CigOccOutput(
+            self.head(volume).float(),
+            one.logits.float(),
+            mask_logits.float(),
+            one.semantic_mask_logits.float(),
+            one.semantic_features.float(),
+            one.depth.log_mean,
+            one.depth.log_scale,
+        )
+
+    def stage_one(
+        self,
+        image: Tensor,
+        depth_prior: Tensor,
+        pixel_from_velo: Tensor,
+        velo_from_pixel: Tensor,
+        teacher_features: Tensor | None = None,
+    ) -> StageOne:
+        """Run DMFNet: branches, fusion, lifting, 3D UNet and stage-1 logits."""
+        features = self.backbone(image)
+        semantic, semantic_masks = self.semantic(features.fine)
+        depth = self.depth(features.fine, depth_prior, velo_from_pixel)
+        used = semantic if teacher_features is None else teacher_features
+        fused = self.fusion(used, depth, velo_from_pixel)
+        geometry = self.project(pixel_from_velo)
+        if isinstance(self.lift, GatherLift):
+            volume, hit = self.lift(fused, depth, geometry, pixel_from_velo)
+        else:
+            volume, hit = self.lift(fused, depth, image, velo_from_pixel)
+        hidden = self.unet(volume)
+        logits = self.stage1_classify(hidden)
+        return StageOne(hidden, logits, hit, geometry, features, semantic, semantic_masks, depth)

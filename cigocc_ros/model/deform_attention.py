@@ -1,0 +1,221 @@
+"""Deformable attention in plain operators: 2D multi-source sampling, cross and self layers.
+
+Formula (Deformable DETR, eq. 2.8 of the design notes): per head m,
+out_m(q) = sum over sources l and points k of A[m,l,k] * V_m,l(r_q + offset[m,l,k]).
+Sampling is bilinear, zero outside, align_corners False, and always float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from cigocc_ros.model.geometry import full_precision
+
+Shape2d = tuple[int, int]
+Shape3d = tuple[int, int, int]
+
+MAX_SAMPLES = 2**25
+"""Numbers that one sampling call may materialise; self-attention is chunked to stay below."""
+
+
+def deformable_sample(
+    value: Tensor,
+    spatial_shapes: Tensor | Sequence[Shape2d],
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+) -> Tensor:
+    """Sample `value` (B, S, M, D) and sum with weights; return (B, Q, M * D).
+
+    spatial_shapes (L, 2): (height, width) of the L maps that S = sum(h * w) concatenates.
+    sampling_locations (B, Q, M, L, P, 2): (x, y) in [0, 1] over the map area.
+    attention_weights (B, Q, M, L, P).
+    """
+    shapes = [(int(height), int(width)) for height, width in spatial_shapes]
+    batch, _, heads, depth = value.shape
+    queries, points = sampling_locations.shape[1], sampling_locations.shape[4]
+    grids = (2.0 * sampling_locations - 1.0).permute(0, 2, 3, 1, 4, 5)  # (B, M, L, Q, P, 2)
+    weights = attention_weights.permute(0, 2, 3, 1, 4)  # (B, M, L, Q, P)
+    maps = value.permute(0, 2, 3, 1).reshape(batch * heads, depth, -1)
+    total: Tensor | None = None
+    start = 0
+    for level, (height, width) in enumerate(shapes):
+        image = maps[:, :, start : start + height * width]
+        image = image.reshape(batch * heads, depth, height, width)
+        grid = grids[:, :, level].reshape(batch * heads, queries, points, 2)
+        weight = weights[:, :, level].reshape(batch * heads, 1, queries, points)
+        sampled = F.grid_sample(image, grid, mode='bilinear', align_corners=False)
+        part = (sampled * weight).sum(-1)  # (B * M, D, Q)
+        total = part if total is None else total + part
+        start += height * width
+    if total is None:
+        raise ValueError('deformable_sample needs at least one map, found no spatial shapes')
+    return total.reshape(batch, heads * depth, queries).transpose(1, 2)
+
+
+def stack_slices(volume: Tensor) -> Tensor:
+    """Lay the Z slices of (B, C, X, Y, Z) under each other: (B, Z * (Y + 1) * X, C).
+
+    One zero row separates the slices, so that sampling near a border cannot reach the next slice.
+    """
+    slices = F.pad(volume.permute(0, 4, 3, 2, 1), (0, 0, 0, 0, 0, 1))  # (B, Z, Y + 1, X, C)
+    return slices.reshape(volume.shape[0], -1, volume.shape[1])
+
+
+def slice_locations(
+    locations: Tensor, weights: Tensor, shape: Shape3d
+) -> tuple[Tensor, Tensor, Shape2d]:
+    """Turn trilinear sampling into bilinear sampling of `stack_slices`, exactly.
+
+    locations (B, Q, M, P, 3): (x, y, z) in [0, 1] over the volume; weights (B, Q, M, P). Returns
+    2D locations (B, Q, M, 1, 2 P, 2), weights (B, Q, M, 1, 2 P) and the (height, width) of the
+    image. Slices run along Z, the short axis: fewer rows keep the float32 coordinate exact.
+    """
+    nx, ny, nz = shape
+    x, y, z = locations.unbind(-1)
+    row = (y * ny - 0.5).clamp(-1.0, float(ny))
+    depth = z * nz - 0.5
+    lower = depth.floor()
+    upper_share = depth - lower
+    parts = []
+    for index, share in ((lower, 1.0 - upper_share), (lower + 1.0, upper_share)):
+        inside = ((index >= 0) & (index <= nz - 1)).to(weights.dtype)
+        stacked = index.clamp(0.0, nz - 1.0) * (ny + 1) + row
+        uv = torch.stack((x, (stacked + 0.5) / (nz * (ny + 1))), dim=-1)
+        parts.append((uv, weights * share * inside))
+    uv = torch.cat((parts[0][0], parts[1][0]), dim=3)
+    both = torch.cat((parts[0][1], parts[1][1]), dim=3)
+    return uv.unsqueeze(3), both.unsqueeze(3), (nz * (ny + 1), nx)
+
+
+def ring_bias(heads: int, points: int, dims: int) -> Tensor:
+    """Return initial offsets (heads, points, dims): head m looks along its own direction, point k
+    at distance k + 1 feature cells; the third axis alternates between level and up or down.
+    """
+    angle = torch.arange(heads) * (2.0 * math.pi / heads)
+    axes = [angle.cos(), angle.sin()]
+    if dims == 3:
+        axes.append((torch.arange(heads) % 3 - 1.0) * 0.5)
+    direction = torch.stack(axes, dim=-1)
+    direction = direction / direction.abs().amax(-1, keepdim=True)
+    return direction[:, None, :] * torch.arange(1.0, points + 1.0)[None, :, None]
+
+
+class _Attention(nn.Module):
+    """Projections that both attention layers share; offsets are in cells of the sampled map."""
+
+    def __init__(self, channels: int, heads: int, points: int, dims: int) -> None:
+        super().__init__()
+        self.heads, self.points, self.dims = heads, points, dims
+        self.value = nn.Linear(channels, channels)
+        self.offsets = nn.Linear(channels, heads * points * dims)
+        self.weights = nn.Linear(channels, heads * points)
+        self.output = nn.Linear(channels, channels)
+        for layer in (self.value, self.output):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        for layer in (self.offsets, self.weights):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            self.offsets.bias.copy_(ring_bias(heads, points, dims).flatten())
+
+    def plan(self, query: Tensor, cells: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Return normalised offsets (B, Q, M, P, dims) and softmax weights (B, Q, M, P)."""
+        batch, queries, _ = query.shape
+        offsets = self.offsets(query).float()
+        offsets = offsets.reshape(batch, queries, self.heads, self.points, self.dims)
+        weights = self.weights(query).float().reshape(batch, queries, self.heads, self.points)
+        size = torch.tensor(cells, dtype=torch.float32, device=query.device)
+        return offsets / size, weights.softmax(-1)
+
+
+class DeformableCrossAttention(_Attention):
+    """Voxel queries look around their own pixel in one 2D feature map."""
+
+    def __init__(self, channels: int, heads: int, points: int) -> None:
+        """Take the width and the numbers of heads and of points per head."""
+        super().__init__(channels, heads, points, dims=2)
+
+    def forward(self, query: Tensor, features: Tensor, reference: Tensor, keep: Tensor) -> Tensor:
+        """Attend from (B, Q, C) at `reference` (B, Q, 2) in [0, 1] to `features` (B, C, h, w).
+
+        `keep` (B, Q) is 0 for queries outside the image: they sample nothing.
+        """
+        height, width = features.shape[-2:]
+        value = self.value(features.flatten(2).transpose(1, 2))
+        value = value.reshape(value.shape[0], height * width, self.heads, -1)
+        offsets, weights = self.plan(query, (width, height))
+        with full_precision(value):
+            locations = reference[:, :, None, None, :] + offsets
+            sampled = deformable_sample(
+                value.float(), [(height, width)], locations.unsqueeze(3), weights.unsqueeze(3)
+            )
+        return self.output((sampled * keep.unsqueeze(-1)).to(query.dtype))
+
+
+class DeformableSelfAttention3d(_Attention):
+    """Every voxel looks around itself in the volume (trilinear sampling on stacked slices)."""
+
+    reference: Tensor
+
+    def __init__(self, channels: int, heads: int, points: int, shape: Shape3d) -> None:
+        """Take the width, the numbers of heads and of points per head, and the volume's shape."""
+        super().__init__(channels, heads, points, dims=3)
+        self.shape = shape
+        self.chunks = math.ceil(2 * points * channels * math.prod(shape) / MAX_SAMPLES)
+        for axis, name in enumerate(('x', 'y', 'z')):
+            centers = (torch.arange(shape[axis]) + 0.5) / shape[axis]
+            self.register_buffer(f'reference_{name}', centers, persistent=False)
+
+    def forward(self, query: Tensor, voxels: Tensor) -> Tensor:
+        """Attend from (B, N, C) to the volume `voxels` (B, N, C), N = X * Y * Z in C order."""
+        batch, _, channels = voxels.shape
+        volume = self.value(voxels).transpose(1, 2).reshape(batch, channels, *self.shape)
+        value = stack_slices(volume)
+        value = value.reshape(batch, value.shape[1], self.heads, -1)
+        reference = self._reference().to(query.device)
+        parts = []
+        pairs = zip(query.chunk(self.chunks, 1), reference.chunk(self.chunks, 0), strict=True)
+        for part, centers in pairs:
+            if self.chunks > 1 and self.training:
+                parts.append(checkpoint(self._attend, part, centers, value, use_reentrant=False))
+            else:
+                parts.append(self._attend(part, centers, value))
+        return self.output(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])
+
+    def _reference(self) -> Tensor:
+        """Return the normalised voxel centres, (N, 3)."""
+        axes = torch.meshgrid(self.reference_x, self.reference_y, self.reference_z, indexing='ij')
+        return torch.stack(axes, dim=-1).reshape(-1, 3)
+
+    def _attend(self, query: Tensor, reference: Tensor, value: Tensor) -> Tensor:
+        offsets, weights = self.plan(query, self.shape)
+        with full_precision(value):
+            locations = reference[None, :, None, None, :] + offsets
+            uv, both, shape = slice_locations(locations, weights, self.shape)
+            return deformable_sample(value.float(), [shape], uv, both).to(query.dtype)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with ReLU and dropout."""
+
+    def __init__(self, channels: int, hidden: int, dropout: float) -> None:
+        """Take the outer and inner widths."""
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(channels, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, channels),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., C)."""
+        return self.net(x)

@@ -1,0 +1,93 @@
+"""Camera geometry inside the network: voxels to pixels and pixels to points, always in float32.
+
+Pixel centres lie at integer coordinates of the network's input image (width, height including
+padding). Calibration enters only through the (B, 3, 4) matrices of the engine contract.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cigocc_ros.core.grid import VoxelGrid
+from cigocc_ros.core.projection import MIN_DEPTH_M
+
+FEATURE_STRIDE = 4
+"""Stride of the fine image features that the three branches share."""
+
+
+def full_precision(like: Tensor) -> AbstractContextManager[object]:
+    """Return a context that switches autocast off; traces of plain float32 runs stay free of it."""
+    kind = like.device.type
+    if torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
+
+
+class Projection(NamedTuple):
+    """Voxel centres in the image, each (B, X, Y, Z): pixels, depth along the axis, in view."""
+
+    u_px: Tensor
+    v_px: Tensor
+    depth_m: Tensor
+    in_image: Tensor
+
+
+class VoxelProjector(nn.Module):
+    """Projects the centres of a grid; keeps three axes instead of a table of all centres."""
+
+    x_m: Tensor
+    y_m: Tensor
+    z_m: Tensor
+
+    def __init__(self, grid: VoxelGrid, image_size: tuple[int, int]) -> None:
+        """Take the grid and the input (height, width)."""
+        super().__init__()
+        self.image_size = image_size
+        for axis, name in enumerate(('x_m', 'y_m', 'z_m')):
+            index = torch.arange(grid.shape[axis], dtype=torch.float64)
+            centers = grid.origin_m[axis] + (index + 0.5) * grid.voxel_size_m[axis]
+            shape = [-1 if axis == other else 1 for other in range(3)]
+            self.register_buffer(name, centers.float().reshape(shape), persistent=False)
+
+    def forward(self, pixel_from_velo: Tensor) -> Projection:
+        """Project with (B, 3, 4) matrices; pixels of voxels outside the view are clamped into it."""
+        height, width = self.image_size
+        with full_precision(pixel_from_velo):
+            m = pixel_from_velo.float()[:, :, :, None, None, None]
+            u, v, depth = (
+                m[:, row, 0] * self.x_m
+                + m[:, row, 1] * self.y_m
+                + m[:, row, 2] * self.z_m
+                + m[:, row, 3]
+                for row in range(3)
+            )
+            divisor = depth.clamp(min=MIN_DEPTH_M)
+            u, v = u / divisor, v / divisor
+            in_image = (depth > MIN_DEPTH_M) & (u > 0) & (u < width) & (v > 0) & (v < height)
+            return Projection(u.clamp(-1, width), v.clamp(-1, height), depth, in_image)
+
+
+def normalized_pixel(u_px: Tensor, v_px: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Return (..., 2) in [0, 1] across the image area: ((u + 0.5) / W, (v + 0.5) / H)."""
+    height, width = image_size
+    return torch.stack(((u_px + 0.5) / width, (v_px + 0.5) / height), dim=-1)
+
+
+def pixel_rays(velo_from_pixel: Tensor, image_size: tuple[int, int], stride: int) -> Tensor:
+    """Return A (u, v, 1) for the centres of the stride cells, (B, 3, H/stride, W/stride).
+
+    The point of a cell at depth d lies at d * ray + c in the grid frame. The centre of cell i is
+    pixel stride * i + (stride - 1) / 2.
+    """
+    height, width = image_size
+    with full_precision(velo_from_pixel):
+        matrix = velo_from_pixel.float()
+        device = matrix.device
+        u = torch.arange(width // stride, device=device) * stride + (stride - 1) / 2
+        v = torch.arange(height // stride, device=device) * stride + (stride - 1) / 2
+        m = matrix[:, :, :, None, None]
+        return m[:, :, 0] * u + m[:, :, 1] * v[:, None] + m[:, :, 2]

@@ -1,0 +1,196 @@
+"""From the image plane to the query volume.
+
+`gather` (default) asks each output voxel what the depth at its pixel says about it: with the
+logistic distribution (mean m, scale s) of the surface depth at pixel round(u), round(v), voxel
+depth d and half edge h,
+
+    hit      = CDF(d + h) - CDF(d - h)      the surface lies in the voxel
+    free     = 1 - CDF(d + h)               the surface lies behind it
+    occluded = CDF(d - h)                   the surface lies before it
+    CDF(t)   = sigmoid((t - m) / s),        h = half the mean voxel edge,
+
+all 0 outside the image. A query voxel holds 2 x 2 x 2 output voxels, so 24 evidence channels. Its
+image feature is F_f sampled at its centre's pixel, times (w + floor), where w is the mean over the
+8 of hit / tanh(h / 2 s) (hit over the greatest hit that this scale allows: distant, uncertain
+surfaces keep a signal of order 1) and floor is a learned number. It needs no scatter, leaves no
+gaps and is differentiable in depth.
+
+`scatter` is eq. 2.5: the mean of F_f over the points in a voxel, log(1 + count) and the mean
+offset in the voxel, from the points of all pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cigocc_ros.core.config import HEAD_FACTOR, ModelConfig
+from cigocc_ros.core.grid import VoxelGrid
+from cigocc_ros.model.branches import DepthMaps
+from cigocc_ros.model.geometry import (
+    FEATURE_STRIDE,
+    Projection,
+    VoxelProjector,
+    full_precision,
+    normalized_pixel,
+    pixel_rays,
+)
+
+SUBVOXELS = HEAD_FACTOR**3
+FLOOR_INIT = 0.1
+_EVIDENCE = 3
+
+
+def space_to_channels(volume: Tensor) -> Tensor:
+    """Fold 2x2x2 blocks of (B, C, 2X, 2Y, 2Z) into channels: (B, C, 8, X, Y, Z)."""
+    b, c, x, y, z = volume.shape
+    f = HEAD_FACTOR
+    blocks = volume.reshape(b, c, x // f, f, y // f, f, z // f, f)
+    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, c, f**3, x // f, y // f, z // f)
+
+
+def channels_to_space(blocks: Tensor) -> Tensor:
+    """Undo `space_to_channels`: (B, C, 8, X, Y, Z) to (B, C, 2X, 2Y, 2Z)."""
+    b, c, _, x, y, z = blocks.shape
+    f = HEAD_FACTOR
+    volume = blocks.reshape(b, c, f, f, f, x, y, z).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return volume.reshape(b, c, x * f, y * f, z * f)
+
+
+class GatherLift(nn.Module):
+    """Depth evidence and image features per query voxel (see the module's docstring)."""
+
+    coordinates: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Take the network config."""
+        super().__init__()
+        self.image_size = config.image_size
+        grid = config.output_grid
+        self.half_edge_m = 0.5 * sum(grid.voxel_size_m) / 3
+        self.project = VoxelProjector(grid, config.image_size)
+        self.floor = nn.Parameter(torch.tensor(FLOOR_INIT))
+        self.out_channels = config.channels + _EVIDENCE * SUBVOXELS + 1 + 3
+        self.query_shape = config.query_shape
+
+    def forward(
+        self, fused: Tensor, depth: DepthMaps, geometry: Projection, pixel_from_velo: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Lift F_f (B, C, h, w); `geometry` is the query grid's projection.
+
+        Returns the volume (B, out_channels, Qx, Qy, Qz) and the mean hit (B, Qx, Qy, Qz).
+        """
+        with full_precision(fused):
+            evidence, relative, inside = self._evidence(depth, self.project(pixel_from_velo))
+            features = sample_at_voxels(fused.float(), geometry, self.image_size)
+            weight = (relative + self.floor) * geometry.in_image.to(torch.float32)
+            position = _coordinates(self.query_shape, fused.device)
+            position = position.expand(fused.shape[0], -1, -1, -1, -1)
+            parts = (features * weight.unsqueeze(1), evidence, inside.unsqueeze(1), position)
+            return torch.cat(parts, dim=1), evidence[:, :SUBVOXELS].mean(1)
+
+    def _evidence(self, depth: DepthMaps, voxels: Projection) -> tuple[Tensor, Tensor, Tensor]:
+        """Return hit/free/occluded (B, 24, Q...), relative hit and in-image share (B, Q...)."""
+        mean, scale = look_up(depth, voxels)
+        position = (voxels.depth_m - mean) / scale
+        half = self.half_edge_m / scale
+        inside = voxels.in_image.to(torch.float32)
+        before = torch.sigmoid(position - half) * inside
+        until = torch.sigmoid(position + half) * inside
+        hit = until - before
+        relative = hit / torch.tanh(0.5 * half)
+        evidence = torch.stack((hit, inside - until, before), dim=1)
+        folded = space_to_channels(evidence).flatten(1, 2)
+        summary = space_to_channels(torch.stack((relative, inside), dim=1)).mean(2)
+        return folded, summary[:, 0], summary[:, 1]
+
+
+class ScatterLift(nn.Module):
+    """Eq. 2.5, the reference: averages the points that fall into each query voxel."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Take the network config."""
+        super().__init__()
+        self.image_size = config.image_size
+        self.grid = config.query_grid
+        self.out_channels = config.channels + 1 + 3 + 3
+
+    def forward(
+        self, fused: Tensor, depth: DepthMaps, image: Tensor, velo_from_pixel: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Lift F_f with the merged depth of all pixels; black (padding) pixels make no points.
+
+        Returns the volume (B, out_channels, Qx, Qy, Qz) and hit (B, Qx, Qy, Qz): 1 where the
+        voxel holds a point.
+        """
+        with full_precision(fused):
+            rays = pixel_rays(velo_from_pixel, self.image_size, 1)
+            points = rays * depth.mean_m.unsqueeze(1) + velo_from_pixel[:, :, 3, None, None]
+            points = points.flatten(2).transpose(1, 2)
+            valid = (image.amax(-1) > 0) & (depth.mean_m > 0)
+            cells = F.interpolate(
+                fused.float(), scale_factor=float(FEATURE_STRIDE), mode='nearest'
+            )
+            features = cells.flatten(2).transpose(1, 2)
+            lifted, count = lift_points(features, points, valid.flatten(1), self.grid)
+            position = _coordinates(self.grid.shape, fused.device)
+            position = position.expand(fused.shape[0], -1, -1, -1, -1)
+            return torch.cat((lifted, position), dim=1), (count > 0).to(torch.float32)
+
+
+def lift_points(
+    features: Tensor, points: Tensor, valid: Tensor, grid: VoxelGrid
+) -> tuple[Tensor, Tensor]:
+    """Average features (B, N, C) of valid points (B, N, 3) per voxel (eq. 2.5).
+
+    Returns (B, C + 4, X, Y, Z): means, log(1 + count), mean offset in the voxel in units of its
+    edge (-0.5..0.5); and count (B, X, Y, Z).
+    """
+    batch, _, channels = features.shape
+    origin = torch.tensor(grid.origin_m, device=points.device)
+    edge = torch.tensor(grid.voxel_size_m, device=points.device)
+    shape = torch.tensor(grid.shape, device=points.device)
+    scaled = (points - origin) / edge
+    index = scaled.floor()
+    inside = valid & ((index >= 0) & (index < shape)).all(-1)
+    offset = scaled - index - 0.5
+    cell = index.clamp(min=0).minimum(shape - 1).long()
+    flat = (cell[..., 0] * grid.shape[1] + cell[..., 1]) * grid.shape[2] + cell[..., 2]
+    flat = flat + torch.arange(batch, device=flat.device)[:, None] * grid.num_voxels
+    weight = inside.to(features.dtype).unsqueeze(-1)
+    rows = torch.cat((features, offset.to(features.dtype), torch.ones_like(weight)), -1) * weight
+    total = features.new_zeros(batch * grid.num_voxels, channels + 4)
+    total = total.index_add(0, flat.flatten(), rows.flatten(0, 1))
+    count = total[:, -1:]
+    mean = total[:, :-1] / count.clamp(min=1)
+    volume = torch.cat((mean[:, :channels], torch.log1p(count), mean[:, channels:]), dim=1)
+    volume = volume.reshape(batch, *grid.shape, channels + 4).permute(0, 4, 1, 2, 3)
+    return volume, count.reshape(batch, *grid.shape)
+
+
+def sample_at_voxels(
+    features: Tensor, geometry: Projection, image_size: tuple[int, int]
+) -> Tensor:
+    """Sample (B, C, h, w) at the voxels' pixels, bilinear, 0 outside; return (B, C, X, Y, Z)."""
+    grid = 2.0 * normalized_pixel(geometry.u_px, geometry.v_px, image_size) - 1.0
+    sampled = F.grid_sample(features, grid.flatten(2, 3), mode='bilinear', align_corners=False)
+    return sampled.reshape(features.shape[:2] + geometry.depth_m.shape[1:])
+
+
+def look_up(depth: DepthMaps, voxels: Projection) -> tuple[Tensor, Tensor]:
+    """Return depth mean and scale (B, X, Y, Z) at the voxels' nearest pixels, by plain gather."""
+    batch, height, width = depth.mean_m.shape
+    column = voxels.u_px.detach().round().clamp(0, width - 1)
+    row = voxels.v_px.detach().round().clamp(0, height - 1)
+    index = (row * width + column).long().flatten(1)
+    index = index + torch.arange(batch, device=index.device)[:, None] * (height * width)
+    table = torch.stack((depth.mean_m, depth.scale_m), dim=-1).reshape(-1, 2)
+    found = table.index_select(0, index.flatten()).reshape(*voxels.depth_m.shape, 2)
+    return found[..., 0], found[..., 1]
+
+
+def _coordinates(shape: tuple[int, int, int], device: torch.device) -> Tensor:
+    """Return the normalised voxel centres in -1..1, (1, 3, X, Y, Z)."""
+    axes = [(2 * torch.arange(n, device=device) + 1) / n - 1.0 for n in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing='ij')).unsqueeze(0)
