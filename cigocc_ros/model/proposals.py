@@ -21,7 +21,8 @@ def propose(
     wanted = (occupied > threshold) | (hit.detach() > HIT_THRESHOLD)
     mask = (wanted & in_view).flatten(1)
     any_proposed = mask.to(torch.int32).amax(1, keepdim=True) > 0
-    return compact(torch.where(any_proposed, mask, in_view.flatten(1)), slots)
+    # Spelt with logic: ONNX Runtime has no Where for booleans.
+    return compact(mask | (in_view.flatten(1) & ~any_proposed), slots)
 
 
 def compact(mask: Tensor, slots: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,7 +32,7 @@ class UNet3d(nn.Module):
             first = conv3d_block(previous, width, stride=1 if level == 0 else 2)
             self.down.append(nn.Sequential(first, conv3d_block(width, width)))
             previous = width
-        finer = list(zip(widths[:-1], widths[1:], strict=True))[::-1]
+        finer = list(pairwise(widths))[::-1]
         self.lateral = nn.ModuleList(nn.Conv3d(coarse, fine, 1) for fine, coarse in finer)
         self.up = nn.ModuleList(conv3d_block(fine, fine) for fine, _ in finer)
         self.out = nn.Conv3d(widths[0], out_channels, 1)
