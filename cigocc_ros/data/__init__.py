@@ -1,0 +1,1 @@
+"""Reading and writing recordings: KITTI folders, synthetic scenes, bags."""

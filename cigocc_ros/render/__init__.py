@@ -1,0 +1,1 @@
+"""Pictures of voxels without ROS, display or system graphics libraries."""
