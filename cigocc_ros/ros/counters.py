@@ -1,0 +1,110 @@
+"""What the node counts: frames by fate, latency, the last error. Written by two threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+LATENCY_WINDOW = 200
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The counters at one moment; times in milliseconds, ages in seconds."""
+
+    frames_in: int
+    processed: int
+    replaced: int
+    dropped: dict[str, int]
+    prior_used: int
+    prior_failed: dict[str, int]
+    processing_ms: tuple[float, ...]
+    pipeline_ms: tuple[float, ...]
+    last_error: str
+    last_error_age_s: float | None
+    last_output_age_s: float | None
+
+
+def percentile(values: tuple[float, ...], share: float) -> float:
+    """Return a percentile, NaN without values."""
+    return float(np.percentile(values, share)) if values else float('nan')
+
+
+@dataclass
+class Counters:
+    """Thread-safe counters of one node."""
+
+    frames_in: int = 0
+    processed: int = 0
+    replaced: int = 0
+    prior_used: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    prior_failed: Counter[str] = field(default_factory=Counter)
+    last_error: str = ''
+    _last_error_s: float | None = None
+    _last_output_s: float | None = None
+    _processing_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
+    _pipeline_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add_image(self) -> None:
+        """Count an image that arrived."""
+        with self._lock:
+            self.frames_in += 1
+
+    def add_replaced(self) -> None:
+        """Count an image that a newer one replaced before it was looked at."""
+        with self._lock:
+            self.replaced += 1
+
+    def add_dropped(self, reason: str, message: str) -> None:
+        """Count an image that could not be used."""
+        with self._lock:
+            self.dropped[reason] += 1
+            self._note(f'{reason}: {message}')
+
+    def add_prior(self, failed_reason: str = '', message: str = '') -> None:
+        """Count a depth prior that was used, or that could not be, with its reason."""
+        with self._lock:
+            if failed_reason:
+                self.prior_failed[failed_reason] += 1
+                self._note(f'prior, {failed_reason}: {message}')
+            else:
+                self.prior_used += 1
+
+    def add_processed(self, processing_ms: float, pipeline_ms: float) -> None:
+        """Count an image whose output was published."""
+        with self._lock:
+            self.processed += 1
+            self._processing_ms.append(processing_ms)
+            self._pipeline_ms.append(pipeline_ms)
+            self._last_output_s = time.monotonic()
+
+    def snapshot(self) -> Snapshot:
+        """Return a consistent copy."""
+        with self._lock:
+            return Snapshot(
+                frames_in=self.frames_in,
+                processed=self.processed,
+                replaced=self.replaced,
+                dropped=dict(self.dropped),
+                prior_used=self.prior_used,
+                prior_failed=dict(self.prior_failed),
+                processing_ms=tuple(self._processing_ms),
+                pipeline_ms=tuple(self._pipeline_ms),
+                last_error=self.last_error,
+                last_error_age_s=_age(self._last_error_s),
+                last_output_age_s=_age(self._last_output_s),
+            )
+
+    def _note(self, message: str) -> None:
+        self.last_error = message
+        self._last_error_s = time.monotonic()
+
+
+def _age(moment_s: float | None) -> float | None:
+    return None if moment_s is None else time.monotonic() - moment_s

@@ -1,0 +1,121 @@
+"""The state of the node on /diagnostics, once a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+from cigocc_ros.ros.counters import Snapshot, percentile
+
+PERIOD_S = 1.0
+SILENCE_S = 2.0
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """What is not counted but true at this moment; ages in seconds."""
+
+    enabled: bool
+    backend: str
+    model_id: str
+    info_age_s: float | None
+    image_topic: str
+    image_reliability: str
+    extrinsics_source: str
+    extrinsics_problem: str
+
+
+def assess(state: NodeState, now: Snapshot, before: Snapshot) -> tuple[bytes, str]:
+    """Return level and message from the state and what happened since the last report."""
+    arrived = now.frames_in - before.frames_in
+    dropped = {reason: n - before.dropped.get(reason, 0) for reason, n in now.dropped.items()}
+    dropped = {reason: count for reason, count in dropped.items() if count}
+    if state.extrinsics_problem:
+        return DiagnosticStatus.ERROR, f'no output: {state.extrinsics_problem}'
+    if not state.enabled:
+        return DiagnosticStatus.OK, 'disabled by ~/enable'
+    if dropped:
+        what = ', '.join(f'{count} {reason}' for reason, count in sorted(dropped.items()))
+        level = DiagnosticStatus.ERROR if now.processed == before.processed else None
+        return level or DiagnosticStatus.WARN, f'frames dropped: {what}'
+    if not arrived and (now.last_output_age_s or SILENCE_S) >= SILENCE_S:
+        return DiagnosticStatus.WARN, f'no images on {state.image_topic}'
+    if now.prior_failed != before.prior_failed:
+        return DiagnosticStatus.WARN, 'running, but depth priors could not be used'
+    return DiagnosticStatus.OK, 'running'
+
+
+def values(state: NodeState, now: Snapshot) -> dict[str, str]:
+    """Return what the report lists, in its order."""
+    return {
+        'enabled': str(state.enabled),
+        'frames in': str(now.frames_in),
+        'processed': str(now.processed),
+        'replaced by a newer frame': str(now.replaced),
+        'dropped': str(sum(now.dropped.values())),
+        **{f'dropped: {reason}': str(n) for reason, n in sorted(now.dropped.items())},
+        'depth priors used': str(now.prior_used),
+        **{f'depth prior: {reason}': str(n) for reason, n in sorted(now.prior_failed.items())},
+        'processing time median [ms]': f'{percentile(now.processing_ms, 50):.1f}',
+        'processing time p95 [ms]': f'{percentile(now.processing_ms, 95):.1f}',
+        'pipeline latency median [ms]': f'{percentile(now.pipeline_ms, 50):.1f}',
+        'pipeline latency p95 [ms]': f'{percentile(now.pipeline_ms, 95):.1f}',
+        'backend': state.backend,
+        'model id': state.model_id,
+        'image topic': state.image_topic,
+        'image reliability': state.image_reliability,
+        'camera_info age [s]': _age(state.info_age_s),
+        'extrinsics': f'{state.extrinsics_source}: {state.extrinsics_problem or "ok"}',
+        'last error': now.last_error or 'none',
+        'last error age [s]': _age(now.last_error_age_s),
+    }
+
+
+def _age(age_s: float | None) -> str:
+    return 'never' if age_s is None else f'{age_s:.1f}'
+
+
+class Diagnostics:
+    """Publish the report by a timer of the node."""
+
+    def __init__(
+        self, node: Node, snapshot: Callable[[], Snapshot], state: Callable[[], NodeState]
+    ) -> None:
+        """Start reporting."""
+        self._node, self._snapshot, self._state = node, snapshot, state
+        self._before = snapshot()
+        self._publisher = node.create_publisher(
+            DiagnosticArray, '/diagnostics', QoSProfile(depth=1)
+        )
+        node.create_timer(PERIOD_S, self._report, clock=_steady_clock())
+
+    def _report(self) -> None:
+        now, state = self._snapshot(), self._state()
+        level, message = assess(state, now, self._before)
+        self._before = now
+        status = DiagnosticStatus(
+            level=level,
+            name=f'{self._node.get_fully_qualified_name()}: occupancy',
+            message=message,
+            hardware_id=state.model_id,
+            values=_key_values(values(state, now)),
+        )
+        report = DiagnosticArray(status=[status])
+        report.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(report)
+
+
+def _key_values(entries: Mapping[str, str]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=value) for key, value in entries.items()]
+
+
+def _steady_clock() -> Any:
+    """Return a clock that runs even where simulated time stands still."""
+    from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
+
+    return Clock(clock_type=ClockType.STEADY_TIME)

@@ -1,0 +1,200 @@
+"""Where the camera stands in the grid frame: from tf2, looked up once, or from parameters.
+
+A missing transform is never replaced by identity: there is no output until it is known.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from rclpy.node import Node
+from rclpy.time import Time
+
+from cigocc_ros.core.errors import CalibrationError, ConfigError
+from cigocc_ros.ros.dropped import DroppedFrame
+from cigocc_ros.ros.occ_parameters import UNSET_ROTATION, OccParameters
+
+logger = logging.getLogger(__name__)
+Transform = NDArray[np.float64]
+Lookup = Callable[[str, str], Any]
+RETRY_S = 0.5
+UNIT_TOLERANCE = 1e-2
+
+
+class Extrinsics(Protocol):
+    """The pose of the cameras."""
+
+    @property
+    def problem(self) -> str:
+        """What is missing, for diagnostics; empty where nothing is."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where the numbers come from."""
+        ...
+
+    def cam_from_velo(self, frame_id: str) -> Transform:
+        """Return the (4, 4) transform into a camera; raise DroppedFrame while it is unknown."""
+        ...
+
+
+def rigid_transform(translation: ArrayLike, rotation_xyzw: ArrayLike) -> Transform:
+    """Return the (4, 4) matrix of a translation and a unit quaternion; raise CalibrationError."""
+    quaternion = np.asarray(rotation_xyzw, dtype=np.float64)
+    length = float(np.linalg.norm(quaternion))
+    if not abs(length - 1.0) < UNIT_TOLERANCE:
+        raise CalibrationError(
+            f'a rotation must be a unit quaternion x y z w, found {quaternion.tolist()}'
+        )
+    x, y, z, w = quaternion / length
+    matrix = np.eye(4)
+    matrix[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    matrix[:3, 3] = np.asarray(translation, dtype=np.float64)
+    return matrix
+
+
+def quaternion_xyzw(rotation: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Return the unit quaternion of a rotation matrix (3, 3), with w or the largest part > 0.
+
+    It is the eigenvector of the largest eigenvalue of Bar-Itzhack's symmetric matrix, which also
+    gives the nearest rotation where the matrix carries rounding errors.
+    """
+    r = rotation
+    symmetric = np.array(
+        [
+            [r[0, 0] - r[1, 1] - r[2, 2], r[1, 0] + r[0, 1], r[2, 0] + r[0, 2], r[2, 1] - r[1, 2]],
+            [r[1, 0] + r[0, 1], r[1, 1] - r[0, 0] - r[2, 2], r[2, 1] + r[1, 2], r[0, 2] - r[2, 0]],
+            [r[2, 0] + r[0, 2], r[2, 1] + r[1, 2], r[2, 2] - r[0, 0] - r[1, 1], r[1, 0] - r[0, 1]],
+            [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], np.trace(r)],
+        ]
+    )
+    vector = np.linalg.eigh(symmetric)[1][:, -1]
+    leading = vector[3] if abs(vector[3]) > 1e-9 else vector[np.argmax(np.abs(vector))]
+    x, y, z, w = (float(value) for value in np.sign(leading) * vector)
+    return x, y, z, w
+
+
+class ParameterExtrinsics:
+    """One camera pose given by parameters; it holds for whatever frame the images carry."""
+
+    source = 'parameters'
+    problem = ''
+
+    def __init__(self, translation: ArrayLike, rotation_xyzw: ArrayLike) -> None:
+        """Take the pose of the optical frame in the grid frame; raise CalibrationError."""
+        pose = rigid_transform(translation, rotation_xyzw)
+        self._cam_from_velo: Transform = np.linalg.inv(pose).astype(np.float64)
+
+    def cam_from_velo(self, frame_id: str) -> Transform:
+        """Return the transform, (4, 4)."""
+        return self._cam_from_velo
+
+
+class TfExtrinsics:
+    """Camera poses from tf, asked for without waiting and kept for ever once known."""
+
+    source = 'tf'
+
+    def __init__(self, output_frame: str, lookup: Lookup) -> None:
+        """Take `lookup(target, source)`, which returns a TransformStamped or raises."""
+        self._output_frame = output_frame
+        self._lookup = lookup
+        self._known: dict[str, Transform] = {}
+        self._missing: dict[str, str] = {}
+
+    @property
+    def problem(self) -> str:
+        """What tf says about the frames that were asked for and are not known."""
+        return '; '.join(
+            f'no transform {self._output_frame} <- {frame!r}: {reason}'
+            for frame, reason in sorted(dict(self._missing).items())
+        )
+
+    def cam_from_velo(self, frame_id: str) -> Transform:
+        """Return the cached transform, (4, 4); the first request asks tf, the next ones wait."""
+        if frame_id not in self._known and frame_id not in self._missing:
+            self._ask(frame_id)
+        if frame_id in self._known:
+            return self._known[frame_id]
+        raise DroppedFrame('no_extrinsics', self.problem)
+
+    def retry(self) -> None:
+        """Ask again for what is missing; called by a timer."""
+        for frame_id in list(self._missing):
+            self._ask(frame_id)
+
+    def _ask(self, frame_id: str) -> None:
+        if not frame_id:
+            self._missing[frame_id] = 'the image has no frame_id'
+            return
+        try:
+            stamped = self._lookup(frame_id, self._output_frame)
+            found = stamped.transform.translation, stamped.transform.rotation
+            self._known[frame_id] = rigid_transform(*(_numbers(part) for part in found))
+        except Exception as error:  # tf2's exceptions share no base but Exception
+            self._missing[frame_id] = str(error)
+            return
+        self._missing.pop(frame_id, None)
+        logger.info('extrinsics %s <- %s found', frame_id, self._output_frame)
+
+
+def _numbers(part: Any) -> list[float]:
+    names = 'xyzw' if hasattr(part, 'w') else 'xyz'
+    return [getattr(part, name) for name in names]
+
+
+class NoExtrinsics:
+    """Neither parameters nor tf: every frame is dropped, and diagnostics say why."""
+
+    source = 'none'
+    problem = (
+        'tf2_ros is not installed and the parameters extrinsics.translation and '
+        'extrinsics.rotation are not set: set them, or install ros-<distro>-tf2-ros-py'
+    )
+
+    def cam_from_velo(self, frame_id: str) -> Transform:
+        """Raise DroppedFrame."""
+        raise DroppedFrame('no_extrinsics', self.problem)
+
+
+def create_extrinsics(node: Node, parameters: OccParameters) -> Extrinsics:
+    """Return the source that the parameters ask for; raise ConfigError, CalibrationError."""
+    given = parameters.extrinsics_rotation != UNSET_ROTATION
+    wanted = parameters.extrinsics_source
+    if wanted == 'parameters' and not given:
+        raise ConfigError(
+            'extrinsics.source is parameters but extrinsics.rotation is not set: give the pose '
+            f'of the camera in {parameters.output_frame}, as `ros2 run tf2_ros tf2_echo '
+            f'{parameters.output_frame} CAMERA_FRAME` prints it'
+        )
+    if wanted == 'parameters' or (wanted == 'auto' and given):
+        pose = parameters.extrinsics_translation, parameters.extrinsics_rotation
+        return ParameterExtrinsics(*pose)
+    if importlib.util.find_spec('tf2_ros') is None:
+        return NoExtrinsics()
+    return _from_tf(node, parameters.output_frame)
+
+
+def _from_tf(node: Node, output_frame: str) -> TfExtrinsics:
+    import tf2_ros
+
+    buffer = tf2_ros.Buffer()
+    listener = tf2_ros.TransformListener(buffer, node)
+
+    def lookup(target: str, source: str) -> Any:
+        _ = listener  # lives as long as the lookup
+        return buffer.lookup_transform(target, source, Time())
+
+    extrinsics = TfExtrinsics(output_frame, lookup)
+    node.create_timer(RETRY_S, extrinsics.retry)
+    return extrinsics

@@ -1,0 +1,46 @@
+"""A checked view of the bytes of an Image message."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+
+from cigocc_ros.ros.dropped import DroppedFrame
+
+MAX_IMAGE_SIDE_PX = 16384
+
+
+def check_size(message: Image) -> None:
+    """Raise DroppedFrame for an image without pixels or of absurd size."""
+    if message.width == 0 or message.height == 0:
+        raise DroppedFrame('empty_image', f'the image is {message.width}x{message.height} pixels')
+    if max(message.width, message.height) > MAX_IMAGE_SIDE_PX:
+        raise DroppedFrame(
+            'oversized_image',
+            f'the image is {message.width}x{message.height} pixels, at most {MAX_IMAGE_SIDE_PX} '
+            'a side are accepted: is the message corrupt?',
+        )
+
+
+def image_rows(message: Image, bytes_per_pixel: int) -> NDArray[np.uint8]:
+    """Return the used bytes of each row, (H, W * bytes_per_pixel) uint8, without padding.
+
+    Raises DroppedFrame where width, step and the amount of data contradict each other.
+    """
+    check_size(message)
+    used = message.width * bytes_per_pixel
+    if message.step < used:
+        raise DroppedFrame(
+            'wrong_step',
+            f'step is {message.step} bytes but {message.width} pixels of {message.encoding} '
+            f'need {used}',
+        )
+    needed = message.step * message.height
+    if len(message.data) < needed:
+        raise DroppedFrame(
+            'truncated_image',
+            f'{len(message.data)} bytes of data found, step * height = {needed} expected',
+        )
+    rows = np.frombuffer(message.data, np.uint8, needed).reshape(message.height, message.step)
+    return np.ascontiguousarray(rows[:, :used])

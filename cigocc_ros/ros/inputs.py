@@ -1,0 +1,143 @@
+"""The subscriptions: reliable first, best effort where the publisher offers no more."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from cigocc_ros.ros.occ_parameters import OccParameters
+from cigocc_ros.ros.pairing import AUTO, DEPTH, NONE, STEREO, AnyImage, Bundle, Pairing
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
+logger = logging.getLogger(__name__)
+QUEUE_DEPTH = 1
+
+
+class FallbackSubscription:
+    """A RELIABLE subscription that turns BEST_EFFORT when a publisher offers only that.
+
+    Large best-effort messages get lost with Fast DDS defaults, so best effort is not the start.
+    """
+
+    def __init__(
+        self, node: Node, kind: type[Any], topic: str, callback: Callable[[Any], None]
+    ) -> None:
+        """Subscribe reliably."""
+        self._node, self._kind, self._topic, self._callback = node, kind, topic, callback
+        self.reliability = ReliabilityPolicy.RELIABLE
+        self._subscription: Subscription | None = self._subscribe()
+
+    @property
+    def topic(self) -> str:
+        """Fully resolved topic name."""
+        return self._node.resolve_topic_name(self._topic)
+
+    def _subscribe(self) -> Subscription:
+        events = None
+        if self.reliability == ReliabilityPolicy.RELIABLE:
+            events = SubscriptionEventCallbacks(incompatible_qos=self._fall_back)
+        qos = QoSProfile(depth=QUEUE_DEPTH, reliability=self.reliability)
+        return self._node.create_subscription(
+            self._kind, self._topic, self._callback, qos, event_callbacks=events
+        )
+
+    def _fall_back(self, _event: Any) -> None:
+        if self.reliability != ReliabilityPolicy.RELIABLE or self._subscription is None:
+            return
+        logger.warning(
+            '%s: a publisher offers another QoS than RELIABLE, VOLATILE (%s); subscribing BEST_EFFORT',
+            self.topic,
+            ', '.join(self._offers()) or 'gone again',
+        )
+        self.reliability = ReliabilityPolicy.BEST_EFFORT
+        self._node.destroy_subscription(self._subscription)
+        self._subscription = self._subscribe()
+
+    def _offers(self) -> list[str]:
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        return [f'{info.node_name} {info.qos_profile.reliability.name}' for info in publishers]
+
+
+class Inputs:
+    """Subscribe to the camera and hand over the messages of each frame together."""
+
+    def __init__(
+        self, node: Node, parameters: OccParameters, deliver: Callable[[Bundle], None]
+    ) -> None:
+        """Subscribe; `deliver` is called in the executor's thread and must be quick."""
+        self._deliver = deliver
+        self._pairing = Pairing(parameters.prior_source, parameters.prior_tolerance_s)
+        self._infos: dict[str, CameraInfo] = {}
+        self._info_seen_s: float | None = None
+        self._deadline = node.create_timer(parameters.prior_wait_s, self._give_up_waiting)
+        self._deadline.cancel()
+        compressed = parameters.image_transport == 'compressed'
+        self._kind = CompressedImage if compressed else Image
+        self._suffix = '/compressed' if compressed else ''
+        # camera_info before image: of two messages that wait, the executor takes it first
+        self._subscriptions = [self._info(node, 'camera_info')]
+        self._subscriptions += self._prior_subscriptions(node, parameters.prior_source)
+        self.image = self._image(node, 'image', self._on_image)
+
+    @property
+    def info_age_s(self) -> float | None:
+        """Seconds since the last camera_info; None before the first."""
+        return None if self._info_seen_s is None else time.monotonic() - self._info_seen_s
+
+    def _prior_subscriptions(self, node: Node, source: str) -> list[FallbackSubscription]:
+        made = []
+        if source in (AUTO, DEPTH):
+            made.append(FallbackSubscription(node, Image, 'depth', self._on_depth))
+        if source in (AUTO, STEREO):
+            made.append(self._info(node, 'right/camera_info'))
+            made.append(self._image(node, 'right/image', self._on_right))
+        return made
+
+    def _image(
+        self, node: Node, topic: str, callback: Callable[[AnyImage], None]
+    ) -> FallbackSubscription:
+        return FallbackSubscription(node, self._kind, topic + self._suffix, callback)
+
+    def _info(self, node: Node, topic: str) -> FallbackSubscription:
+        def remember(message: CameraInfo) -> None:
+            self._infos[topic] = message
+            if topic == 'camera_info':
+                self._info_seen_s = time.monotonic()
+
+        return FallbackSubscription(node, CameraInfo, topic, remember)
+
+    def _on_image(self, message: AnyImage) -> None:
+        self._forward(self._pairing.add_image(Bundle(message, self._infos.get('camera_info'))))
+        if self._pairing.waiting:
+            self._deadline.reset()
+
+    def _on_depth(self, message: AnyImage) -> None:
+        self._forward(self._pairing.add_prior(DEPTH, message))
+
+    def _on_right(self, message: AnyImage) -> None:
+        self._forward(self._pairing.add_prior(STEREO, message))
+
+    def _give_up_waiting(self) -> None:
+        self._deadline.cancel()
+        self._forward(self._pairing.flush())
+
+    def _forward(self, bundles: list[Bundle]) -> None:
+        for bundle in bundles:
+            self._deliver(self._with_right_info(bundle))
+
+    def _with_right_info(self, bundle: Bundle) -> Bundle:
+        if bundle.prior_kind in (NONE, DEPTH):
+            return bundle
+        info = self._infos.get('right/camera_info')
+        return Bundle(bundle.image, bundle.info, bundle.prior_kind, bundle.prior, info)

@@ -1,0 +1,182 @@
+"""The node `occ`: camera images in, semantic voxels out."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+import rclpy.logging
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.utilities import ok
+from std_srvs.srv import SetBool
+
+from cigocc_ros.core.errors import CigoccError
+from cigocc_ros.core.frames import CameraFrame, Occupancy
+from cigocc_ros.ros.class_info import class_info_json
+from cigocc_ros.ros.counters import Counters
+from cigocc_ros.ros.decoder import FrameDecoder, GeometryCache
+from cigocc_ros.ros.diagnostics import Diagnostics, NodeState
+from cigocc_ros.ros.dropped import DroppedFrame
+from cigocc_ros.ros.extrinsics import create_extrinsics
+from cigocc_ros.ros.inputs import Inputs
+from cigocc_ros.ros.log_forwarding import Throttle, forward_logging
+from cigocc_ros.ros.occ_parameters import OccParameters
+from cigocc_ros.ros.outputs import Outputs
+from cigocc_ros.ros.pairing import Bundle
+from cigocc_ros.ros.parameters import declare
+from cigocc_ros.ros.worker import FramePredictor, Worker
+
+logger = logging.getLogger(__name__)
+NODE_NAME = 'occ'
+PredictorFactory = Callable[[OccParameters], FramePredictor]
+
+
+def load_predictor(parameters: OccParameters) -> FramePredictor:
+    """Load the model that the parameters name; raise ManifestError, EngineError."""
+    from cigocc_ros.runtime.predictor import Predictor
+
+    return Predictor.from_model_dir(parameters.model, parameters.backend, parameters.threads)
+
+
+class OccNode(Node):
+    """Subscribe to a camera, predict in a worker thread, publish."""
+
+    def __init__(self, predictor_factory: PredictorFactory = load_predictor, **node: Any) -> None:
+        """Load and warm up the model, then subscribe.
+
+        `node` goes to rclpy.node.Node: context, namespace, parameter_overrides, ... Raises
+        CigoccError where model, calibration or parameters cannot work.
+        """
+        super().__init__(NODE_NAME, **node)
+        self._stop_forwarding = forward_logging(self)
+        self._counters, self._throttle, self._enabled = Counters(), Throttle(), True
+        self.worker: Worker[Bundle] | None = None
+        try:
+            self._start(predictor_factory)
+        except BaseException:
+            self.destroy_node()
+            raise
+
+    def _start(self, predictor_factory: PredictorFactory) -> None:
+        self.parameters = declare(self, OccParameters)
+        self._extrinsics = create_extrinsics(self, self.parameters)
+        self._outputs = Outputs(self, lambda: int(self.get_parameter('max_markers').value))
+        self.worker = Worker(
+            lambda: predictor_factory(self.parameters), self._handle, self.context.try_shutdown
+        )
+        self._predictor = self.worker.start()
+        manifest, frame = self._predictor.manifest, self.parameters.output_frame
+        self._outputs.publish_class_info(
+            class_info_json(manifest.model_id, self._predictor.grid, frame)
+        )
+        self._inputs = Inputs(self, self.parameters, self._receive)
+        geometries = GeometryCache(self._inputs.image.topic, self.parameters.rectification)
+        self._decode = FrameDecoder(geometries, self._extrinsics, frame, self._counters)
+        self.create_service(SetBool, '~/enable', self._on_enable)
+        self._diagnostics = Diagnostics(self, self._counters.snapshot, self._state)
+        logger.info('ready: model %s, images from %s', manifest.model_id, self._inputs.image.topic)
+
+    def _receive(self, bundle: Bundle) -> None:
+        """Put the newest frame into the worker's mailbox."""
+        if not self._enabled or self.worker is None:
+            return
+        self._counters.add_image()
+        if self.worker.mailbox.put(bundle):
+            self._counters.add_replaced()
+
+    def _handle(self, predictor: FramePredictor, bundle: Bundle) -> None:
+        """Decode, predict, publish; a bad frame is counted and the next one awaited."""
+        started_s = time.perf_counter()
+        try:
+            frame = self._decode(bundle)
+            occupancy = _predict(predictor, frame)
+            if self._enabled and self.context.ok():
+                self._publish(occupancy, started_s)
+        except CigoccError as error:
+            self._drop(error)
+
+    def _publish(self, occupancy: Occupancy, started_s: float) -> None:
+        try:
+            self._outputs.publish(occupancy)
+            now_ns = self.get_clock().now().nanoseconds
+            processing_ms = 1e3 * (time.perf_counter() - started_s)
+            pipeline_ms = 1e-6 * (now_ns - occupancy.stamp_ns)
+            self._counters.add_processed(processing_ms, pipeline_ms)
+            self._outputs.publish_times(processing_ms, pipeline_ms)
+        except Exception:
+            if self.context.ok():
+                raise
+            # Ctrl-C invalidated the publishers between two lines: nothing is lost
+
+    def _drop(self, error: CigoccError) -> None:
+        reason = error.reason if isinstance(error, DroppedFrame) else 'invalid_frame'
+        self._counters.add_dropped(reason, str(error))
+        silent = self._throttle(reason)
+        if silent is not None:
+            more = f' ({silent} more since the last such line)' if silent else ''
+            logger.warning('frame dropped, %s: %s%s', reason, error, more)
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        """Start or stop the work; the model stays loaded."""
+        self._enabled = request.data
+        if not self._enabled and self.worker is not None and self.worker.mailbox.clear():
+            self._counters.add_replaced()
+        response.success = True
+        response.message = 'enabled' if self._enabled else 'disabled'
+        return response
+
+    def _state(self) -> NodeState:
+        return NodeState(
+            enabled=self._enabled,
+            backend=self._predictor.engine.name,
+            model_id=self._predictor.manifest.model_id,
+            info_age_s=self._inputs.info_age_s,
+            image_topic=self._inputs.image.topic,
+            image_reliability=self._inputs.image.reliability.name.lower(),
+            extrinsics_source=self._extrinsics.source,
+            extrinsics_problem=self._extrinsics.problem,
+        )
+
+    def destroy_node(self) -> None:
+        """End the worker, then the node."""
+        if self.worker is not None:
+            self.worker.stop()
+        self._stop_forwarding()
+        super().destroy_node()  # type: ignore[no-untyped-call]
+
+
+def _predict(predictor: FramePredictor, frame: CameraFrame) -> Occupancy:
+    """Return the prediction; whatever the engine raises costs one frame, not the node."""
+    try:
+        return predictor(frame)
+    except Exception as error:
+        logger.debug('engine error', exc_info=True)
+        raise DroppedFrame('engine_error', f'{type(error).__name__}: {error}') from error
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; return 1 where it cannot start or breaks."""
+    rclpy.init(args=args)
+    node: OccNode | None = None
+    try:
+        node = OccNode()
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (CigoccError, ParameterException, ImportError) as error:
+        rclpy.logging.get_logger(NODE_NAME).fatal(f'cannot start: {error}')
+        return 1
+    finally:
+        # a launch system may send a second SIGINT while the first is being obeyed
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if node is not None:
+            node.destroy_node()
+        if ok():
+            rclpy.shutdown()
+    return 1 if node is not None and node.worker is not None and node.worker.error else 0

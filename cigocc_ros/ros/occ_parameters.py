@@ -1,0 +1,82 @@
+"""The parameters of the node `occ`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cigocc_ros.ros.parameters import parameter
+from cigocc_ros.runtime.engine import AUTO, BACKENDS, DEFAULT_THREADS
+
+UNSET_ROTATION = (0.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class OccParameters:
+    """What the robot decides; what the model needs travels in its manifest."""
+
+    model: str = parameter('mid', 'Model folder, or the name of a shipped model')
+    backend: str = parameter(AUTO, 'What runs the network', choices=BACKENDS)
+    threads: int = parameter(
+        DEFAULT_THREADS,
+        'CPU threads of the network; 0 takes every physical core',
+        limits=(0, 256),
+    )
+    output_frame: str = parameter(
+        'velo_link',
+        'Frame of the voxel grid: x forward, y left, z up, placed like the lidar of '
+        'SemanticKITTI (the grid reaches from 2 m below it to 4.4 m above)',
+    )
+    image_transport: str = parameter(
+        'raw',
+        'raw subscribes to image (sensor_msgs/Image), compressed to image/compressed',
+        choices=('raw', 'compressed'),
+    )
+    rectification: str = parameter(
+        'auto',
+        'Whether the images are rectified; auto takes them as raw where camera_info has a '
+        'non-zero D and the topic is not named ...rect...',
+        choices=('auto', 'rectified', 'raw'),
+    )
+    extrinsics_source: str = parameter(
+        'auto',
+        'Where the camera pose comes from; auto is parameters where extrinsics.rotation is set, '
+        'else tf',
+        name='extrinsics.source',
+        choices=('auto', 'tf', 'parameters'),
+    )
+    extrinsics_translation: tuple[float, float, float] = parameter(
+        (0.0, 0.0, 0.0),
+        'Position of the camera (optical frame) in output_frame, metres',
+        name='extrinsics.translation',
+    )
+    extrinsics_rotation: tuple[float, float, float, float] = parameter(
+        UNSET_ROTATION,
+        'Orientation of the optical frame in output_frame, quaternion x y z w; all zeros means '
+        'not given',
+        name='extrinsics.rotation',
+    )
+    prior_source: str = parameter(
+        'auto',
+        'Depth prior: from depth, from stereo matching of image and right/image, or none; auto '
+        'takes what is published, depth first',
+        name='prior.source',
+        choices=('auto', 'none', 'depth', 'stereo'),
+    )
+    prior_wait_s: float = parameter(
+        0.05,
+        'How long an image waits for its depth or right image, seconds; then it goes without',
+        name='prior.wait_s',
+        limits=(0.001, 1.0),
+    )
+    prior_tolerance_s: float = parameter(
+        0.005,
+        'Largest difference of stamps within a pair, seconds',
+        name='prior.tolerance_s',
+        limits=(0.0, 0.5),
+    )
+    max_markers: int = parameter(
+        50_000,
+        'Most cubes in ~/markers; the nearest surface voxels are kept',
+        limits=(1, 2_000_000),
+        read_only=False,
+    )

@@ -1,0 +1,163 @@
+"""ROS parameters from a dataclass: one default, description and range for node, YAML and table."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeVar
+
+import yaml
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+
+from cigocc_ros.core.errors import ConfigError
+
+T = TypeVar('T')
+Limits = tuple[float, float]
+
+
+def parameter(
+    default: Any,
+    description: str,
+    *,
+    name: str = '',
+    choices: tuple[str, ...] = (),
+    limits: Limits | None = None,
+    read_only: bool = True,
+) -> Any:
+    """Return a dataclass field that is a ROS parameter.
+
+    `name` is the ROS name where it has dots; `limits` are inclusive; a parameter that is not
+    `read_only` must be read from the node each time it is used.
+    """
+    metadata = {
+        'description': description,
+        'name': name,
+        'choices': choices,
+        'limits': limits,
+        'read_only': read_only,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """One declared parameter."""
+
+    attribute: str
+    name: str
+    default: Any
+    description: str
+    choices: tuple[str, ...]
+    limits: Limits | None
+    read_only: bool
+
+    @property
+    def allowed(self) -> str:
+        """Say which values are allowed; empty where any value of the type is."""
+        if self.choices:
+            return 'one of ' + ', '.join(self.choices)
+        return '' if self.limits is None else f'{self.limits[0]:g} to {self.limits[1]:g}'
+
+    @property
+    def kind(self) -> str:
+        """Name the ROS type."""
+        names = {bool: 'bool', int: 'integer', float: 'double', str: 'string'}
+        if isinstance(self.default, tuple):
+            return f'{names[type(self.default[0])]} array'
+        return names[type(self.default)]
+
+    def descriptor(self) -> ParameterDescriptor:
+        """Return the ROS descriptor."""
+        described = ParameterDescriptor(
+            description=self.description,
+            read_only=self.read_only,
+            additional_constraints=self.allowed,
+        )
+        if self.limits is not None and isinstance(self.default, int):
+            low, high = (int(limit) for limit in self.limits)
+            described.integer_range = [IntegerRange(from_value=low, to_value=high)]
+        elif self.limits is not None:
+            low_m, high_m = (float(limit) for limit in self.limits)
+            described.floating_point_range = [
+                FloatingPointRange(from_value=low_m, to_value=high_m)
+            ]
+        return described
+
+
+def specs(cls: type[Any]) -> list[Spec]:
+    """Return the parameters of a dataclass in their order."""
+    return [
+        Spec(
+            attribute=field.name,
+            name=field.metadata['name'] or field.name,
+            default=field.default,
+            description=field.metadata['description'],
+            choices=field.metadata['choices'],
+            limits=field.metadata['limits'],
+            read_only=field.metadata['read_only'],
+        )
+        for field in dataclasses.fields(cls)
+    ]
+
+
+def declare(node: Node, cls: type[T]) -> T:
+    """Declare every parameter of `cls` on the node and return their values at start.
+
+    Raises ConfigError for a value that is not one of the choices or has another length, and
+    rclpy's own exceptions for one of another type or out of range.
+    """
+    values = {}
+    for spec in specs(cls):
+        default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
+        value = node.declare_parameter(spec.name, default, spec.descriptor()).value
+        values[spec.attribute] = _checked(spec, value)
+    return cls(**values)
+
+
+def _checked(spec: Spec, value: Any) -> Any:
+    if spec.choices and value not in spec.choices:
+        raise ConfigError(f'parameter {spec.name}: expected {spec.allowed}, found {value!r}')
+    if not isinstance(spec.default, tuple):
+        return value
+    if len(value) != len(spec.default):
+        raise ConfigError(
+            f'parameter {spec.name}: expected {len(spec.default)} numbers, found {list(value)}'
+        )
+    return tuple(value)
+
+
+def param_yaml(cls: type[Any], title: str) -> str:
+    """Return a parameter file with every default, keyed `/**` to fit any namespace."""
+    lines = [f'# {title}', '# Generated from the declarations; a test compares.', '/**:']
+    lines.append('  ros__parameters:')
+    previous: list[str] = []
+    for spec in specs(cls):
+        *groups, leaf = spec.name.split('.')
+        if groups != previous:
+            lines += [f'{"  " * (2 + depth)}{group}:' for depth, group in enumerate(groups)]
+        indent = '  ' * (2 + len(groups))
+        note = f' ({spec.allowed})' if spec.allowed else ''
+        lines += [
+            f'{indent}# {spec.description}{note}',
+            f'{indent}{leaf}: {_scalar(spec.default)}',
+        ]
+        previous = groups
+    return '\n'.join(lines) + '\n'
+
+
+def param_table(cls: type[Any]) -> str:
+    """Return the parameters as a Markdown table."""
+    rows = ['| parameter | type | default | allowed | meaning |', '|---|---|---|---|---|']
+    for spec in specs(cls):
+        when = '' if spec.read_only else ' Can be changed while running.'
+        cells = (f'`{spec.name}`', spec.kind, f'`{_scalar(spec.default)}`', spec.allowed)
+        rows.append(f'| {" | ".join(cells)} | {spec.description}.{when} |')
+    return '\n'.join(rows) + '\n'
+
+
+def _scalar(value: Any) -> str:
+    """Return a value as YAML; strings are quoted so that none is read as a bool."""
+    if isinstance(value, str):
+        return f"'{value}'"
+    plain = list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump(plain, default_flow_style=True).removesuffix('...\n').strip()

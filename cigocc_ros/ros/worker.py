@@ -1,0 +1,145 @@
+"""A one-slot mailbox and the one thread that owns the predictor: the newest frame wins."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from cigocc_ros.core.frames import CameraFrame, Occupancy
+from cigocc_ros.core.grid import VoxelGrid
+from cigocc_ros.core.manifest import ModelManifest
+
+logger = logging.getLogger(__name__)
+Item = TypeVar('Item')
+
+
+class NamedEngine(Protocol):
+    """The part of `runtime.engine.Engine` that the node shows."""
+
+    name: str
+
+
+class FramePredictor(Protocol):
+    """What the node needs of `runtime.predictor.Predictor`; tests inject their own."""
+
+    @property
+    def engine(self) -> NamedEngine:
+        """Engine that runs the network."""
+        ...
+
+    @property
+    def manifest(self) -> ModelManifest:
+        """Manifest of the model."""
+        ...
+
+    @property
+    def grid(self) -> VoxelGrid:
+        """Grid of the answers."""
+        ...
+
+    def __call__(self, frame: CameraFrame) -> Occupancy:
+        """Return the occupancy of a frame."""
+        ...
+
+    def warm_up(self) -> None:
+        """Run once before the first frame."""
+        ...
+
+    def close(self) -> None:
+        """Release the engine."""
+        ...
+
+
+class Mailbox(Generic[Item]):
+    """A slot for one item; putting another one replaces what was not taken."""
+
+    def __init__(self) -> None:
+        """Start empty and open."""
+        self._changed = threading.Condition()
+        self._item: Item | None = None
+        self._closed = False
+
+    def put(self, item: Item) -> bool:
+        """Store `item`; return whether an older one was thrown away."""
+        with self._changed:
+            replaced = self._item is not None
+            self._item = item
+            self._changed.notify()
+        return replaced
+
+    def clear(self) -> bool:
+        """Empty the slot; return whether something was thrown away."""
+        with self._changed:
+            had_item, self._item = self._item is not None, None
+        return had_item
+
+    def take(self) -> Item | None:
+        """Wait for an item and return it; None once the mailbox is closed."""
+        with self._changed:
+            while self._item is None and not self._closed:
+                self._changed.wait()
+            item, self._item = self._item, None
+            return None if self._closed else item
+
+    def close(self) -> None:
+        """Let `take` return None from now on."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class Worker(Generic[Item]):
+    """Create, warm up, use and close the predictor in one thread (CUDA contexts want that)."""
+
+    def __init__(
+        self,
+        load: Callable[[], FramePredictor],
+        handle: Callable[[FramePredictor, Item], None],
+        on_crash: Callable[[], None],
+    ) -> None:
+        """Take what makes the predictor, what is done per item, and whom to tell of a bug."""
+        self.mailbox: Mailbox[Item] = Mailbox()
+        self.error: BaseException | None = None
+        self.predictor: FramePredictor | None = None
+        self._load, self._handle, self._on_crash = load, handle, on_crash
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name='predictor')
+
+    def start(self) -> FramePredictor:
+        """Return the loaded and warmed-up predictor; raise what loading raised."""
+        self._thread.start()
+        self._ready.wait()
+        if self.predictor is None:
+            self._thread.join()
+            raise self.error or RuntimeError('the predictor thread ended without a predictor')
+        return self.predictor
+
+    def stop(self) -> None:
+        """End the thread after the frame it is working on."""
+        self.mailbox.close()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:  # kept for the main thread, which ends the process
+            self.error = error
+            if self._ready.is_set():
+                logger.critical('the predictor thread stopped', exc_info=True)
+                self._on_crash()
+        finally:
+            self._ready.set()
+
+    def _serve(self) -> None:
+        predictor = self._load()
+        try:
+            predictor.warm_up()
+            self.predictor = predictor
+            self._ready.set()
+            while (item := self.mailbox.take()) is not None:
+                self._handle(predictor, item)
+        finally:
+            predictor.close()
