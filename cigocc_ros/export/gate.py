@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from torch import nn
 
@@ -18,16 +19,18 @@ from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.core.manifest import MANIFEST_FILE, ModelManifest, file_spec, write_manifest
 from cigocc_ros.core.mapping import to_mapping
 from cigocc_ros.export.parity import ParityReport, compare, random_inputs
-from cigocc_ros.export.to_onnx import INPUT_NAMES, write_onnx
-from cigocc_ros.export.wrapper import ExportModel
+from cigocc_ros.export.to_onnx import INPUT_NAMES, to_onnx, without_logits
+from cigocc_ros.export.wrapper import LOGITS, ExportModel
 from cigocc_ros.runtime.contract import Arrays, manifest_for
-from cigocc_ros.runtime.onnxruntime_engine import ONNX_ROLE, OnnxRuntimeEngine
+from cigocc_ros.runtime.onnxruntime_engine import ONNX_ROLE, OnnxRuntimeEngine, open_session
+from cigocc_ros.runtime.self_check import GOLDEN_FILE, GOLDEN_ROLE, Golden, save_golden
 
 logger = logging.getLogger(__name__)
 
 ONNX_FILE = 'model.onnx'
+LOGITS_FILE = 'model_logits.onnx'
 MIN_AGREEMENT = 0.999
-"""Share of voxels that must agree on every input, in label and in probability.
+"""Share of voxels that must agree on every input in label, in probability and in logits.
 
 Not 1: where two logits, or a proposal's probability and its threshold, lie within float rounding
 of each other, the two runtimes may decide differently and both be right.
@@ -56,41 +59,44 @@ def export_model(
     out_dir: Path,
     facts: ModelFacts,
     num_inputs: int = DEFAULT_GATE_INPUTS,
+    keep_logits: bool = False,
 ) -> ParityReport:
-    """Write model.onnx and manifest.yaml into `out_dir` and return how well they agree with torch.
+    """Write model.onnx, golden.npz and manifest.yaml into `out_dir`; return the proved agreement.
 
-    Both are made in a folder beside it and moved only when ONNX Runtime, loading them the way the
+    They are made in a folder beside it and moved only when ONNX Runtime, loading them the way the
     node does, agrees with torch on random frames. Raises GraphError or ParityError and leaves
-    `out_dir` as it was otherwise.
+    `out_dir` as it was otherwise. `keep_logits` adds model_logits.onnx for evaluation.
     """
     staging = out_dir.parent / f'.{out_dir.name}.partial'
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
         inputs = random_inputs(config.image_size, num_inputs, GATE_SEED)
-        write_onnx(model, inputs[0], staging / ONNX_FILE)
-        manifest = _stage_manifest(staging, config, facts)
+        _write_graphs(model, inputs[0], staging)
+        _write_golden(model, inputs[-1], staging)
+        manifest = _write_manifest(staging, config, facts)
         report = _parity(model, staging, manifest, inputs)
         require_parity(report)
-        _move(staging, out_dir)
+        _move(staging, out_dir, keep_logits)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    logger.info('%s: written, %s', out_dir, report)
+    logger.info('%s: written; %s', out_dir, report)
     return report
 
 
 def require_parity(report: ParityReport) -> None:
-    """Raise ParityError unless labels and probabilities agree on MIN_AGREEMENT of the voxels."""
-    if min(report.label_agreement, report.probability_agreement) < MIN_AGREEMENT:
+    """Raise ParityError unless all three outputs agree on MIN_AGREEMENT of the voxels."""
+    worst = report.worst
+    if min(worst.labels, worst.probabilities, worst.logits) < MIN_AGREEMENT:
         raise ParityError(
             f'the ONNX file is wrong and was not written: {report}; expected at least '
-            f'{100 * MIN_AGREEMENT} % of both'
+            f'{100 * MIN_AGREEMENT} % of each'
         )
 
 
 def torch_reference(model: nn.Module, arrays: Arrays) -> Arrays:
-    """Return the named outputs of the torch network for named numpy inputs."""
-    wrapper = ExportModel(model)
+    """Return labels, occupied_probability and logits of the torch network for named inputs."""
+    wrapper = ExportModel(model, with_logits=True)
     tensors = [torch.from_numpy(arrays[name].copy()) for name in INPUT_NAMES]
     with torch.inference_mode():
         outputs = wrapper(*tensors)
@@ -98,31 +104,53 @@ def torch_reference(model: nn.Module, arrays: Arrays) -> Arrays:
     return {name: tensor.numpy() for name, tensor in named}
 
 
-def _parity(
-    model: nn.Module, folder: Path, manifest: ModelManifest, inputs: list[Arrays]
-) -> ParityReport:
-    engine = OnnxRuntimeEngine(folder, manifest, torch.get_num_threads())
-    try:
-        return compare(lambda arrays: torch_reference(model, arrays), engine.run, inputs)
-    finally:
-        engine.close()
+def _write_graphs(model: nn.Module, example: Arrays, folder: Path) -> None:
+    graph = to_onnx(model, example)
+    onnx.save_model(graph, folder / LOGITS_FILE)
+    onnx.save_model(without_logits(graph), folder / ONNX_FILE)
 
 
-def _stage_manifest(folder: Path, config: ModelConfig, facts: ModelFacts) -> ModelManifest:
-    training = {**facts.training, 'config': to_mapping(config)}
+def _write_golden(model: nn.Module, arrays: Arrays, folder: Path) -> None:
+    outputs = torch_reference(model, arrays)
+    del outputs[LOGITS]
+    save_golden(folder / GOLDEN_FILE, Golden(arrays, outputs))
+
+
+def _write_manifest(folder: Path, config: ModelConfig, facts: ModelFacts) -> ModelManifest:
     manifest = manifest_for(
         config,
         facts.model_id,
         license=facts.license,
-        files={ONNX_ROLE: file_spec(folder, ONNX_FILE)},
-        training=training,
+        files={
+            ONNX_ROLE: file_spec(folder, ONNX_FILE),
+            GOLDEN_ROLE: file_spec(folder, GOLDEN_FILE),
+        },
+        training={**facts.training, 'config': to_mapping(config)},
     )
     write_manifest(folder, manifest)
     return manifest
 
 
-def _move(staging: Path, out_dir: Path) -> None:
-    """Put both files in place; a crash in between leaves a hash mismatch, which loading refuses."""
+def _parity(
+    model: nn.Module, folder: Path, manifest: ModelManifest, inputs: list[Arrays]
+) -> ParityReport:
+    """Compare torch with model.onnx (labels, probabilities) and its twin (logits)."""
+    threads = torch.get_num_threads()
+    engine = OnnxRuntimeEngine(folder, manifest, threads)
+    twin = open_session(folder / LOGITS_FILE, threads)
+
+    def candidate(arrays: Arrays) -> Arrays:
+        return {**engine.run(arrays), LOGITS: twin.run([LOGITS], arrays)[0]}
+
+    try:
+        return compare(lambda arrays: torch_reference(model, arrays), candidate, inputs)
+    finally:
+        engine.close()
+
+
+def _move(staging: Path, out_dir: Path, keep_logits: bool) -> None:
+    """Put the files in place, the manifest last: a crash in between leaves hashes that misfit."""
     out_dir.mkdir(parents=True, exist_ok=True)
-    for name in (ONNX_FILE, MANIFEST_FILE):
+    names = [ONNX_FILE, GOLDEN_FILE, MANIFEST_FILE]
+    for name in [LOGITS_FILE, *names] if keep_logits else names:
         os.replace(staging / name, out_dir / name)

@@ -11,35 +11,49 @@ from numpy.typing import NDArray
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.manifest import LABELS, OCCUPIED_PROBABILITY
+from cigocc_ros.export.wrapper import LOGITS
 from cigocc_ros.runtime.contract import Arrays
 from cigocc_ros.runtime.preprocess import Preprocessor
 
 CAMERA_SIZES = ((1241, 376), (1226, 370), (1920, 1080), (640, 480))
 PROBABILITY_STEPS = 2
 """Largest difference of an occupied probability, in 1/255, that still counts as the same."""
+LOGIT_SHARE = 0.01
+"""Largest difference of a logit, in standard deviations of its class, that counts as the same."""
+MIN_SPREAD = 0.01
+"""Standard deviation below which logits are compared as if they had this one."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well the outputs for one input agree.
+
+    Shares of voxels: with the same label; with probabilities within PROBABILITY_STEPS / 255; with
+    all logits within LOGIT_SHARE. `probability_steps` is the largest difference in 1/255.
+    """
+
+    labels: float
+    probabilities: float
+    logits: float
+    probability_steps: int
 
 
 @dataclass(frozen=True)
 class ParityReport:
-    """How well outputs agree, over all compared inputs.
-
-    `label_agreement` and `probability_agreement` (within PROBABILITY_STEPS / 255) are the shares
-    of voxels of the worst input; `max_probability_difference` is in 1/255.
-    """
+    """The worst agreement over all compared inputs, and how many classes the reference saw."""
 
     num_inputs: int
     num_classes: int
-    label_agreement: float
-    probability_agreement: float
-    max_probability_difference: int
+    worst: Agreement
 
     def __str__(self) -> str:
         """Return one readable line."""
+        worst = self.worst
         return (
-            f'{self.num_inputs} inputs, {self.num_classes} classes seen: labels agree '
-            f'{100 * self.label_agreement:.4f} %, probabilities within {PROBABILITY_STEPS}/255 '
-            f'{100 * self.probability_agreement:.4f} %, largest difference '
-            f'{self.max_probability_difference}/255'
+            f'{self.num_inputs} inputs, {self.num_classes} classes seen; voxels that agree on the '
+            f'worst input: label {100 * worst.labels:.4f} %, probability '
+            f'{100 * worst.probabilities:.4f} % (largest difference {worst.probability_steps}/255)'
+            f', logits {100 * worst.logits:.4f} %'
         )
 
 
@@ -48,17 +62,36 @@ def compare(
     candidate: Callable[[Arrays], Arrays],
     inputs: Sequence[Arrays],
 ) -> ParityReport:
-    """Run both on every input and report the worst agreement."""
-    labels, within, largest = [], [], []
-    seen: set[int] = set()
+    """Run both, each giving labels, occupied_probability and logits, and report the worst."""
+    agreements, classes = [], set[int]()
     for arrays in inputs:
         expected, found = reference(arrays), candidate(arrays)
-        seen |= set(np.unique(expected[LABELS]).tolist())
-        labels.append(float((expected[LABELS] == found[LABELS]).mean()))
-        difference = _difference(expected[OCCUPIED_PROBABILITY], found[OCCUPIED_PROBABILITY])
-        within.append(float((difference <= PROBABILITY_STEPS).mean()))
-        largest.append(int(difference.max()))
-    return ParityReport(len(inputs), len(seen), min(labels), min(within), max(largest))
+        classes |= set(np.unique(expected[LABELS]).tolist())
+        agreements.append(agreement(expected, found))
+    worst = Agreement(
+        labels=min(a.labels for a in agreements),
+        probabilities=min(a.probabilities for a in agreements),
+        logits=min(a.logits for a in agreements),
+        probability_steps=max(a.probability_steps for a in agreements),
+    )
+    return ParityReport(len(agreements), len(classes), worst)
+
+
+def agreement(expected: Arrays, found: Arrays) -> Agreement:
+    """Compare the outputs for one input; a value that is not a number never agrees."""
+    steps = np.abs(
+        expected[OCCUPIED_PROBABILITY].astype(np.int16)
+        - found[OCCUPIED_PROBABILITY].astype(np.int16)
+    )
+    spread = expected[LOGITS].std(axis=(0, 2, 3, 4), keepdims=True)
+    tolerance = LOGIT_SHARE * np.maximum(spread, MIN_SPREAD)
+    close = np.abs(expected[LOGITS] - found[LOGITS]) <= tolerance
+    return Agreement(
+        labels=float((expected[LABELS] == found[LABELS]).mean()),
+        probabilities=float((steps <= PROBABILITY_STEPS).mean()),
+        logits=float(close.all(axis=1).mean()),
+        probability_steps=int(steps.max()),
+    )
 
 
 def random_inputs(image_size: tuple[int, int], count: int, seed: int) -> list[Arrays]:
@@ -97,16 +130,12 @@ def random_extrinsics(rng: np.random.Generator) -> NDArray[np.float64]:
     return cam_from_velo
 
 
-def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.int16]:
-    return np.abs(a.astype(np.int16) - b.astype(np.int16))
-
-
 def _random_image(rng: np.random.Generator, width: int, height: int) -> NDArray[np.uint8]:
-    """Return blocks of colour with shading and noise, (H, W, 3) uint8."""
+    """Return blocks of colour with shading, (H, W, 3) uint8."""
     blocks = rng.integers(0, 200, (height // 32 + 1, width // 32 + 1, 3))
     image = blocks.repeat(32, axis=0).repeat(32, axis=1)[:height, :width]
-    shade = np.linspace(0, 40, height, dtype=np.int64)[:, None, None]
-    return (image + shade + rng.integers(0, 16, image.shape)).astype(np.uint8)
+    shade = np.linspace(0, 55, height, dtype=np.int64)[:, None, None]
+    return (image + shade).astype(np.uint8)
 
 
 def _random_depth(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float32]:

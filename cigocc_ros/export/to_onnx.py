@@ -1,11 +1,10 @@
-"""Write a network as a self-contained ONNX file of opset 18."""
+"""Turn a network into a self-contained ONNX graph of opset 18."""
 
 from __future__ import annotations
 
 import logging
 import warnings
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -14,29 +13,35 @@ from torch import nn
 
 from cigocc_ros.core.manifest import DEPTH_PRIOR, IMAGE, PIXEL_FROM_VELO, VELO_FROM_PIXEL
 from cigocc_ros.export.graph_rules import OPSET, check_graph
-from cigocc_ros.export.wrapper import ExportModel
+from cigocc_ros.export.wrapper import LOGITS, ExportModel
 from cigocc_ros.runtime.contract import Arrays
 
 INPUT_NAMES = (IMAGE, DEPTH_PRIOR, PIXEL_FROM_VELO, VELO_FROM_PIXEL)
 
 
-def write_onnx(
-    model: nn.Module, example: Arrays, path: Path, with_logits: bool = False
-) -> onnx.ModelProto:
-    """Export `model` (uint8 image, depth prior, two matrices -> `.logits`) and return the graph.
+def to_onnx(model: nn.Module, example: Arrays) -> onnx.ModelProto:
+    """Export `model` (uint8 image, depth prior, two matrices -> `.logits`) with all three outputs.
 
-    `example` holds one input of every name of the engine contract. Raises GraphError, and writes
-    nothing, where the graph breaks a rule of `graph_rules`.
+    `example` holds one input of every name of the engine contract. Raises GraphError where the
+    graph breaks a rule of `graph_rules`.
     """
-    wrapper = ExportModel(model, with_logits)
+    wrapper = ExportModel(model, with_logits=True)
     arguments = tuple(torch.from_numpy(example[name].copy()) for name in INPUT_NAMES)
-    program = _traced(wrapper, arguments)
-    proto: onnx.ModelProto = program.model_proto
+    proto: onnx.ModelProto = _traced(wrapper, arguments).model_proto
     _strip_debug_text(proto)
     onnx.checker.check_model(proto)
     check_graph(proto)
-    onnx.save_model(proto, path)
     return proto
+
+
+def without_logits(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of the graph that gives the outputs of the engine contract only."""
+    deployed = onnx.ModelProto()
+    deployed.CopyFrom(proto)
+    kept = [output for output in proto.graph.output if output.name != LOGITS]
+    del deployed.graph.output[:]
+    deployed.graph.output.extend(kept)
+    return deployed
 
 
 def _traced(wrapper: ExportModel, arguments: tuple[torch.Tensor, ...]) -> Any:

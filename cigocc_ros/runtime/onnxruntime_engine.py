@@ -37,9 +37,8 @@ class OnnxRuntimeEngine:
         """
         check_manifest(manifest)
         path = verified_file(model_dir, manifest, ONNX_ROLE)
-        runtime = _import_onnxruntime()
-        self._session: Any = _open_session(runtime, path, threads)
-        self.name = f'onnxruntime {runtime.__version__} CPU'
+        self._session: Any = open_session(path, threads)
+        self.name = f'onnxruntime {_import_onnxruntime().__version__} CPU'
         self.inputs = _specs(self._session.get_inputs())
         self.outputs = _specs(self._session.get_outputs())
         check_specs(f'{path}: inputs', manifest.inputs, self.inputs)
@@ -59,7 +58,9 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
-def _open_session(runtime: ModuleType, path: Path, threads: int) -> Any:
+def open_session(path: Path, threads: int = DEFAULT_THREADS) -> Any:
+    """Return a CPU session of an ONNX file, unchecked; raise EngineError where it cannot load."""
+    runtime = _import_onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -18,6 +18,7 @@ from cigocc_ros.runtime.contract import check_manifest
 from cigocc_ros.runtime.engine import AUTO, DEFAULT_THREADS, TORCH, Engine, create_engine
 from cigocc_ros.runtime.postprocess import occupancy_from_outputs
 from cigocc_ros.runtime.preprocess import Preprocessor
+from cigocc_ros.runtime.self_check import Golden, check_engine, load_golden
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +40,15 @@ class Timing:
 class Predictor:
     """Map frames of any calibrated camera to voxels. To be used by one thread at a time."""
 
-    def __init__(self, engine: Engine, manifest: ModelManifest) -> None:
-        """Take a loaded engine and the manifest it was checked against."""
+    def __init__(
+        self, engine: Engine, manifest: ModelManifest, golden: Golden | None = None
+    ) -> None:
+        """Take a loaded engine, the manifest it was checked against and answers to check it by."""
         check_manifest(manifest)
         self.engine = engine
         self.manifest = manifest
         self.grid = manifest.voxel_grid
+        self.golden = golden
         self.timing: Timing | None = None
         self._preprocess = Preprocessor(manifest.image_size)
 
@@ -63,7 +67,8 @@ class Predictor:
         else:
             model_dir = find_model_dir(model)
             manifest = load_manifest(model_dir)
-        return cls(create_engine(backend, model_dir, manifest, threads), manifest)
+        golden = load_golden(model_dir, manifest)
+        return cls(create_engine(backend, model_dir, manifest, threads), manifest, golden)
 
     def __call__(self, frame: CameraFrame) -> Occupancy:
         """Return the occupancy of a frame; `timing` then holds how long it took."""
@@ -79,12 +84,19 @@ class Predictor:
         return occupancy
 
     def warm_up(self) -> None:
-        """Run one black frame so that the first real one pays for no allocation."""
-        self(blank_frame(self.manifest.image_size))
-        timing = self.timing
-        if timing is not None:
-            logger.info('%s: first run %.0f ms', self.engine.name, timing.total_ms)
+        """Run the stored answers, or a black frame where there are none, before the first frame.
+
+        Raises EngineError where the engine does not reproduce the stored answers.
+        """
+        started = time.perf_counter()
+        if self.golden is None:
+            self(blank_frame(self.manifest.image_size))
+            checked = 'no stored answers to check against'
+        else:
+            checked = f'self-check {100 * check_engine(self.engine, self.golden):.2f} % as stored'
         self.timing = None
+        milliseconds = 1e3 * (time.perf_counter() - started)
+        logger.info('%s: first run %.0f ms, %s', self.engine.name, milliseconds, checked)
 
     def close(self) -> None:
         """Release the engine (usable with contextlib.closing)."""

@@ -9,9 +9,10 @@ from fixtures_tiny_model import expected_outputs
 
 from cigocc_ros.core.errors import EngineError, ManifestError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
-from cigocc_ros.core.manifest import load_manifest
-from cigocc_ros.runtime.predictor import Predictor, find_model_dir
+from cigocc_ros.core.manifest import file_spec, load_manifest, write_manifest
+from cigocc_ros.runtime.predictor import Predictor, blank_frame, find_model_dir
 from cigocc_ros.runtime.preprocess import Preprocessor
+from cigocc_ros.runtime.self_check import GOLDEN_FILE, Golden, save_golden
 
 
 @pytest.fixture(scope='module')
@@ -82,3 +83,39 @@ def test_folder_without_manifest_is_refused(tmp_path):
 
 def test_manifest_knows_the_image_size(handmade_model):
     assert load_manifest(handmade_model).image_size == (48, 160)
+
+
+def add_golden(model_dir, spoil=lambda outputs: None):
+    manifest = load_manifest(model_dir)
+    arrays = Preprocessor(manifest.image_size)(blank_frame(manifest.image_size))
+    arrays['image'] = np.full_like(arrays['image'], 200)
+    outputs = expected_outputs(arrays, manifest)
+    spoil(outputs)
+    save_golden(model_dir / GOLDEN_FILE, Golden(arrays, outputs))
+    files = {**manifest.files, 'golden': file_spec(model_dir, GOLDEN_FILE)}
+    write_manifest(model_dir, dataclasses.replace(manifest, files=files))
+
+
+def test_warm_up_reproduces_the_stored_answers(model_dir, caplog):
+    add_golden(model_dir)
+    predictor = Predictor.from_model_dir(model_dir, threads=1)
+    with caplog.at_level('INFO'):
+        predictor.warm_up()
+    assert 'self-check 100.00 %' in caplog.text and predictor.timing is None
+
+
+def test_engine_that_computes_something_else_is_refused(model_dir):
+    add_golden(model_dir, lambda outputs: outputs['labels'].fill(3))
+    predictor = Predictor.from_model_dir(model_dir, threads=1)
+    with pytest.raises(EngineError, match='self-check failed'):
+        predictor.warm_up()
+
+
+def test_golden_file_without_the_named_arrays_is_refused(model_dir):
+    add_golden(model_dir)
+    np.savez_compressed(model_dir / GOLDEN_FILE, image=np.zeros(3))
+    manifest = load_manifest(model_dir)
+    files = {**manifest.files, 'golden': file_spec(model_dir, GOLDEN_FILE)}
+    write_manifest(model_dir, dataclasses.replace(manifest, files=files))
+    with pytest.raises(ManifestError, match='no golden answers'):
+        Predictor.from_model_dir(model_dir)
