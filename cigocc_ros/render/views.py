@@ -12,9 +12,11 @@ from cigocc_ros.core.grid import VoxelGrid
 CHASE, TOP = 'chase', 'top'
 VIEWS = (CHASE, TOP)
 # the chase camera in shares of the grid's length along x, seen from the middle of its near side
-CHASE_EYE, CHASE_TARGET = (-0.48, 0.0, 0.36), (0.39, 0.0, 0.0)
+CHASE_EYE, CHASE_TARGET = (-0.48, 0.0, 0.36), (0.36, 0.0, -0.005)
 # half the picture spans at least these tangents across and down, so that the grid's length fits
-CHASE_TAN_ACROSS, CHASE_TAN_DOWN = 0.58, 0.27
+CHASE_TAN_ACROSS, CHASE_TAN_DOWN = 0.58, 0.265
+# taller pictures look down more steeply: the eye rises with height / width, within limits
+CHASE_RISE_FROM, CHASE_RISE_MOST = 0.45, 1.7
 TOP_MARGIN_M, TOP_MARGIN_BEHIND_M = 1.0, 3.5
 
 
@@ -65,7 +67,9 @@ def chase_view(grid: VoxelGrid, width: int, height: int) -> View:
     """Return the view from behind and above the near side of the grid, looking forward (+x)."""
     length = grid.extent_m[0]
     anchor = _near_side_middle(grid)
-    eye, target = (anchor + length * np.array(share) for share in (CHASE_EYE, CHASE_TARGET))
+    rise = float(np.clip(height / width / CHASE_RISE_FROM, 1.0, CHASE_RISE_MOST))
+    eye = anchor + length * np.array(CHASE_EYE) * [1.0, 1.0, rise]
+    target = anchor + length * np.array(CHASE_TARGET)
     forward = (target - eye) / np.linalg.norm(target - eye)
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
