@@ -36,7 +36,10 @@ def assess(state: NodeState, now: Snapshot, before: Snapshot) -> tuple[bytes, st
     dropped = {reason: n - before.dropped.get(reason, 0) for reason, n in now.dropped.items()}
     dropped = {reason: count for reason, count in dropped.items() if count}
     if state.extrinsics_problem:
-        return DiagnosticStatus.ERROR, f'no output: {state.extrinsics_problem}'
+        return (
+            DiagnosticStatus.ERROR,
+            f'no output, extrinsics are missing: {state.extrinsics_problem}',
+        )
     if not state.enabled:
         return DiagnosticStatus.OK, 'disabled by ~/enable'
     if dropped:
@@ -116,6 +119,6 @@ def _key_values(entries: Mapping[str, str]) -> list[KeyValue]:
 
 def _steady_clock() -> Any:
     """Return a clock that runs even where simulated time stands still."""
-    from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
+    from rclpy.clock import Clock, ClockType
 
     return Clock(clock_type=ClockType.STEADY_TIME)

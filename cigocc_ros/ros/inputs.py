@@ -41,7 +41,7 @@ class FallbackSubscription:
     @property
     def topic(self) -> str:
         """Fully resolved topic name."""
-        return self._node.resolve_topic_name(self._topic)
+        return str(self._node.resolve_topic_name(self._topic))
 
     def _subscribe(self) -> Subscription:
         events = None
@@ -56,7 +56,7 @@ class FallbackSubscription:
         if self.reliability != ReliabilityPolicy.RELIABLE or self._subscription is None:
             return
         logger.warning(
-            '%s: a publisher offers another QoS than RELIABLE, VOLATILE (%s); subscribing BEST_EFFORT',
+            '%s: a publisher does not offer RELIABLE (%s), subscribing BEST_EFFORT',
             self.topic,
             ', '.join(self._offers()) or 'gone again',
         )

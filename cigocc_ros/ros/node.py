@@ -19,7 +19,7 @@ from std_srvs.srv import SetBool
 from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.core.frames import CameraFrame, Occupancy
 from cigocc_ros.ros.class_info import class_info_json
-from cigocc_ros.ros.counters import Counters
+from cigocc_ros.ros.counters import Counters, Snapshot
 from cigocc_ros.ros.decoder import FrameDecoder, GeometryCache
 from cigocc_ros.ros.diagnostics import Diagnostics, NodeState
 from cigocc_ros.ros.dropped import DroppedFrame
@@ -44,7 +44,7 @@ def load_predictor(parameters: OccParameters) -> FramePredictor:
     return Predictor.from_model_dir(parameters.model, parameters.backend, parameters.threads)
 
 
-class OccNode(Node):
+class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
     """Subscribe to a camera, predict in a worker thread, publish."""
 
     def __init__(self, predictor_factory: PredictorFactory = load_predictor, **node: Any) -> None:
@@ -79,7 +79,7 @@ class OccNode(Node):
         geometries = GeometryCache(self._inputs.image.topic, self.parameters.rectification)
         self._decode = FrameDecoder(geometries, self._extrinsics, frame, self._counters)
         self.create_service(SetBool, '~/enable', self._on_enable)
-        self._diagnostics = Diagnostics(self, self._counters.snapshot, self._state)
+        self._diagnostics = Diagnostics(self, self.snapshot, self._state)
         logger.info('ready: model %s, images from %s', manifest.model_id, self._inputs.image.topic)
 
     def _receive(self, bundle: Bundle) -> None:
@@ -131,6 +131,10 @@ class OccNode(Node):
         response.message = 'enabled' if self._enabled else 'disabled'
         return response
 
+    def snapshot(self) -> Snapshot:
+        """Return what was counted so far."""
+        return self._counters.snapshot()
+
     def _state(self) -> NodeState:
         return NodeState(
             enabled=self._enabled,
@@ -148,7 +152,7 @@ class OccNode(Node):
         if self.worker is not None:
             self.worker.stop()
         self._stop_forwarding()
-        super().destroy_node()  # type: ignore[no-untyped-call]
+        super().destroy_node()
 
 
 def _predict(predictor: FramePredictor, frame: CameraFrame) -> Occupancy:

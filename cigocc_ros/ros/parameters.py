@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from typing import Any, TypeVar
 
 import yaml
@@ -13,6 +14,7 @@ from cigocc_ros.core.errors import ConfigError
 
 T = TypeVar('T')
 Limits = tuple[float, float]
+YAML_WIDTH = 99
 
 
 def parameter(
@@ -56,7 +58,7 @@ class Spec:
         """Say which values are allowed; empty where any value of the type is."""
         if self.choices:
             return 'one of ' + ', '.join(self.choices)
-        return '' if self.limits is None else f'{self.limits[0]:g} to {self.limits[1]:g}'
+        return '' if self.limits is None else f'{self.limits[0]} to {self.limits[1]}'
 
     @property
     def kind(self) -> str:
@@ -137,10 +139,13 @@ def param_yaml(cls: type[Any], title: str) -> str:
             lines += [f'{"  " * (2 + depth)}{group}:' for depth, group in enumerate(groups)]
         indent = '  ' * (2 + len(groups))
         note = f' ({spec.allowed})' if spec.allowed else ''
-        lines += [
-            f'{indent}# {spec.description}{note}',
-            f'{indent}{leaf}: {_scalar(spec.default)}',
-        ]
+        lines += textwrap.wrap(
+            spec.description + note,
+            YAML_WIDTH,
+            initial_indent=f'{indent}# ',
+            subsequent_indent=f'{indent}# ',
+        )
+        lines.append(f'{indent}{leaf}: {_scalar(spec.default)}')
         previous = groups
     return '\n'.join(lines) + '\n'
 

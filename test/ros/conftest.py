@@ -1,0 +1,26 @@
+"""Graphs for the tests with rclpy; where rclpy is absent every file here skips itself."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def make_graph() -> Iterator[Callable[..., Any]]:
+    from fixtures_ros import Graph
+
+    made: list[Any] = []
+
+    def make(**options: Any) -> Any:
+        made.append(Graph(**options))
+        return made[-1]
+
+    yield make
+    for graph in made:
+        graph.close()
+
+
+@pytest.fixture
+def graph(make_graph) -> Any:
+    return make_graph()

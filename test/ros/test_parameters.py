@@ -1,0 +1,102 @@
+"""Declared parameters, the shipped YAML and the table in the README come from one place."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip('rclpy')
+
+from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.ros.occ_parameters import OccParameters
+from cigocc_ros.ros.parameters import declare, param_table, param_yaml, parameter, specs
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TITLE = 'Parameters of the node occ.'
+
+
+def flat(tree: dict, prefix: str = '') -> dict:
+    found = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found.update(flat(value, f'{prefix}{key}.'))
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def test_the_shipped_file_is_the_generated_one():
+    shipped = (REPOSITORY / 'config' / 'occ.param.yaml').read_text()
+    assert shipped == param_yaml(OccParameters, TITLE), 'regenerate config/occ.param.yaml'
+
+
+def test_the_file_holds_every_default():
+    content = yaml.safe_load(param_yaml(OccParameters, TITLE))
+    values = flat(content['/**']['ros__parameters'])
+    expected = {
+        spec.name: list(spec.default) if isinstance(spec.default, tuple) else spec.default
+        for spec in specs(OccParameters)
+    }
+    assert values == expected
+    assert [type(v) for v in values.values()] == [type(v) for v in expected.values()]
+
+
+def test_the_readme_holds_the_generated_table():
+    readme = REPOSITORY / 'README.md'
+    if not readme.is_file():
+        pytest.skip('no README.md beside the sources')
+    assert param_table(OccParameters) in readme.read_text(), 'put param_table() into README.md'
+
+
+def test_the_table_has_a_row_per_parameter():
+    rows = param_table(OccParameters).splitlines()[2:]
+    named = [re.match(r'\| `([\w.]+)` \|', row).group(1) for row in rows]
+    assert named == [spec.name for spec in specs(OccParameters)]
+
+
+def test_descriptors_carry_description_range_and_read_only(graph):
+    node = graph.start()
+    for spec in specs(OccParameters):
+        described = node.describe_parameter(spec.name)
+        assert described.description == spec.description
+        assert described.read_only == spec.read_only
+        assert bool(described.integer_range or described.floating_point_range) == bool(spec.limits)
+
+
+def test_values_come_from_overrides(make_graph):
+    node = make_graph().start(**{'prior.source': 'none', 'max_markers': 7})
+    assert (node.parameters.prior_source, node.parameters.max_markers) == ('none', 7)
+
+
+def test_bad_values_say_what_is_allowed(make_graph):
+    with pytest.raises(ConfigError, match=r'backend: expected one of .*onnxruntime.*abacus'):
+        make_graph().start(backend='abacus')
+    with pytest.raises(ConfigError, match=r'extrinsics.translation: expected 3 numbers'):
+        make_graph().start(**{'extrinsics.translation': [1.0, 2.0]})
+
+
+def test_running_changes_are_checked(graph):
+    from rclpy.parameter import Parameter
+
+    node = graph.start()
+    results = node.set_parameters(
+        [
+            Parameter('max_markers', value=12),
+            Parameter('max_markers', value=-1),
+            Parameter('model', value='other'),
+        ]
+    )
+    assert [result.successful for result in results] == [True, False, False]
+    assert node.get_parameter('max_markers').value == 12
+
+
+def test_declare_reads_any_dataclass(graph):
+    @dataclass(frozen=True)
+    class Own:
+        rate: float = parameter(2.5, 'How fast', limits=(0.1, 10.0))
+        names: tuple[str, str] = parameter(('a', 'b'), 'Two names', name='group.names')
+
+    assert declare(graph.observer, Own) == Own(2.5, ('a', 'b'))
+    assert 'names: [a, b]' in param_yaml(Own, 'x')
