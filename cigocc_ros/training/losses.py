@@ -20,8 +20,6 @@ LOG_FLOOR = -100.0
 """Smallest log probability, as torch's binary cross entropy clamps it."""
 DENOMINATOR_EPSILON = 1e-5
 MAX_POSITIVE_WEIGHT = 10.0
-LOG_SCALE_RANGE = (-5.0, 3.0)
-"""Bounds of the depth branch's log scale, so that one good pixel cannot buy an infinite likelihood."""
 
 
 def cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor) -> Tensor:
@@ -91,14 +89,15 @@ def mask_bce(logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
 
 
 def depth_nll(log_mean: Tensor, log_scale: Tensor, depth: Tensor, valid: Tensor) -> Tensor:
-    """Return the negative log likelihood of log depth under a logistic distribution.
+    """Return the negative log likelihood of `depth` under a logistic distribution, in metres.
 
-    All (B, h, w); `depth` in metres. In log depth the error is relative, so 1 m counts the same
-    at 10 m as 5 m at 50 m. Mean over valid pixels.
+    All (B, h, w); mean and scale are given as log metres, as the depth branch bounds and the
+    lifting uses them. The predicted scale sets how much an error of 1 m costs: far pixels may be
+    vague, near ones may not. Mean over valid pixels.
     """
-    scale = log_scale.float().clamp(*LOG_SCALE_RANGE)
-    measured = torch.where(valid, depth.float(), 1.0).clamp_min(1e-3).log()
-    z = ((measured - log_mean.float()) / scale.exp()).abs()
+    scale = log_scale.float()
+    error_m = torch.where(valid, depth.float(), 0.0) - log_mean.float().exp()
+    z = error_m.abs() * (-scale).exp()
     loss = z + 2 * F.softplus(-z) + scale
     return (loss * valid).sum() / valid.sum().clamp_min(1)
 

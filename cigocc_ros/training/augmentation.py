@@ -1,0 +1,132 @@
+"""Vary training samples: exact mirror, colour jitter, depth priors of every quality (numpy)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cigocc_ros.core.projection import velo_from_pixel
+from cigocc_ros.training.config import AugmentConfig
+
+MAX_RELATIVE_NOISE = 0.03
+MAX_HOLES = 6
+LARGEST_HOLE = 0.3
+"""Edge of a hole in the depth prior, relative to the image."""
+SPARSEST_PRIOR = 0.05
+
+
+class Sample(NamedTuple):
+    """One frame at the sizes of the model; collated, each field gets a leading batch axis."""
+
+    image: NDArray[np.uint8]
+    """(H, W, 3) rgb."""
+    depth_prior: NDArray[np.float32]
+    """(H, W) metres, 0 = unknown."""
+    pixel_from_velo: NDArray[np.float32]
+    """(3, 4) of that image."""
+    velo_from_pixel: NDArray[np.float32]
+    """(3, 4), its inverse [A | c]."""
+    labels: NDArray[np.uint8]
+    """(X, Y, Z) train ids on the output grid, 255 = unknown."""
+    query_labels: NDArray[np.uint8]
+    """(Qx, Qy, Qz) train ids on the query grid, 255 = unknown."""
+    masks: NDArray[np.uint8]
+    """(19, H/4, W/4) 0 or 1: the stride-4 cell shows class 1..19."""
+    mask_valid: NDArray[np.bool_]
+    """(H/4, W/4) the classes of the cell are known."""
+    depth: NDArray[np.float32]
+    """(H/4, W/4) measured metres, 0 = unknown."""
+
+
+def flip_projection(pixel_from_velo: NDArray[Any], width: int) -> NDArray[np.float64]:
+    """Return the (3, 4) projection of the mirrored image in the mirrored world (y -> -y).
+
+    u' = width - 1 - u; the same as flipping the camera and conjugating cam_from_velo.
+    """
+    mirror_image = np.array([[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]])
+    mirror_world = np.diag([1.0, -1, 1, 1])
+    return mirror_image @ np.asarray(pixel_from_velo, dtype=np.float64) @ mirror_world
+
+
+def flip_sample(sample: Sample) -> Sample:
+    """Mirror everything: images along columns, voxels along y, and the calibration with them.
+
+    Exact because the grid is symmetric about y = 0. Applied twice it is the identity.
+    """
+    pixel = flip_projection(sample.pixel_from_velo, sample.image.shape[1])
+    return Sample(
+        image=_flipped(sample.image, 1),
+        depth_prior=_flipped(sample.depth_prior, 1),
+        pixel_from_velo=pixel.astype(np.float32),
+        velo_from_pixel=velo_from_pixel(pixel).astype(np.float32),
+        labels=_flipped(sample.labels, 1),
+        query_labels=_flipped(sample.query_labels, 1),
+        masks=_flipped(sample.masks, 2),
+        mask_valid=_flipped(sample.mask_valid, 1),
+        depth=_flipped(sample.depth, 1),
+    )
+
+
+def jitter_colors(
+    image: NDArray[np.uint8], strength: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Scale brightness, contrast and saturation of (H, W, 3) uint8 by up to 1 +- strength."""
+    import cv2
+
+    brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3)
+    levels = np.arange(256, dtype=np.float32)
+    mean = float(image[::8, ::8].mean())
+    curve = (levels * brightness - mean) * contrast + mean
+    changed = cv2.LUT(image, np.clip(curve, 0, 255).astype(np.uint8))
+    grey = cv2.cvtColor(cv2.cvtColor(changed, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    mixed: NDArray[np.uint8] = cv2.addWeighted(changed, saturation, grey, 1 - saturation, 0)
+    return mixed
+
+
+def degrade_depth(depth_m: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Give measured depth (H, W) relative noise, rectangular holes and a random density."""
+    height, width = depth_m.shape
+    sigma = rng.uniform(0, MAX_RELATIVE_NOISE)
+    noise = rng.standard_normal(depth_m.shape, dtype=np.float32)
+    prior = depth_m * np.exp(np.float32(sigma) * noise)
+    for _ in range(int(rng.integers(0, MAX_HOLES + 1))):
+        rows, columns = (rng.uniform(0, LARGEST_HOLE, 2) * (height, width)).astype(int)
+        top, left = rng.integers(0, height - rows), rng.integers(0, width - columns)
+        prior[top : top + rows, left : left + columns] = 0
+    density = rng.uniform(SPARSEST_PRIOR, 1)
+    prior[rng.random(depth_m.shape, dtype=np.float32) > density] = 0
+    return prior
+
+
+def choose_prior(
+    stereo_m: NDArray[np.float32] | None,
+    measured_m: NDArray[np.float32] | None,
+    config: AugmentConfig,
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Return a depth prior (H, W) metres: none (all unknown), stereo, or degraded measured depth.
+
+    A kind of depth that the data does not have gives its share to the others.
+    """
+    shares = np.array(
+        [
+            config.prior_none,
+            config.prior_stereo * (stereo_m is not None),
+            config.prior_true * (measured_m is not None),
+        ]
+    )
+    if shares.sum() <= 0:
+        shares[0] = 1.0
+    kind = int(rng.choice(3, p=shares / shares.sum()))
+    if kind == 1 and stereo_m is not None:
+        return stereo_m
+    if kind == 2 and measured_m is not None:
+        return degrade_depth(measured_m, rng)
+    return np.zeros(shape, dtype=np.float32)
+
+
+def _flipped(array: NDArray[Any], axis: int) -> NDArray[Any]:
+    return np.ascontiguousarray(np.flip(array, axis))

@@ -1,0 +1,117 @@
+"""Training and validation samples from prepared frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from cigocc_ros.core.config import ModelConfig
+from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.labels import NUM_CLASSES
+from cigocc_ros.core.projection import velo_from_pixel
+from cigocc_ros.training.augmentation import Sample, choose_prior, flip_sample, jitter_colors
+from cigocc_ros.training.cache import FEATURE_STRIDE, Arrays, FrameRef, load_frame
+from cigocc_ros.training.config import AugmentConfig
+
+Prior = Literal['none', 'stereo', 'measured']
+
+
+class SceneDataset(Dataset[Sample]):
+    """Frames as they are, with one fixed kind of depth prior: for validation."""
+
+    def __init__(
+        self, frames: Sequence[FrameRef], config: ModelConfig, prior: Prior = 'stereo'
+    ) -> None:
+        """Take prepared frames; `prior` names the depth given to the model."""
+        self.frames = tuple(frames)
+        self.config = config
+        self.prior = prior
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return frame `index` unchanged; raise DataFileError if it lacks the prior."""
+        arrays = load_frame(self.frames[index])
+        if self.prior == 'none':
+            prior = np.zeros(self.config.image_size, dtype=np.float32)
+        elif self.prior in arrays:
+            prior = arrays[self.prior].astype(np.float32)
+        else:
+            raise DataFileError(f'{self.frames[index].cached} has no {self.prior} depth')
+        return make_sample(arrays, self.config, prior)
+
+
+class TrainingStream(Dataset[Sample]):
+    """An endless, reproducible sequence of augmented samples.
+
+    Draw k is the same in every run with the same seed, so training resumes by starting at k. Every
+    epoch shows each frame once in a new order.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[FrameRef],
+        config: ModelConfig,
+        augment: AugmentConfig,
+        seed: int,
+        num_draws: int = 2**31,
+    ) -> None:
+        """Take prepared frames."""
+        self.frames = tuple(frames)
+        self.config = config
+        self.augment = augment
+        self.seed = seed
+        self.num_draws = num_draws
+
+    def __len__(self) -> int:
+        """Return the number of draws."""
+        return self.num_draws
+
+    def __getitem__(self, draw: int) -> Sample:
+        """Return the sample of draw `draw`."""
+        epoch, position = divmod(draw, len(self.frames))
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.frames))
+        rng = np.random.default_rng((self.seed, 1, draw))
+        arrays = load_frame(self.frames[order[position]])
+        return augmented_sample(arrays, self.config, self.augment, rng)
+
+
+def augmented_sample(
+    arrays: Arrays, config: ModelConfig, augment: AugmentConfig, rng: np.random.Generator
+) -> Sample:
+    """Draw one variation of a prepared frame."""
+    stereo, measured = (
+        arrays[name].astype(np.float32) if name in arrays else None
+        for name in ('stereo', 'measured')
+    )
+    prior = choose_prior(stereo, measured, augment, config.image_size, rng)
+    sample = make_sample(arrays, config, prior)
+    if augment.jitter > 0:
+        sample = sample._replace(image=jitter_colors(sample.image, augment.jitter, rng))
+    return flip_sample(sample) if rng.random() < augment.flip else sample
+
+
+def make_sample(
+    arrays: Arrays, config: ModelConfig, depth_prior: np.typing.NDArray[np.float32]
+) -> Sample:
+    """Unpack a prepared frame; depth_prior is (H, W) metres, 0 = unknown."""
+    height, width = (size // FEATURE_STRIDE for size in config.image_size)
+    pixel = arrays['pixel_from_velo']
+    masks = np.unpackbits(arrays['masks'], count=(NUM_CLASSES - 1) * height * width)
+    valid = np.unpackbits(arrays['mask_valid'], count=height * width)
+    return Sample(
+        image=arrays['image'],
+        depth_prior=depth_prior,
+        pixel_from_velo=pixel.astype(np.float32),
+        velo_from_pixel=velo_from_pixel(pixel).astype(np.float32),
+        labels=arrays['labels'],
+        query_labels=arrays['query_labels'],
+        masks=masks.reshape(NUM_CLASSES - 1, height, width),
+        mask_valid=valid.reshape(height, width).astype(bool),
+        depth=arrays['depth'].astype(np.float32),
+    )
