@@ -1,0 +1,81 @@
+"""The executables as processes: start, failure to start, and every way to end."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('onnxruntime')
+
+from fixtures_processes import (
+    ENDS_WITHIN_S,
+    command,
+    occ_command,
+    process,
+    ros_environment,
+    wait_for_line,
+)
+from fixtures_tiny_model import build_tiny_model_dir
+
+
+@pytest.fixture(scope='module')
+def model_dir(tmp_path_factory):
+    return build_tiny_model_dir(tmp_path_factory.mktemp('models') / 'handmade')
+
+
+def ended(words: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        words,
+        env=ros_environment(),
+        capture_output=True,
+        text=True,
+        timeout=ENDS_WITHIN_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    'signals',
+    [(signal.SIGINT,), (signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)],
+    ids=['SIGINT', 'twice SIGINT', 'SIGTERM'],
+)
+def test_signals_end_the_node_with_0(model_dir, tmp_path, signals):
+    output = tmp_path / 'occ.log'
+    with process(occ_command(model_dir), output) as child:
+        wait_for_line(output, 'ready: model handmade', child)
+        for number in signals:
+            os.killpg(child.pid, number)
+            time.sleep(0.01)  # a launch system's second signal comes a moment later
+        assert child.wait(ENDS_WITHIN_S) == 0, output.read_text()
+    assert 'Traceback' not in output.read_text()
+
+
+def test_a_missing_model_ends_with_a_hint():
+    done = ended(command('occ_node', {'model': '/nowhere/at/all'}))
+    assert done.returncode == 1
+    assert 'no model' in done.stderr and '/nowhere/at/all' in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_a_folder_without_manifest_ends_with_a_hint(tmp_path):
+    done = ended(command('occ_node', {'model': tmp_path}))
+    assert done.returncode == 1 and 'no manifest.yaml' in done.stderr
+
+
+def test_a_tampered_model_ends_with_a_hint(tmp_path):
+    model = build_tiny_model_dir(tmp_path / 'model')
+    onnx = bytearray((model / 'model.onnx').read_bytes())
+    onnx[100] ^= 1
+    (model / 'model.onnx').write_bytes(onnx)
+    done = ended(occ_command(model))
+    assert done.returncode == 1 and 'sha256' in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_a_parameter_of_another_type_ends_with_a_hint(model_dir):
+    done = ended(command('occ_node', {'model': model_dir, 'threads': 'many'}))
+    assert done.returncode == 1 and 'threads' in done.stderr
+    assert 'Traceback' not in done.stderr
