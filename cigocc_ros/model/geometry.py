@@ -22,7 +22,7 @@ FEATURE_STRIDE = 4
 def full_precision(like: Tensor) -> AbstractContextManager[object]:
     """Return a context that switches autocast off; traces of plain float32 runs stay free of it."""
     kind = like.device.type
-    if torch.is_autocast_enabled(kind):
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
     return nullcontext()
 

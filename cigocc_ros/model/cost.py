@@ -1,0 +1,75 @@
+"""What a network costs: `python -m cigocc_ros.model.cost mid` prints parameters and MACs."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from cigocc_ros.core.config import ModelConfig, load_model_config
+from cigocc_ros.model.build import build_model, count_parameters
+
+FLOP_PER_MAC = 2
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """Learned parameters and multiply-accumulates of one forward pass, whole and per part.
+
+    MACs count convolutions and matrix products; sampling, norms and activations are left out.
+    """
+
+    parameters: int
+    macs: int
+    part_parameters: dict[str, int]
+    part_macs: dict[str, int]
+
+
+def example_inputs(
+    config: ModelConfig, batch: int = 1, device: str | torch.device = 'cpu'
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return zero tensors with the shapes and types of the engine contract."""
+    height, width = config.image_size
+    return (
+        torch.zeros(batch, height, width, 3, dtype=torch.uint8, device=device),
+        torch.zeros(batch, height, width, device=device),
+        torch.zeros(batch, 3, 4, device=device),
+        torch.zeros(batch, 3, 4, device=device),
+    )
+
+
+def measure_cost(config: ModelConfig) -> ModelCost:
+    """Count without computing: the network is built and run on the meta device."""
+    with torch.device('meta'):
+        model = build_model(config).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(*example_inputs(config, device='meta'))
+    by_module = counter.get_flop_counts()
+    parts = dict(model.named_children())
+    return ModelCost(
+        parameters=count_parameters(model),
+        macs=counter.get_total_flops() // FLOP_PER_MAC,
+        part_parameters={name: count_parameters(part) for name, part in parts.items()},
+        part_macs={
+            name: sum(by_module.get(f'CigOcc.{name}', {}).values()) // FLOP_PER_MAC
+            for name in parts
+        },
+    )
+
+
+def main() -> None:
+    """Print one table per named config."""
+    parser = argparse.ArgumentParser(description='Count parameters and MACs of model configs.')
+    parser.add_argument('config', nargs='+', help='config name or YAML file')
+    for name in parser.parse_args().config:
+        cost = measure_cost(load_model_config(name))
+        print(f'{name}: {cost.parameters / 1e6:.3f} M parameters, {cost.macs / 1e9:.2f} GMAC')
+        for part, macs in cost.part_macs.items():
+            print(f'  {part:16} {cost.part_parameters[part]:>12,d} {macs / 1e9:>10.3f} GMAC')
+
+
+if __name__ == '__main__':
+    main()
