@@ -1,0 +1,93 @@
+"""Dispatch `cigocc <verb>` to `cigocc_ros.commands.<verb>`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from cigocc_ros import __version__
+from cigocc_ros.core.errors import CigoccError
+
+VERBS = ('bag', 'demo', 'export', 'infer', 'render', 'synthesize', 'train')
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+# Import name -> the extra of setup.py that brings it (a test compares the two).
+EXTRA_OF_LIBRARY = {
+    'PIL': 'render',
+    'cv2': 'runtime',
+    'embreex': 'synthetic',
+    'onnx': 'train',
+    'onnxruntime': 'runtime',
+    'onnxscript': 'train',
+    'rclpy': 'ros-jazzy',
+    'rosbags': 'bag',
+    'safetensors': 'train',
+    'torch': 'train',
+    'tqdm': 'synthetic',
+    'transformers': 'train',
+    'trimesh': 'synthetic',
+}
+
+
+def verb_module(verb: str) -> ModuleType:
+    """Import the module of one verb; it defines HELP, add_arguments(parser) and run(args)."""
+    return importlib.import_module(f'cigocc_ros.commands.{verb}')
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all verbs; imports no heavy library."""
+    parser = argparse.ArgumentParser(
+        prog='cigocc', description='Semantic voxel maps from a camera: tools around the node.'
+    )
+    parser.add_argument('--version', action='version', version=f'cigocc {__version__}')
+    parser.add_argument('-v', '--verbose', action='store_true', help='log what happens inside')
+    verbs = parser.add_subparsers(dest='verb', metavar='VERB', required=True)
+    for verb in VERBS:
+        module = verb_module(verb)
+        subparser = verbs.add_parser(verb, help=module.HELP, description=module.HELP)
+        module.add_arguments(subparser)
+        subparser.set_defaults(run=module.run)
+    return parser
+
+
+def install_hint(error: ModuleNotFoundError) -> str | None:
+    """Return how to install the optional library that is missing; None if it is not one."""
+    library = (error.name or '').partition('.')[0]
+    extra = EXTRA_OF_LIBRARY.get(library)
+    if extra is None:
+        return None
+    return (
+        f"needs the Python library '{library}', which is not installed; "
+        f"from the source folder: pip install '.[{extra}]'"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; return 2 with one line on stderr for what the user can fix."""
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING,
+        format='%(levelname)s %(name)s: %(message)s',
+    )
+    try:
+        return int(args.run(args))
+    except CigoccError as error:
+        print(f'cigocc {args.verb}: {error}', file=sys.stderr)
+    except ModuleNotFoundError as error:
+        hint = install_hint(error)
+        if hint is None:
+            raise
+        print(f'cigocc {args.verb}: {hint}', file=sys.stderr)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return EXIT_USER_ERROR
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Install the package for colcon (plain and --symlink-install) and for pip alike."""
+
+from __future__ import annotations
+
+import re
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = 'cigocc_ros'
+SHARE = f'share/{NAME}'
+
+EXTRAS: dict[str, list[str]] = {
+    # Run the network without ROS, or beside the wheels below. With apt ROS, OpenCV is already
+    # there as python3-opencv: install `onnxruntime` alone then.
+    'runtime': ['onnxruntime>=1.18', 'opencv-python-headless>=4.8'],
+    'synthetic': [
+        'embreex>=4.4',  # first release with wheels for Python 3.10 to 3.13 and numpy 2
+        'opencv-python-headless>=4.8',
+        'pillow>=9',
+        'tqdm',
+        'trimesh>=4',
+    ],
+    'render': ['pillow>=9'],
+    'bag': ['rosbags>=0.10.5'],  # its Writer needs an explicit bag version since then
+    'train': [
+        'onnx>=1.16',
+        'onnxruntime>=1.18',  # the export gate compares with it
+        'onnxscript>=0.5',
+        'opencv-python-headless>=4.8',
+        'safetensors>=0.4',
+        'torch==2.13.0',  # the ONNX graph rules are checked against this exporter
+        'tqdm',
+        'transformers>=5,<6',  # backbones; the module names of the weights change with majors
+    ],
+    # ROS from PyPI, for machines without apt ROS. Nowhere else: they must never shadow a system
+    # ROS. Always the `-jazzy-` names, the short names mix distributions.
+    'ros-jazzy': [
+        'ros-jazzy-ament-index-python',
+        'ros-jazzy-diagnostic-msgs',
+        'ros-jazzy-geometry-msgs',
+        'ros-jazzy-nav-msgs',
+        'ros-jazzy-rclpy[fastrtps]',
+        'ros-jazzy-rosgraph-msgs',
+        'ros-jazzy-sensor-msgs',
+        'ros-jazzy-std-msgs',
+        'ros-jazzy-std-srvs',
+        'ros-jazzy-visualization-msgs',
+    ],
+    # `colcon test` runs pytest only where this extra names it.
+    'test': [
+        'hypothesis',
+        'mcap-ros2-support',  # reads our bags independently of the library that wrote them
+        'pytest<9',  # the launch_testing plugin of Jazzy breaks pytest 9
+        'pytest-timeout',
+    ],
+    'dev': [
+        'colcon-common-extensions',
+        'mypy',
+        'ruff',
+        'setuptools<80',  # what colcon-core needs
+        'types-PyYAML',
+        'wheel',
+    ],
+}
+EXTRAS['all'] = sorted({name for extra in EXTRAS.values() for name in extra})
+
+
+def version() -> str:
+    """Return the version that the package states."""
+    text = Path(NAME, '__init__.py').read_text(encoding='utf-8')
+    match = re.search(r"^__version__ = '([^']+)'$", text, re.MULTILINE)
+    if match is None:
+        raise RuntimeError(f'{NAME}/__init__.py states no __version__')
+    return match.group(1)
+
+
+def share_files(folder: str, *patterns: str) -> list[tuple[str, list[str]]]:
+    """Return the data_files rows of one folder, sub-folders kept."""
+    rows: dict[str, list[str]] = {}
+    for pattern in patterns:
+        for path in sorted(glob(f'{folder}/{pattern}', recursive=True)):
+            if Path(path).is_file():
+                rows.setdefault(f'{SHARE}/{Path(path).parent.as_posix()}', []).append(path)
+    return sorted(rows.items())
+
+
+setup(
+    name=NAME,
+    version=version(),
+    packages=find_packages(include=[NAME, f'{NAME}.*']),
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (SHARE, ['package.xml']),
+        # `ros2 run` and launch look in lib/<package>; pip puts console scripts into bin/ only.
+        (f'lib/{NAME}', sorted(glob('scripts/*'))),
+        *share_files('launch', '*.launch.py'),
+        *share_files('config', '**/*.yaml', '*.rviz', '*.xml'),
+        *share_files('models', '*.md', '*/*.md', '*/manifest.yaml', '*/*.onnx', '*/*.npz'),
+    ],
+    # Lower bounds are those of Ubuntu 22.04, so that apt's python3-numpy and python3-yaml satisfy
+    # them and pip installs nothing over a system ROS. Everything else is an extra.
+    install_requires=['numpy>=1.21', 'PyYAML>=5.4'],
+    extras_require=EXTRAS,
+    python_requires='>=3.10',
+    zip_safe=True,
+    maintainer='cigocc_ros maintainers',
+    maintainer_email='maintainers@users.noreply.b-seed-01621b58.example',
+    description='Semantic voxel maps from a camera: the CIGOcc architecture as a ROS 2 node.',
+    license='Apache-2.0',
+    entry_points={'console_scripts': ['cigocc = cigocc_ros.commands.main:main']},
+)

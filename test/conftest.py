@@ -1,0 +1,24 @@
+"""Fixtures that every layer shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='session')
+def shared_dir() -> Path:
+    """Return the folder with real KITTI data and golden numbers; skip where it is absent."""
+    named = os.environ.get('CIGOCC_SHARED')
+    folder = Path(named) if named else REPOSITORY.parent / 'shared'
+    if not folder.is_dir():
+        pytest.skip(f'no folder {folder}: set CIGOCC_SHARED to the folder with the real data')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def repository() -> Path:
+    """Return the root of the source tree."""
+    return REPOSITORY
