@@ -92,7 +92,7 @@ def load_backbone_weights(backbone: ImageBackbone, path: Path) -> None:
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
-    """Load a state dict whose names and shapes must fit exactly; raise DataFileError naming them."""
+    """Load a state dict that must fit exactly; raise DataFileError naming what does not."""
     expected = module.state_dict()
     optional = {name for name in expected if name.endswith('num_batches_tracked')}
     missing = sorted(set(expected) - set(tensors) - optional)

@@ -69,7 +69,7 @@ class DepthBranch(nn.Module):
         self.prior_scale = nn.Parameter(torch.tensor(PRIOR_SCALE_INIT).log())
 
     def forward(self, fine: Tensor, depth_prior: Tensor, velo_from_pixel: Tensor) -> DepthMaps:
-        """Merge prediction and prior (B, H, W) in metres, 0 = unknown: the prior wins where known."""
+        """Merge prediction and prior (B, H, W) metres; the prior wins where it is known (> 0)."""
         cell_log, measured = pool_prior(depth_prior)
         guide = self._guide(cell_log, measured, velo_from_pixel)
         raw = self.predict(self.trunk(torch.cat((fine, guide.to(fine.dtype)), dim=1)))

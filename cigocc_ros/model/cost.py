@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -60,15 +61,20 @@ def measure_cost(config: ModelConfig) -> ModelCost:
     )
 
 
+def table(name: str, cost: ModelCost) -> str:
+    """Return the totals and one line per part."""
+    lines = [f'{name}: {cost.parameters / 1e6:.3f} M parameters, {cost.macs / 1e9:.2f} GMAC']
+    for part, macs in cost.part_macs.items():
+        lines.append(f'  {part:16} {cost.part_parameters[part]:>12,d} {macs / 1e9:>10.3f} GMAC')
+    return '\n'.join(lines) + '\n'
+
+
 def main() -> None:
     """Print one table per named config."""
     parser = argparse.ArgumentParser(description='Count parameters and MACs of model configs.')
     parser.add_argument('config', nargs='+', help='config name or YAML file')
     for name in parser.parse_args().config:
-        cost = measure_cost(load_model_config(name))
-        print(f'{name}: {cost.parameters / 1e6:.3f} M parameters, {cost.macs / 1e9:.2f} GMAC')
-        for part, macs in cost.part_macs.items():
-            print(f'  {part:16} {cost.part_parameters[part]:>12,d} {macs / 1e9:>10.3f} GMAC')
+        sys.stdout.write(table(name, measure_cost(load_model_config(name))))
 
 
 if __name__ == '__main__':

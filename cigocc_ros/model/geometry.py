@@ -20,7 +20,7 @@ FEATURE_STRIDE = 4
 
 
 def full_precision(like: Tensor) -> AbstractContextManager[object]:
-    """Return a context that switches autocast off; traces of plain float32 runs stay free of it."""
+    """Return a context that switches autocast off; float32 runs (and exports) get none."""
     kind = like.device.type
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
@@ -54,7 +54,7 @@ class VoxelProjector(nn.Module):
             self.register_buffer(name, centers.float().reshape(shape), persistent=False)
 
     def forward(self, pixel_from_velo: Tensor) -> Projection:
-        """Project with (B, 3, 4) matrices; pixels of voxels outside the view are clamped into it."""
+        """Project with (B, 3, 4) matrices; pixels outside the image are clamped to its border."""
         height, width = self.image_size
         with full_precision(pixel_from_velo):
             m = pixel_from_velo.float()[:, :, :, None, None, None]

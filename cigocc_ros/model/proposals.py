@@ -54,7 +54,7 @@ def take(table: Tensor, index: Tensor) -> Tensor:
 
 
 def put(table: Tensor, index: Tensor, values: Tensor) -> Tensor:
-    """Return `table` (B, N, C) with rows `index` (B, K) replaced by `values`; index N is dropped."""
+    """Return `table` (B, N, C) with rows `index` (B, K) set to `values`; index N is dropped."""
     padded = torch.cat((table, torch.zeros_like(table[:, :1])), dim=1)
     batch, rows, channels = padded.shape
     target = (flat_rows(index, rows),)

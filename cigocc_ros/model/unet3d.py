@@ -1,4 +1,4 @@
-"""3D UNet over the query volume (choice D5): group norm, strided convolutions, trilinear up + add."""
+"""3D UNet over the query volume (choice D5): strided convolutions, trilinear up + add."""
 
 from __future__ import annotations
 

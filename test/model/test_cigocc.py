@@ -1,0 +1,150 @@
+"""The whole network: shapes, batches, gradients, precision and every switch."""
+
+import numpy as np
+import pytest
+import torch
+
+from cigocc_ros.core.config import load_model_config
+from cigocc_ros.core.labels import VOXEL_COUNTS
+from cigocc_ros.model.build import build_model
+
+
+def scalar(output) -> torch.Tensor:
+    return sum(tensor.float().square().mean() for tensor in output)
+
+
+def wake_offsets(model: torch.nn.Module) -> None:
+    """Give offset and weight layers, which start at zero, numbers as after some training."""
+    for name, parameter in model.named_parameters():
+        if name.endswith(('offsets.weight', 'weights.weight')):
+            torch.nn.init.normal_(parameter, std=0.05)
+
+
+@pytest.mark.parametrize('name', ['tiny', 'small'])
+def test_output_shapes(name, make_inputs):
+    config = load_model_config(name)
+    model = build_model(config).eval()
+    with torch.no_grad():
+        output = model(*make_inputs(config))
+    height, width = (size // 4 for size in config.image_size)
+    assert output.logits.shape == (1, 20, *config.output_shape)
+    assert output.stage1_logits.shape == (1, 20, *config.query_shape)
+    assert output.mask_logits.shape == (1, 19, height, width)
+    assert output.semantic_mask_logits.shape == (1, 19, height, width)
+    assert output.semantic_features.shape == (1, config.semantic_channels, height, width)
+    assert output.depth_log_mean.shape == output.depth_log_scale.shape == (1, height, width)
+    assert all(tensor.isfinite().all() and tensor.dtype == torch.float32 for tensor in output)
+
+
+def test_a_batch_equals_its_samples(tiny, make_inputs):
+    model = build_model(tiny).eval()
+    wake_offsets(model)
+    batch = list(make_inputs(tiny, batch=2))
+    batch[2] = batch[2].clone()
+    batch[2][1, 0] += 2.0 * batch[2][1, 2]  # another principal point
+    with torch.no_grad():
+        both = model(*batch)
+        singles = [model(*(x[i : i + 1] for x in batch)) for i in range(2)]
+    for name, joint, first, second in zip(both._fields, both, *singles, strict=True):
+        assert torch.allclose(joint, torch.cat((first, second)), atol=1e-4), name
+
+
+@pytest.mark.parametrize('lifting', ['gather', 'scatter'])
+@pytest.mark.parametrize('completion', ['complement', 'mask_token'])
+def test_gradients_reach_every_parameter(tiny_with, make_inputs, lifting, completion):
+    config = tiny_with(lifting=lifting, completion=completion)
+    model = build_model(config)
+    wake_offsets(model)
+    scalar(model(*make_inputs(config))).backward()
+    dead = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    # The measured depth's scale has no part in averaging points.
+    assert dead == (['depth.prior_scale'] if lifting == 'scatter' else [])
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'fusion': 'concat'},
+        {'fusion': 'none'},
+        {'completion': 'add'},
+        {'lifting': 'scatter'},
+        {'head_upsample': 'trilinear'},
+    ],
+    ids=lambda change: '-'.join(map(str, *change.items())) if len(change) == 1 else str(change),
+)
+def test_every_switch_trains(tiny_with, make_inputs, change):
+    config = tiny_with(**change)
+    model = build_model(config)
+    output = model(*make_inputs(config))
+    assert output.logits.shape == (1, 20, *config.output_shape)
+    loss = scalar(output)
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_runs_without_any_prior(tiny, make_inputs):
+    model = build_model(tiny)
+    output = model(*make_inputs(tiny, prior=0.0))
+    scalar(output).backward()
+    assert all(tensor.isfinite().all() for tensor in output)
+    assert model.depth.predict.weight.grad.any()
+
+
+def test_the_prior_and_the_calibration_matter(tiny, make_inputs):
+    model = build_model(tiny).eval()
+    image, prior, forth, back = make_inputs(tiny)
+    with torch.no_grad():
+        first = model(image, prior, forth, back).stage1_logits
+        constant = model(image, torch.full_like(prior, 8.0), forth, back).stage1_logits
+        scaled = forth * torch.tensor([0.5, 0.5, 1.0])[:, None]
+        other = model(image, prior, scaled, back).stage1_logits
+    assert (first - constant).abs().max() > 1e-2
+    assert (first - other).abs().max() > 1e-2
+
+
+def test_a_camera_that_sees_nothing_of_the_grid(tiny, make_inputs):
+    image, prior, forth, back = make_inputs(tiny)
+    model = build_model(tiny).eval()
+    with torch.no_grad():
+        output = model(image, prior, -forth, back)
+    assert all(tensor.isfinite().all() for tensor in output)
+
+
+def test_teacher_features_replace_the_students(tiny, make_inputs):
+    model = build_model(tiny).eval()
+    inputs = make_inputs(tiny)
+    with torch.no_grad():
+        student = model(*inputs)
+        same = model(*inputs, teacher_features=student.semantic_features)
+        other = model(*inputs, teacher_features=student.semantic_features + 1.0)
+    assert torch.equal(student.logits, same.logits)
+    assert not torch.equal(student.logits, other.logits)
+    assert torch.equal(student.semantic_features, other.semantic_features)
+
+
+def test_stage_one_alone_gives_the_same_logits(tiny, make_inputs):
+    model = build_model(tiny).eval()
+    inputs = make_inputs(tiny)
+    with torch.no_grad():
+        assert torch.equal(model.stage_one(*inputs).logits, model(*inputs).stage1_logits)
+
+
+def test_bfloat16_autocast_trains_close_to_float32(tiny, make_inputs):
+    model = build_model(tiny).eval()
+    inputs = make_inputs(tiny)
+    plain = model(*inputs)
+    with torch.autocast('cpu', torch.bfloat16):
+        mixed = model(*inputs)
+    scalar(mixed).backward()
+    assert all(tensor.dtype == torch.float32 for tensor in mixed)
+    difference = (plain.stage1_logits - mixed.stage1_logits).abs().mean()
+    assert 0 < difference < 0.05
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_classifiers_start_at_the_class_frequencies(tiny):
+    model = build_model(tiny)
+    for bias in (model.stage1_classify.bias, model.head.classify.bias):
+        share = bias.detach().softmax(0).numpy()
+        assert np.abs(share - VOXEL_COUNTS / VOXEL_COUNTS.sum()).max() < 1e-5

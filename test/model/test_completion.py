@@ -1,0 +1,56 @@
+"""Stage 2: what is complemented, what stays untouched, and what order may not matter."""
+
+import pytest
+import torch
+
+from cigocc_ros.model.completion import CigNet, Completion
+
+
+@pytest.fixture
+def parts(tiny):
+    count = 16 * 16 * 4
+    hidden = torch.randn(2, count, tiny.channels)
+    index = torch.stack([torch.randperm(count)[:50], torch.randperm(count)[:50]])
+    index[1, 30:] = count
+    outside = torch.ones(2, count + 1, dtype=torch.bool).scatter(1, index, False)[:, :count]
+    return hidden, index, torch.randn(2, 50, tiny.channels), outside
+
+
+def test_complement_leaves_the_raw_volume_outside_the_proposals(tiny, parts):
+    hidden, index, query, outside = parts
+    layer = Completion(tiny)
+    out = layer(hidden, index, query)
+    assert torch.equal(out[outside], layer.raw(hidden)[outside])
+    assert torch.equal(out[0, index[0]], query[0])
+    assert torch.equal(out[1, index[1, :30]], query[1, :30])
+
+
+def test_add_joins_query_and_raw_volume(tiny_with, parts):
+    hidden, index, query, outside = parts
+    layer = Completion(tiny_with(completion='add'))
+    raw, out = layer.raw(hidden), layer(hidden, index, query)
+    assert torch.equal(out[outside], raw[outside])
+    assert torch.allclose(out[0, index[0]], query[0] + raw[0, index[0]])
+
+
+def test_mask_token_fills_everything_else(tiny_with, parts):
+    hidden, index, query, outside = parts
+    layer = Completion(tiny_with(completion='mask_token'))
+    out = layer(hidden, index, query)
+    assert torch.equal(out[outside], layer.mask_token[0].expand(int(outside.sum()), -1))
+    assert torch.equal(out[0, index[0]], query[0])
+
+
+@pytest.mark.parametrize('completion', ['complement', 'add', 'mask_token'])
+def test_the_order_of_proposals_does_not_matter(tiny_with, completion):
+    config = tiny_with(completion=completion)
+    net = CigNet(config).eval()
+    volume = torch.randn(1, config.channels, *config.query_shape)
+    features = torch.randn(1, config.channels, 3, 10)
+    reference = torch.rand(1, *config.query_shape, 2)
+    view = torch.rand(1, *config.query_shape) < 0.7
+    index = torch.randperm(1024)[None, :100]
+    first = net(volume, index, features, reference, view)
+    second = net(volume, index[:, torch.randperm(100)], features, reference, view)
+    assert first.shape == volume.shape
+    assert torch.allclose(first, second, atol=1e-6)
