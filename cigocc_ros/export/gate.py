@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from cigocc_ros.core.config import ModelConfig
-from cigocc_ros.core.errors import CigoccError
+from cigocc_ros.core.errors import CigoccError, ConfigError
 from cigocc_ros.core.manifest import MANIFEST_FILE, ModelManifest, file_spec, write_manifest
 from cigocc_ros.core.mapping import to_mapping
 from cigocc_ros.export.parity import ParityReport, compare, random_inputs
@@ -67,6 +67,8 @@ def export_model(
     node does, agrees with torch on random frames. Raises GraphError or ParityError and leaves
     `out_dir` as it was otherwise. `keep_logits` adds model_logits.onnx for evaluation.
     """
+    if num_inputs < 1:
+        raise ConfigError(f'the gate needs at least one input, found {num_inputs}')
     staging = out_dir.parent / f'.{out_dir.name}.partial'
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)

@@ -63,7 +63,7 @@ def _traced(wrapper: ExportModel, arguments: tuple[torch.Tensor, ...]) -> Any:
 
 
 def _strip_debug_text(model: onnx.ModelProto) -> None:
-    """Drop stack traces and doc strings: they hold local paths and make files differ by machine."""
+    """Drop stack traces and doc strings: they hold local paths, which differ by machine."""
     graph = model.graph
     _clear(graph)
     _clear((*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer))

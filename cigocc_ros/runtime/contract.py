@@ -1,4 +1,4 @@
-"""The engine contract: which tensors every CIGOcc network takes and gives, and checks against it."""
+"""The engine contract: what every CIGOcc network takes and gives, and checks against it."""
 
 from __future__ import annotations
 

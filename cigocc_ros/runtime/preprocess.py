@@ -30,9 +30,10 @@ CACHED_CALIBRATIONS = 8
 class ImageFit:
     """Say how images of one camera become the model's input.
 
-    `scale` is the requested one; `scaled_size` (H, W) is what the integer pixel grid made of it and
-    what the intrinsics of `camera_in` follow, axis by axis. `crop_top` rows of the scaled image are
-    dropped at the top; `kept_size` (H, W) of it fills the top left corner of the (H_in, W_in) input.
+    `scale` is the requested one; `scaled_size` (H, W) is what the integer pixel grid made of it
+    and what the intrinsics of `camera_in` follow, axis by axis. `crop_top` rows of the scaled
+    image are dropped at the top; `kept_size` (H, W) of it fills the top left corner of the
+    (H_in, W_in) input.
     """
 
     scale: float
@@ -109,7 +110,7 @@ def fit_camera(camera: CameraModel, image_size: tuple[int, int]) -> ImageFit:
 
 @dataclass(frozen=True)
 class CalibrationTables:
-    """Keep what depends on the calibration alone; the matrices are (1, 3, 4), of the input image."""
+    """Keep what depends on the calibration alone; the matrices are (1, 3, 4), for the input."""
 
     fit: ImageFit
     pixel_from_velo: NDArray[np.float32]
@@ -126,7 +127,7 @@ def calibration_tables(
 
 
 class Preprocessor:
-    """Build the network's inputs from frames; calibration tables are cached by the value of the calibration."""
+    """Build the network's inputs from frames; tables are cached by the calibration's value."""
 
     def __init__(self, image_size: tuple[int, int]) -> None:
         """Take the model's (H_in, W_in)."""

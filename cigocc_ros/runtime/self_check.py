@@ -57,8 +57,8 @@ def check_engine(engine: Engine, golden: Golden) -> float:
     agreement = float((found == golden.outputs[LABELS]).mean())
     if agreement < MIN_GOLDEN_AGREEMENT:
         raise EngineError(
-            f'{engine.name}: self-check failed, {100 * agreement:.2f} % of the voxels are labelled '
-            f'as at export, at least {100 * MIN_GOLDEN_AGREEMENT} % expected: this backend computes '
+            f'{engine.name}: self-check failed, {100 * agreement:.2f} % of the voxels labelled as '
+            f'at export, at least {100 * MIN_GOLDEN_AGREEMENT} % expected: this backend computes '
             'something else; use another backend and report its version'
         )
     return agreement

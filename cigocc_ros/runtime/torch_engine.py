@@ -13,7 +13,7 @@ from cigocc_ros.runtime.engine import DEFAULT_THREADS
 
 
 class TorchEngine:
-    """A checkpoint folder of `cigocc train` behind the engine protocol; torch loads on creation."""
+    """A checkpoint folder of `cigocc train` behind the engine protocol; loads torch lazily."""
 
     def __init__(
         self, checkpoint_dir: Path, manifest: ModelManifest, threads: int = DEFAULT_THREADS
