@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import signal
 import time
 from collections.abc import Callable
 from typing import Any
 
 import rclpy
-import rclpy.logging
-from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.utilities import ok
 from std_srvs.srv import SetBool
 
 from cigocc_ros.core.errors import CigoccError
@@ -30,6 +27,7 @@ from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.outputs import Outputs
 from cigocc_ros.ros.pairing import Bundle
 from cigocc_ros.ros.parameters import declare
+from cigocc_ros.ros.process import run_node
 from cigocc_ros.ros.worker import FramePredictor, Worker
 
 logger = logging.getLogger(__name__)
@@ -164,23 +162,13 @@ def _predict(predictor: FramePredictor, frame: CameraFrame) -> Occupancy:
         raise DroppedFrame('engine_error', f'{type(error).__name__}: {error}') from error
 
 
+def _spin(node: OccNode) -> int:
+    """Spin for ever; return 1 where a bug in the predictor thread ended it."""
+    with contextlib.suppress(ExternalShutdownException):
+        rclpy.spin(node)
+    return 1 if node.worker is not None and node.worker.error else 0
+
+
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return 1 where it cannot start or breaks."""
-    rclpy.init(args=args)
-    node: OccNode | None = None
-    try:
-        node = OccNode()
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (CigoccError, ParameterException, ImportError) as error:
-        rclpy.logging.get_logger(NODE_NAME).fatal(f'cannot start: {error}')
-        return 1
-    finally:
-        # a launch system may send a second SIGINT while the first is being obeyed
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if node is not None:
-            node.destroy_node()
-        if ok():
-            rclpy.shutdown()
-    return 1 if node is not None and node.worker is not None and node.worker.error else 0
+    return run_node(NODE_NAME, args, OccNode, _spin)

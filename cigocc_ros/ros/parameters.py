@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import textwrap
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import yaml
@@ -68,22 +70,48 @@ class Spec:
             return f'{names[type(self.default[0])]} array'
         return names[type(self.default)]
 
+    @property
+    def is_real(self) -> bool:
+        """Whether the values are floats; `rate:=2` is accepted for them then."""
+        first = self.default[0] if isinstance(self.default, tuple) else self.default
+        return isinstance(first, float)
+
     def descriptor(self) -> ParameterDescriptor:
         """Return the ROS descriptor."""
         described = ParameterDescriptor(
             description=self.description,
             read_only=self.read_only,
+            dynamic_typing=self.is_real,
             additional_constraints=self.allowed,
         )
-        if self.limits is not None and isinstance(self.default, int):
+        if self.limits is not None and self.is_real:
+            real = FloatingPointRange(from_value=self.limits[0], to_value=self.limits[1])
+            described.floating_point_range = [real]
+        elif self.limits is not None:
             low, high = (int(limit) for limit in self.limits)
             described.integer_range = [IntegerRange(from_value=low, to_value=high)]
-        elif self.limits is not None:
-            low_m, high_m = (float(limit) for limit in self.limits)
-            described.floating_point_range = [
-                FloatingPointRange(from_value=low_m, to_value=high_m)
-            ]
         return described
+
+    def checked(self, value: Any) -> Any:
+        """Return a declared value as the dataclass wants it; raise ConfigError."""
+        if self.choices and value not in self.choices:
+            raise self._error(self.allowed, value)
+        if not isinstance(self.default, tuple):
+            return self._number(value) if self.is_real else value
+        if not isinstance(value, (Sequence, array.array)) or len(value) != len(self.default):
+            raise self._error(f'{len(self.default)} numbers', value)
+        return tuple(self._number(item) if self.is_real else item for item in value)
+
+    def _number(self, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise self._error('a number', value)
+        if self.limits is not None and not self.limits[0] <= value <= self.limits[1]:
+            raise self._error(self.allowed, value)
+        return float(value)
+
+    def _error(self, expected: str, value: Any) -> ConfigError:
+        found = list(value) if isinstance(value, array.array) else value
+        return ConfigError(f'parameter {self.name}: expected {expected}, found {found!r}')
 
 
 def specs(cls: type[Any]) -> list[Spec]:
@@ -112,20 +140,8 @@ def declare(node: Node, cls: type[T]) -> T:
     for spec in specs(cls):
         default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
         value = node.declare_parameter(spec.name, default, spec.descriptor()).value
-        values[spec.attribute] = _checked(spec, value)
+        values[spec.attribute] = spec.checked(value)
     return cls(**values)
-
-
-def _checked(spec: Spec, value: Any) -> Any:
-    if spec.choices and value not in spec.choices:
-        raise ConfigError(f'parameter {spec.name}: expected {spec.allowed}, found {value!r}')
-    if not isinstance(spec.default, tuple):
-        return value
-    if len(value) != len(spec.default):
-        raise ConfigError(
-            f'parameter {spec.name}: expected {len(spec.default)} numbers, found {list(value)}'
-        )
-    return tuple(value)
 
 
 def param_yaml(cls: type[Any], title: str) -> str:

@@ -73,8 +73,17 @@ def test_values_come_from_overrides(make_graph):
 def test_bad_values_say_what_is_allowed(make_graph):
     with pytest.raises(ConfigError, match=r'backend: expected one of .*onnxruntime.*abacus'):
         make_graph().start(backend='abacus')
-    with pytest.raises(ConfigError, match=r'extrinsics.translation: expected 3 numbers'):
-        make_graph().start(**{'extrinsics.translation': [1.0, 2.0]})
+    for wrong in ([1.0, 2.0], ['a', 'b', 'c'], 'here', 7.0):
+        with pytest.raises(ConfigError, match=r'extrinsics.translation: expected'):
+            make_graph().start(**{'extrinsics.translation': wrong})
+    with pytest.raises(ConfigError, match=r'prior.wait_s: expected 0.001 to 1.0, found 5'):
+        make_graph().start(**{'prior.wait_s': 5})
+
+
+def test_whole_numbers_are_taken_for_real_ones(make_graph):
+    node = make_graph().start(**{'extrinsics.translation': [1, 2, 3], 'prior.wait_s': 1})
+    assert node.parameters.extrinsics_translation == (1.0, 2.0, 3.0)
+    assert type(node.parameters.prior_wait_s) is float
 
 
 def test_running_changes_are_checked(graph):
