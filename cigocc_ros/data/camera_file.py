@@ -46,7 +46,7 @@ class CameraFile:
 def read_camera(path: Path, width: int, height: int) -> MountedCamera:
     """Read the calibration of images of `width` x `height`.
 
-    A .yaml file holds `CameraFile`; anything else is read as KITTI's calib.txt (P2, P3, Tr).
+    A .yaml file holds `CameraFile`; anything else is read as KITTI's calib.txt (P2, Tr, P3).
     Raises CalibrationError, ConfigError or DataFileError naming what is missing.
     """
     if not path.is_file():
@@ -56,11 +56,11 @@ def read_camera(path: Path, width: int, height: int) -> MountedCamera:
         )
     if path.suffix in YAML_SUFFIXES:
         return _from_yaml(path, width, height)
-    rows = read_calib(path)
+    rows = read_calib(path, required=('P2', 'Tr'))
     return MountedCamera(
         CameraModel(width, height, rows['P2']),
         check_transform(np.vstack([rows['Tr'], HOMOGENEOUS_ROW]), f'{path}: Tr'),
-        CameraModel(width, height, rows['P3']),
+        CameraModel(width, height, rows['P3']) if 'P3' in rows else None,
     )
 
 

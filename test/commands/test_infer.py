@@ -12,7 +12,7 @@ from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import train_from_raw
 from cigocc_ros.core.manifest import load_manifest
-from cigocc_ros.data.kitti_files import read_voxel_labels, write_calib
+from cigocc_ros.data.kitti_files import read_voxel_labels, write_calib, write_times
 from cigocc_ros.runtime.preprocess import Preprocessor
 
 WIDTH, HEIGHT, FOCAL, BASELINE_M = 320, 96, 180.0, 0.5
@@ -35,6 +35,7 @@ def sequence(tmp_path):
     folder.mkdir(parents=True)
     rows = {'P0': left, 'P1': right, 'P2': left, 'P3': right, 'Tr': TR}
     write_calib(folder / 'calib.txt', rows)
+    write_times(folder / 'times.txt', np.array([0.0, 0.1]))
     rng = np.random.default_rng(1)
     disparity = round(FOCAL * BASELINE_M / 15.0)
     for frame_id in ('000000', '000001'):
@@ -103,7 +104,7 @@ def test_depth_prior_is_read_from_the_sequence(model_dir, sequence, tmp_path, ca
 
 def test_frame_without_depth_is_named(model_dir, sequence, tmp_path, capsys):
     assert infer(model_dir, sequence, '--out', tmp_path / 'out', '--prior', 'depth') == 2
-    assert 'no depth_2/000001.png' in capsys.readouterr().err
+    assert 'depth_2/000001.png' in capsys.readouterr().err
 
 
 def test_one_image_with_kitti_calibration_and_depth(model_dir, sequence, tmp_path):
@@ -161,7 +162,7 @@ def test_calibration_without_extrinsics_is_refused(model_dir, sequence, tmp_path
     lines = calib.read_text().splitlines()
     calib.write_text('\n'.join(line for line in lines if not line.startswith('Tr')))
     assert infer(model_dir, image, '--calib', calib, '--out', tmp_path / 'out') == 2
-    assert "no row 'Tr'" in capsys.readouterr().err
+    assert 'Tr missing' in capsys.readouterr().err
 
 
 def test_image_that_is_none_is_named(model_dir, sequence, tmp_path, capsys):
@@ -169,7 +170,7 @@ def test_image_that_is_none_is_named(model_dir, sequence, tmp_path, capsys):
     broken.write_bytes(b'not a picture')
     options = ['--calib', sequence / 'calib.txt', '--out', tmp_path / 'out']
     assert infer(model_dir, broken, *options) == 2
-    assert 'not an image' in capsys.readouterr().err
+    assert 'broken.png: 13 bytes are no image' in capsys.readouterr().err
 
 
 def test_calib_for_a_sequence_is_refused(model_dir, sequence, tmp_path, capsys):

@@ -1,0 +1,79 @@
+"""Camera frames from files: of a recorded sequence, or of one image with its calibration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cigocc_ros.core.camera import stereo_focal_baseline
+from cigocc_ros.core.errors import CalibrationError, ConfigError, DataFileError
+from cigocc_ros.core.frames import CameraFrame
+from cigocc_ros.data.camera_file import read_camera
+from cigocc_ros.data.stereo_depth import stereo_depth_m
+
+if TYPE_CHECKING:
+    from cigocc_ros.data.kitti_sequence import KittiSequence
+
+AUTO, STEREO, DEPTH, MONO = 'auto', 'stereo', 'depth', 'mono'
+PRIORS = (AUTO, STEREO, DEPTH, MONO)
+"""Where a sequence's depth prior comes from; auto is stereo where there are right images."""
+
+
+def choose_prior(sequence: KittiSequence, prior: str) -> str:
+    """Return stereo, depth or mono for a prior of `PRIORS`; DataFileError without right images."""
+    if prior == AUTO:
+        return STEREO if sequence.has_right else MONO
+    if prior == STEREO and not sequence.has_right:
+        raise DataFileError(f'{sequence.path}: a stereo prior needs image_3/, none there')
+    return prior
+
+
+def sequence_frame(sequence: KittiSequence, frame_id: str, prior: str) -> CameraFrame:
+    """Return a frame of a sequence with the prior that `choose_prior` returned."""
+    image = sequence.image(frame_id)
+    return CameraFrame(
+        image=image,
+        camera=sequence.camera_left,
+        cam_from_velo=sequence.cam_from_velo,
+        stamp_ns=sequence.stamp_ns(frame_id),
+        frame_id=sequence.name,
+        depth_m=_sequence_depth(sequence, frame_id, image, prior),
+    )
+
+
+def image_frame(
+    image: Path, calib: Path | None, right: Path | None = None, depth: Path | None = None
+) -> CameraFrame:
+    """Read one image with its calibration and, where given, its right image or depth PNG."""
+    from cigocc_ros.data.image_files import read_depth_image, read_image  # needs OpenCV
+
+    if calib is None:
+        raise CalibrationError(
+            f'{image}: an image alone has no calibration; give --calib with a KITTI calib.txt or '
+            'a YAML file of fx, fy, cx, cy (pixels) and cam_from_velo (rows of the transform)'
+        )
+    if right is not None and depth is not None:
+        raise ConfigError('give --right or --depth, not both')
+    pixels = read_image(image)
+    mounted = read_camera(calib, pixels.shape[1], pixels.shape[0])
+    prior = None if depth is None else read_depth_image(depth)
+    if right is not None:
+        if mounted.right is None:
+            raise CalibrationError(f'{calib}: no right camera (row P3, or key baseline_m)')
+        focal_baseline = stereo_focal_baseline(mounted.left, mounted.right)
+        prior = stereo_depth_m(pixels, read_image(right), focal_baseline)
+    return CameraFrame(pixels, mounted.left, mounted.cam_from_velo, 0, image.stem, depth_m=prior)
+
+
+def _sequence_depth(
+    sequence: KittiSequence, frame_id: str, image: NDArray[np.uint8], prior: str
+) -> NDArray[np.float32] | None:
+    if prior == MONO:
+        return None
+    if prior == DEPTH:
+        return sequence.depth(frame_id)
+    focal_baseline = stereo_focal_baseline(sequence.camera_left, sequence.camera_right)
+    return stereo_depth_m(image, sequence.image(frame_id, 'right'), focal_baseline)
