@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY, IGNORE, NUM_CLASSES
 
-EPSILON = 1e-15
-"""Keeps 0/0 at 0, as in the official script; a class that never occurs scores 0 and still counts."""
-
 
 @dataclass(frozen=True)
 class SscScores:
@@ -70,12 +67,13 @@ class SscMetrics:
         matrix = self.confusion
         true_positive = np.diag(matrix)
         union = matrix.sum(0) + matrix.sum(1) - true_positive
-        iou_per_class = true_positive / (union + EPSILON)
+        # 0/0 counts as 0: a class that never occurs scores 0 and stays in the mean, as officially.
+        iou_per_class = true_positive / np.maximum(union, 1)
         hit = matrix[1:, 1:].sum()
         return SscScores(
-            precision=float(hit / (matrix[1:].sum() + EPSILON)),
-            recall=float(hit / (matrix[:, 1:].sum() + EPSILON)),
-            iou=float(hit / (matrix.sum() - matrix[EMPTY, EMPTY] + EPSILON)),
+            precision=float(hit / max(matrix[1:].sum(), 1)),
+            recall=float(hit / max(matrix[:, 1:].sum(), 1)),
+            iou=float(hit / max(matrix.sum() - matrix[EMPTY, EMPTY], 1)),
             miou=float(iou_per_class[1:].mean()),
             iou_per_class=iou_per_class,
             num_voxels=int(matrix.sum()),

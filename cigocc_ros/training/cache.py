@@ -24,7 +24,7 @@ from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import IGNORE, NUM_CLASSES, coarsen_labels
 from cigocc_ros.core.projection import pixel_from_velo, project_points
-from cigocc_ros.data.kitti_sequence import KittiSequence
+from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
 from cigocc_ros.data.stereo_depth import stereo_depth_m
 from cigocc_ros.runtime.preprocess import ImageFit, fit_camera
 
@@ -52,16 +52,15 @@ def find_frames(root: Path, config: ModelConfig, cache: Path | None = None) -> l
 
     The cache folder defaults to one inside `root`, named by what its content depends on.
     """
-    folders = sorted(path for path in (root / 'sequences').glob('*') if path.is_dir())
     cache = (cache or root / 'cache') / cache_key(config)
-    frames = []
-    for folder in folders:
-        for label in sorted((folder / 'voxels').glob('*.label')):
-            cached = cache / folder.name / f'{label.stem}.npz'
-            frames.append(FrameRef(folder, label.stem, cached))
+    frames = [
+        FrameRef(folder, frame_id, cache / folder.name / f'{frame_id}.npz')
+        for folder in find_sequences(root)
+        for frame_id in KittiSequence(folder).voxel_ids
+    ]
     if not frames:
         raise DataFileError(
-            f'no frames under {root}: expected {root}/sequences/*/voxels/*.label; '
+            f'no labelled frames under {root}: expected {root}/sequences/*/voxels/*.label; '
             'write synthetic ones with "cigocc synthesize"'
         )
     return frames
@@ -189,7 +188,7 @@ def _class_masks(
 
 
 def _measured_depth(sequence: KittiSequence, frame_id: str) -> NDArray[np.float32]:
-    """Return the depth image of a frame, else its lidar scan seen by the left camera."""
+    """Return the depth image of a frame, else its lidar scan as the left camera sees it."""
     if sequence.has_depth(frame_id):
         return sequence.depth(frame_id)
     camera = sequence.camera_left

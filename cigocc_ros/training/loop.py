@@ -1,4 +1,4 @@
-"""The training loop: draw, forward, one total loss, backward, step; validate and save now and then."""
+"""The training loop: draw, forward, one total loss, backward, step; save now and then."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.mapping import to_mapping
 from cigocc_ros.evaluation.metrics import SscScores
 from cigocc_ros.model.build import save_checkpoint
@@ -32,7 +32,6 @@ from cigocc_ros.training.validation import validate
 logger = logging.getLogger(__name__)
 
 LOG_FILE = 'log.jsonl'
-RUN_FILE = 'run.json'
 LATEST, BEST = 'latest', 'best'
 """Folders of the averaged weights: of the last checkpoint, and of the best validation mIoU."""
 
@@ -82,14 +81,16 @@ class Trainer:
         """Train all stages; with `resume` go on where the state in `out` left off."""
         self.out.mkdir(parents=True, exist_ok=True)
         state_path = self.out / STATE_FILE
-        progress = read_progress(state_path) if resume else Progress()
+        progress = _resumed(state_path, plans) if resume else Progress()
         average = WeightAverage(self.model, self.config.ema_decay)
         for index, plan in enumerate(plans[progress.stage_index :], progress.stage_index):
             optimizer = self._optimizer(set_trainable(self.model, plan.stage))
             if resume and index == progress.stage_index:
                 load_state(state_path, self.model, average, optimizer)
             else:
-                progress = Progress(index, draws=progress.draws, best_miou=progress.best_miou)
+                progress = Progress(
+                    plan.stage, index, draws=progress.draws, best_miou=progress.best_miou
+                )
             self._run_stage(plan, optimizer, average, progress)
 
     def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.AdamW:
@@ -201,6 +202,18 @@ class Trainer:
         head = {'stage': plan.stage, 'step': progress.step, 'time_s': round(progress.elapsed_s, 1)}
         with (self.out / LOG_FILE).open('a', encoding='utf-8') as file:
             file.write(json.dumps(head | values) + '\n')
+
+
+def _resumed(path: Path, plans: list[StagePlan]) -> Progress:
+    """Return where to go on; raise DataFileError if the state is of a run with other stages."""
+    progress = read_progress(path)
+    stages = [plan.stage for plan in plans]
+    if progress.stage_index >= len(stages) or stages[progress.stage_index] != progress.stage:
+        raise DataFileError(
+            f'{path} was written in stage {progress.stage!r} of another run; this one has the '
+            f'stages {stages}: resume with the same --stage'
+        )
+    return progress
 
 
 class _ProgressBar:

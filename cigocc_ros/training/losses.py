@@ -2,7 +2,7 @@
 
 Voxel logits are (B, C, X, Y, Z), targets (B, X, Y, Z) train ids with 255 = unknown; unknown voxels
 take no part and get no gradient. Every loss is finite for all-unknown, all-empty and one-class
-targets. Sums over voxels run in float64: a grid has millions of them.
+targets.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def scal_sem(logits: Tensor, target: Tensor) -> Tensor:
     zeros = own.new_zeros(classes)
     count = zeros.scatter_add(0, index, known.double())
     hit = zeros.scatter_add(0, index, own)
-    mass = (probability * known).sum(1, dtype=torch.float64)
+    mass = (probability @ known.float()).double()
     others = known.sum() - count
     miss = others - (mass - hit)  # probability not given to c where it is not c
     terms = (
@@ -103,14 +103,14 @@ def depth_nll(log_mean: Tensor, log_scale: Tensor, depth: Tensor, valid: Tensor)
 
 
 def feature_distillation(student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
-    """Return the squared error of (B, C, h, w) features, mean over valid pixels (B, h, w) and C."""
+    """Return the squared error of (B, C, h, w), mean over C and the valid pixels (B, h, w)."""
     keep = valid[:, None].float()
     error = (student.float() - teacher.float()).square() * keep
     return error.sum() / (keep.sum() * student.shape[1]).clamp_min(1)
 
 
 def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Return the weighted sum of named losses; this tensor is the one logged and differentiated."""
+    """Return the weighted sum of named losses: the tensor both logged and differentiated."""
     unknown = sorted(set(terms) - set(weights))
     if unknown or not terms:
         raise ConfigError(f'no loss weight for {unknown or "no terms"}; known: {sorted(weights)}')

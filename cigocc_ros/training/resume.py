@@ -22,6 +22,7 @@ _PROGRESS = 'progress'
 class Progress:
     """Where a run stands."""
 
+    stage: str = ''
     stage_index: int = 0
     step: int = 0
     """Optimiser steps taken in this stage."""

@@ -1,0 +1,43 @@
+"""Training configs load strictly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.training.config import AugmentConfig, TrainConfig, load_train_config
+
+
+def test_every_shipped_config_loads(repository: Path) -> None:
+    names = [path.stem for path in (repository / 'config' / 'train').glob('*.yaml')]
+    assert 'synthetic' in names
+    for name in names:
+        assert load_train_config(name).steps > 0
+
+
+def test_unknown_key_is_named(tmp_path: Path) -> None:
+    path = tmp_path / 'typo.yaml'
+    path.write_text('steps: 3\nlearning_rate: 0.1\nlosses: {scal_goe: 1.0}\n')
+    with pytest.raises(ConfigError, match="losses: unknown key 'scal_goe'"):
+        load_train_config(path)
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="known: .*'synthetic'"):
+        load_train_config('synthetik')
+
+
+@pytest.mark.parametrize(
+    'change', [{'steps': 0}, {'learning_rate': 0.0}, {'ema_decay': 1.0}, {'stage1_share': 1.0}]
+)
+def test_impossible_numbers_are_refused(change: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        TrainConfig(**({'steps': 1, 'learning_rate': 0.1} | change))
+
+
+@pytest.mark.parametrize('change', [{'flip': 1.5}, {'prior_none': -1.0}, {'jitter': 1.0}])
+def test_impossible_augmentation_is_refused(change: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        AugmentConfig(**change)

@@ -1,0 +1,234 @@
+"""The loop learns, resumes exactly, and trains what its stage says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+from cigocc_ros.core.config import ModelConfig
+from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.core.mapping import to_mapping
+from cigocc_ros.model.build import build_model, load_checkpoint
+from cigocc_ros.training.augmentation import Sample
+from cigocc_ros.training.cache import FrameRef
+from cigocc_ros.training.config import AugmentConfig, TrainConfig
+from cigocc_ros.training.loop import BEST, LATEST, LOG_FILE, Trainer, plan_stages
+from cigocc_ros.training.losses import total_loss
+from cigocc_ros.training.objectives import set_trainable, stage_terms
+from cigocc_ros.training.resume import STATE_FILE
+from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream
+from cigocc_ros.training.schedule import Horizon, WeightAverage, rate_factor
+from cigocc_ros.training.validation import validate
+
+PLAIN = AugmentConfig(flip=0, jitter=0, prior_none=0, prior_stereo=0, prior_true=1)
+CONFIG = TrainConfig(
+    steps=6, learning_rate=2e-3, warmup_steps=2, log_every=1, validate_every=2, augment=PLAIN
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def trainer_for(
+    frames: list[FrameRef], model: ModelConfig, out: Path, config: TrainConfig = CONFIG
+) -> Trainer:
+    torch.manual_seed(0)
+    stream = TrainingStream(frames, model, config.augment, config.seed)
+    return Trainer(build_model(model), stream, SceneDataset(frames, model), config, out)
+
+
+def logged(out: Path) -> list[dict]:
+    entries = [json.loads(line) for line in (out / LOG_FILE).read_text().splitlines()]
+    return [entry for entry in entries if 'loss' in entry]
+
+
+def test_logged_total_is_the_sum_of_the_logged_terms(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
+) -> None:
+    trainer_for(frames, tiny, tmp_path).run(plan_stages('joint', CONFIG))
+    weights = to_mapping(CONFIG.losses)
+    for entry in logged(tmp_path):
+        terms = {name: value for name, value in entry.items() if name in weights}
+        assert len(terms) == 7
+        expected = sum(weights[name] * value for name, value in terms.items())
+        assert entry['loss'] == pytest.approx(expected, rel=1e-5)
+
+
+def test_logged_total_is_the_tensor_that_is_differentiated(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path, sample: Sample
+) -> None:
+    trainer = trainer_for(frames, tiny, tmp_path)
+    batch = default_collate([sample])
+    parameters = set_trainable(trainer.model, 'joint')
+    torch.manual_seed(1)
+    terms = stage_terms(trainer.model, batch, 'joint')
+    total_loss(terms, to_mapping(CONFIG.losses)).backward()
+    expected = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+    trainer.model.load_state_dict(build_like(trainer, tiny))
+    torch.manual_seed(1)
+    optimizer = torch.optim.SGD(parameters, lr=0.0)
+    found_terms, total, norm = trainer.step(batch, 'joint', optimizer, rate=0.0)
+    assert total.item() == pytest.approx(
+        sum(t.item() for t in terms.values()) - 0.9 * terms['stage1_depth'].item()
+    )
+    squares = sum((gradient**2).sum() for gradient in expected)
+    assert norm == pytest.approx(squares.sqrt().item(), rel=1e-4)
+
+
+def build_like(trainer: Trainer, config: ModelConfig) -> dict:
+    torch.manual_seed(0)
+    return build_model(config).state_dict()
+
+
+@pytest.mark.parametrize('stage', ['1', '2', 'joint'])
+def test_two_steps_lower_the_loss(
+    stage: str, frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path, sample: Sample
+) -> None:
+    trainer = trainer_for(frames, tiny, tmp_path)
+    parameters = set_trainable(trainer.model, stage)
+    optimizer = torch.optim.AdamW(parameters)
+    batch = default_collate([sample])
+    totals = [trainer.step(batch, stage, optimizer, rate=1e-3)[1].item() for _ in range(3)]
+    assert totals[2] < totals[0]
+
+
+def test_stages_train_their_own_parameters(tiny: ModelConfig) -> None:
+    model = build_model(tiny)
+    one, two, joint = (
+        {id(p) for p in set_trainable(model, stage)} for stage in ('1', '2', 'joint')
+    )
+    assert one and two and not one & two
+    assert one | two == joint == {id(p) for p in model.parameters()}
+
+
+def test_stage_two_leaves_stage_one_bit_identical(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
+) -> None:
+    trainer = trainer_for(frames, tiny, tmp_path)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.run(plan_stages('2', CONFIG))
+    after = trainer.model.state_dict()
+    changed = {name.partition('.')[0] for name in after if not after[name].equal(before[name])}
+    assert changed == {'extractor', 'cignet', 'head'}
+
+
+def test_every_parameter_gets_a_gradient_in_joint_training(
+    tiny: ModelConfig, sample: Sample
+) -> None:
+    model = build_model(tiny)
+    set_trainable(model, 'joint')
+    total_loss(
+        stage_terms(model, default_collate([sample]), 'joint'), to_mapping(CONFIG.losses)
+    ).backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None]
+    assert without == []
+
+
+def test_resumed_run_equals_an_uninterrupted_one(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
+) -> None:
+    whole, part = tmp_path / 'whole', tmp_path / 'part'
+    plans = plan_stages('both', CONFIG)
+    trainer_for(frames, tiny, whole).run(plans)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_at(trainer_for(frames, tiny, part), 5).run(plans)
+    resumed = trainer_for(frames, tiny, part)
+    torch.manual_seed(99)  # the state brings its own
+    resumed.run(plans, resume=True)
+    keep = ('stage', 'step', 'loss', 'lr', 'grad_norm')
+    expected, found = ([{k: e[k] for k in keep} for e in logged(p)] for p in (whole, part))
+    assert found[-2:] == expected[-2:]
+
+
+def interrupted_at(trainer: Trainer, step: int) -> Trainer:
+    count, inner = 0, trainer.step
+
+    def counted(*args, **kwargs):
+        nonlocal count
+        count += 1
+        if count == step:
+            raise KeyboardInterrupt
+        return inner(*args, **kwargs)
+
+    trainer.step = counted
+    return trainer
+
+
+def test_state_of_another_model_is_refused(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
+) -> None:
+    trainer_for(frames, tiny, tmp_path).run(plan_stages('joint', CONFIG))
+    with pytest.raises(DataFileError, match='resume with the same --stage'):
+        trainer_for(frames, tiny, tmp_path).run(plan_stages('2', CONFIG), resume=True)
+    (tmp_path / STATE_FILE).write_bytes(b'cut')
+    with pytest.raises(DataFileError, match='not the state of a training run'):
+        trainer_for(frames, tiny, tmp_path).run(plan_stages('joint', CONFIG), resume=True)
+
+
+def test_run_leaves_loadable_weights(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
+) -> None:
+    trainer_for(frames, tiny, tmp_path).run(plan_stages('both', CONFIG))
+    for folder in (LATEST, BEST):
+        model = load_checkpoint(tmp_path / folder)
+        scores = validate(model, SceneDataset(frames, tiny))
+        assert scores.num_voxels == 3 * 32 * 32 * 8
+    assert not list(tmp_path.rglob('*.part'))
+
+
+def test_one_sample_can_be_learnt_by_heart(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
+) -> None:
+    config = TrainConfig(
+        steps=150, learning_rate=8e-3, ema_decay=0.9, validate_every=1000, augment=PLAIN
+    )
+    trainer_for(frames[:1], tiny, tmp_path, config).run(plan_stages('joint', config))
+    dataset = SceneDataset(frames[:1], tiny, prior='measured')
+    scores = validate(load_checkpoint(tmp_path / LATEST), dataset)
+    present = [i for i in range(1, 20) if (dataset[0].labels == i).any()]
+    assert scores.iou > 0.9
+    assert scores.iou_per_class[present].mean() > 0.85
+
+
+def test_time_budget_ends_the_run(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
+) -> None:
+    plans = plan_stages('both', CONFIG, budget_s=3.0)
+    assert [plan.horizon.seconds for plan in plans] == pytest.approx([0.9, 2.1])
+    trainer_for(frames, tiny, tmp_path).run(plans)
+    last = logged(tmp_path)[-1]
+    assert last['stage'] == 'joint' and 2.1 <= last['time_s'] < 4
+    assert last['lr'] < 0.2 * CONFIG.learning_rate
+    with pytest.raises(ConfigError, match='time budget'):
+        plan_stages('both', CONFIG, budget_s=0.0)
+
+
+def test_rate_warms_up_then_falls_to_its_end() -> None:
+    factors = [rate_factor(step, step / 100, 10, 0.01) for step in range(101)]
+    assert factors[0] == pytest.approx(1 / 11)
+    assert factors[:10] == sorted(factors[:10]) and factors[11:] == sorted(factors[11:])[::-1]
+    assert factors[100] == pytest.approx(0.01)
+    assert Horizon(10).progress(5, 0.0) == 0.5
+    assert Horizon(10, seconds=4.0).progress(9, 1.0) == 0.25
+
+
+def test_average_follows_weights_and_statistics(tiny: ModelConfig) -> None:
+    model = build_model(tiny)
+    average = WeightAverage(model, decay=0.5)
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            value.add_(1)
+    before = {name: value.clone() for name, value in average.model.state_dict().items()}
+    for _ in range(60):
+        average.update(model)
+    for name, value in average.model.state_dict().items():
+        wanted = model.state_dict()[name]
+        torch.testing.assert_close(value, wanted, rtol=0, atol=1e-4)
+        assert not value.equal(before[name])
