@@ -1,38 +1,94 @@
-"""Read single image and depth files by path."""
+"""Images on disk: colour, depth (KITTI's uint16 of metres * 256) and train-id class images."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import DataFileError
-from cigocc_ros.data.kitti_sequence import DEPTH_SCALE, _import_cv2
+from cigocc_ros.core.labels import IGNORE, NUM_CLASSES
+from cigocc_ros.data.atomic import read_bytes, write_atomically
+
+DEPTH_STEPS_PER_M = 256
+MAX_DEPTH_M = 65535 / DEPTH_STEPS_PER_M
 
 
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Return an image of any format OpenCV reads as (H, W, 3) uint8 rgb."""
-    cv2 = _import_cv2()
-    rgb: NDArray[np.uint8] = cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+def read_image(path: str | Path) -> NDArray[np.uint8]:
+    """Return a colour image, (H, W, 3) uint8 rgb; raise DataFileError."""
+    image = _decode(Path(path), cv2.IMREAD_COLOR)
+    rgb: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return rgb
 
 
-def read_depth_png(path: Path) -> NDArray[np.float32]:
-    """Return a KITTI depth PNG (16 bit, metres * 256) as (H, W) float32 metres, 0 unknown."""
-    stored = _decode(path, _import_cv2().IMREAD_UNCHANGED)
-    if stored.dtype != np.uint16 or stored.ndim != 2:
+def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
+    """Write (H, W, 3) uint8 rgb in the format of the suffix (.png is lossless)."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise DataFileError(f'{path}: an image must be uint8 (H, W, 3), found {_described(image)}')
+    _encode(Path(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
+def read_depth_image(path: str | Path) -> NDArray[np.float32]:
+    """Return metres along the optical axis, (H, W) float32, 0 = unknown; raise DataFileError."""
+    steps = _decode(Path(path), cv2.IMREAD_UNCHANGED)
+    if steps.dtype != np.uint16 or steps.ndim != 2:
+        raise DataFileError(f'{path}: a depth image is uint16 (H, W), found {_described(steps)}')
+    return steps.astype(np.float32) / np.float32(DEPTH_STEPS_PER_M)
+
+
+def write_depth_image(path: str | Path, depth_m: NDArray[Any]) -> None:
+    """Write metres (H, W), 0 = unknown, in steps of 1/256 m; a known depth never becomes 0.
+
+    Raises DataFileError for depths that are negative, not finite or above 255.99 m.
+    """
+    if not (np.isfinite(depth_m).all() and (depth_m >= 0).all() and (depth_m < MAX_DEPTH_M).all()):
         raise DataFileError(
-            f'{path}: expected a 16 bit grey PNG of metres * {DEPTH_SCALE:g}, found '
-            f'{stored.dtype} {stored.shape}'
+            f'{path}: depths must be 0 (unknown) to {MAX_DEPTH_M:.2f} m, found '
+            f'{np.min(depth_m)} to {np.max(depth_m)}'
         )
-    return stored.astype(np.float32) / np.float32(DEPTH_SCALE)
+    steps = np.rint(np.asarray(depth_m, dtype=np.float64) * DEPTH_STEPS_PER_M)
+    steps = np.where(depth_m > 0, np.maximum(steps, 1), 0)
+    _encode(Path(path), steps.astype(np.uint16))
 
 
-def _decode(path: Path, flag: int) -> NDArray[np.uint8]:
-    if not path.is_file():
-        raise DataFileError(f'{path}: no such image file')
-    pixels: NDArray[np.uint8] | None = _import_cv2().imread(str(path), flag)
-    if pixels is None:
-        raise DataFileError(f'{path}: not an image that OpenCV reads; is it cut short?')
-    return pixels
+def read_semantic_image(path: str | Path) -> NDArray[np.uint8]:
+    """Return train ids, (H, W) uint8: 0..19, 255 = unknown; raise DataFileError."""
+    labels = _decode(Path(path), cv2.IMREAD_UNCHANGED)
+    if labels.dtype != np.uint8 or labels.ndim != 2:
+        raise DataFileError(f'{path}: a class image is uint8 (H, W), found {_described(labels)}')
+    if ((labels >= NUM_CLASSES) & (labels != IGNORE)).any():
+        found = np.setdiff1d(labels, [*range(NUM_CLASSES), IGNORE])[:8].tolist()
+        raise DataFileError(f'{path}: train ids are 0..{NUM_CLASSES - 1} or 255, found {found}')
+    return labels.astype(np.uint8, copy=False)
+
+
+def write_semantic_image(path: str | Path, labels: NDArray[np.uint8]) -> None:
+    """Write train ids (H, W) uint8 as a lossless PNG."""
+    if labels.dtype != np.uint8 or labels.ndim != 2:
+        raise DataFileError(f'{path}: labels must be uint8 (H, W), found {_described(labels)}')
+    _encode(Path(path), labels)
+
+
+def _decode(path: Path, flags: int) -> NDArray[Any]:
+    content = np.frombuffer(read_bytes(path), dtype=np.uint8)
+    image: NDArray[Any] | None = cv2.imdecode(content, flags) if content.size else None
+    if image is None:
+        raise DataFileError(f'{path}: {content.size} bytes are no image that OpenCV reads')
+    return image
+
+
+def _encode(path: Path, image: NDArray[Any]) -> None:
+    try:
+        ok, encoded = cv2.imencode(path.suffix, image)
+    except cv2.error as error:
+        raise DataFileError(f'{path}: cannot be encoded: {error}') from error
+    if not ok:
+        raise DataFileError(f'{path}: cannot be encoded as {path.suffix!r}')
+    write_atomically(path, encoded.tobytes())
+
+
+def _described(array: NDArray[Any]) -> str:
+    return f'{array.dtype} {array.shape}'
