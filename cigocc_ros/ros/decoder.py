@@ -17,6 +17,7 @@ from cigocc_ros.ros.conversions import stamp_to_ns
 from cigocc_ros.ros.counters import Counters
 from cigocc_ros.ros.dropped import DroppedFrame
 from cigocc_ros.ros.extrinsics import Extrinsics
+from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.pairing import DEPTH, NONE, Bundle
 from cigocc_ros.ros.stereo_prior import decode_rgb, depth_prior, require_right_info, stereo_prior
 
@@ -55,11 +56,17 @@ class FrameDecoder:
     """Decode the messages of a frame; used by the worker thread."""
 
     def __init__(
-        self, geometries: GeometryCache, extrinsics: Extrinsics, frame: str, counters: Counters
+        self,
+        parameters: OccParameters,
+        topics: tuple[str, str],
+        extrinsics: Extrinsics,
+        counters: Counters,
     ) -> None:
-        """Take the caches, the grid frame and where failed priors are counted."""
-        self._geometries, self._extrinsics = geometries, extrinsics
-        self._output_frame, self._counters = frame, counters
+        """Take the topics of left and right image, and where failed priors are counted."""
+        left, right = (GeometryCache(topic, parameters.rectification) for topic in topics)
+        self._geometries, self._right_geometries = left, right
+        self._output_frame = parameters.output_frame
+        self._extrinsics, self._counters = extrinsics, counters
 
     def __call__(self, bundle: Bundle) -> CameraFrame:
         """Return the rectified frame; raise DroppedFrame with what is wrong."""
@@ -106,7 +113,7 @@ class FrameDecoder:
             return depth_prior(bundle.prior, geometry)
         right_raw = decode_rgb(bundle.prior)
         info = require_right_info(bundle.right_info)
-        right = self._geometries.geometry(info, _size(right_raw))
+        right = self._right_geometries.geometry(info, _size(right_raw))
         return stereo_prior(image, geometry.camera, right.rectify(right_raw), right.camera)
 
 

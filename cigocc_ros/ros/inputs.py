@@ -21,7 +21,9 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 logger = logging.getLogger(__name__)
-QUEUE_DEPTH = 1
+# The callbacks only fill the mailbox, so a queue adds no latency; with depth 1 a frame that a busy
+# CPU lets be overwritten is neither counted nor paired with its right image.
+QUEUE_DEPTH = 5
 
 
 class FallbackSubscription:
@@ -89,6 +91,7 @@ class Inputs:
         self._subscriptions = [self._info(node, 'camera_info')]
         self._subscriptions += self._prior_subscriptions(node, parameters.prior_source)
         self.image = self._image(node, 'image', self._on_image)
+        self.right_topic = str(node.resolve_topic_name(self._image_topic('right/image')))
 
     @property
     def info_age_s(self) -> float | None:
@@ -107,7 +110,10 @@ class Inputs:
     def _image(
         self, node: Node, topic: str, callback: Callable[[AnyImage], None]
     ) -> FallbackSubscription:
-        return FallbackSubscription(node, self._kind, topic + self._suffix, callback)
+        return FallbackSubscription(node, self._kind, self._image_topic(topic), callback)
+
+    def _image_topic(self, topic: str) -> str:
+        return topic + self._suffix
 
     def _info(self, node: Node, topic: str) -> FallbackSubscription:
         def remember(message: CameraInfo) -> None:

@@ -17,7 +17,7 @@ from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.core.frames import CameraFrame, Occupancy
 from cigocc_ros.ros.class_info import class_info_json
 from cigocc_ros.ros.counters import Counters, Snapshot
-from cigocc_ros.ros.decoder import FrameDecoder, GeometryCache
+from cigocc_ros.ros.decoder import FrameDecoder
 from cigocc_ros.ros.diagnostics import Diagnostics, NodeState
 from cigocc_ros.ros.dropped import DroppedFrame
 from cigocc_ros.ros.extrinsics import create_extrinsics
@@ -74,8 +74,8 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             class_info_json(manifest.model_id, self._predictor.grid, frame)
         )
         self._inputs = Inputs(self, self.parameters, self._receive)
-        geometries = GeometryCache(self._inputs.image.topic, self.parameters.rectification)
-        self._decode = FrameDecoder(geometries, self._extrinsics, frame, self._counters)
+        topics = self._inputs.image.topic, self._inputs.right_topic
+        self._decode = FrameDecoder(self.parameters, topics, self._extrinsics, self._counters)
         self.create_service(SetBool, '~/enable', self._on_enable)
         self._diagnostics = Diagnostics(self, self.snapshot, self._state)
         logger.info('ready: model %s, images from %s', manifest.model_id, self._inputs.image.topic)
@@ -94,7 +94,7 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         try:
             frame = self._decode(bundle)
             occupancy = _predict(predictor, frame)
-            if self._enabled and self.context.ok():
+            if self.context.ok():
                 self._publish(occupancy, started_s)
         except CigoccError as error:
             self._drop(error)
@@ -121,7 +121,7 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             logger.warning('frame dropped, %s: %s%s', reason, error, more)
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        """Start or stop the work; the model stays loaded."""
+        """Start or stop the work; the model stays loaded, a frame begun is still finished."""
         self._enabled = request.data
         if not self._enabled and self.worker is not None and self.worker.mailbox.clear():
             self._counters.add_replaced()

@@ -63,7 +63,7 @@ class OccParameters:
         choices=('auto', 'none', 'depth', 'stereo'),
     )
     prior_wait_s: float = parameter(
-        0.05,
+        0.1,
         'How long an image waits for its depth or right image, seconds; then it goes without',
         name='prior.wait_s',
         limits=(0.001, 1.0),
