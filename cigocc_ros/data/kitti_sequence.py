@@ -173,8 +173,10 @@ class KittiSequence:
     def world_from_velo(self, frame_id: FrameId) -> Array:
         """Return the lidar pose Tr^-1 pose Tr, (4, 4), in the lidar frame of the first pose."""
         world_from_cam = self.poses_cam[int(self._known(frame_id))]
-        velo_from_cam: Array = np.linalg.inv(self.cam_from_velo)
-        return velo_from_cam @ world_from_cam @ self.cam_from_velo
+        world_from_velo: Array = (
+            np.linalg.inv(self.cam_from_velo) @ world_from_cam @ self.cam_from_velo
+        )
+        return world_from_velo
 
     def _camera(self, side: Side) -> CameraModel:
         name = PROJECTIONS[side]
