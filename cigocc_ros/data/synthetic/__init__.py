@@ -1,0 +1,1 @@
+"""Procedural streets: geometry, images, depth, lidar and voxels from one and the same mesh."""
