@@ -18,6 +18,8 @@ VIEW_M = 62.0
 """The street reaches this far before the first and beyond the last frame."""
 SIDE_M = 42.0
 KERB_M = 0.13
+CLEARANCE_M = 2.3
+"""Nothing is parked nearer to the middle of the ego lane."""
 
 GREY, GRASS, SLAB, EARTH = (
     (0.16, 0.16, 0.165),
@@ -82,7 +84,7 @@ def build_street(random: Random, length_m: float) -> Street:
     start, stop = -VIEW_M, length_m + VIEW_M
     country = random.random() < 0.25
     half_road = random.uniform(3.0, 4.5)
-    street.lane_y = -0.5 * half_road
+    street.lane_y = -0.3 * half_road
     _strip(street.static, random, start, stop, -half_road, half_road, 0.0, 'road', GREY)
     _markings(street.static, random, start, stop, half_road)
     for side in (-1, 1):
@@ -248,6 +250,8 @@ def _boundary(
 def _parked(
     street: Street, random: Random, side: int, x0: float, x1: float, y: float, share: float
 ) -> None:
+    if abs(y - street.lane_y) < CLEARANCE_M:
+        return
     x = x0
     while x < x1:
         if random.random() < share:
@@ -302,7 +306,7 @@ def _traffic(street: Street, random: Random, x0: float, x1: float, half: float) 
         if random.random() < 0.3:
             speed = -random.uniform(5, 12)
             builder = vehicles.car if random.random() < 0.7 else _rare_mover(random)
-            street.movers.append(Mover(builder(random), x, 0.5 * half, 0.0, speed))
+            street.movers.append(Mover(builder(random), x, 0.38 * half, 0.0, speed))
     if random.random() < 0.5:
         ahead = random.uniform(12, 40)
         builder = vehicles.car if random.random() < 0.7 else _rare_mover(random)
