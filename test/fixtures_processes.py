@@ -36,9 +36,12 @@ def command(executable: str, parameters: dict[str, object], *more: str) -> list[
     return words + list(more)
 
 
-def occ_command(model: Path, *more: str) -> list[str]:
-    """Return the command line of the node with a model and parameter extrinsics."""
-    return command('occ_node', {'model': model, 'threads': 1, **EXTRINSICS}, *more)
+def occ_command(model: Path) -> list[str]:
+    """Return the command line of the node: shipped parameter file, then model and extrinsics."""
+    words = command('occ_node', {'model': model, 'threads': 1, **EXTRINSICS})
+    first = words.index('--ros-args') + 1
+    words[first:first] = ['--params-file', str(REPOSITORY / 'config' / 'occ.param.yaml')]
+    return words
 
 
 @contextmanager

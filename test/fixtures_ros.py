@@ -92,12 +92,13 @@ class Graph:
         self.executor.add_node(self.observer)
         self.node: OccNode | None = None
 
-    def start(self, **parameters: Any) -> OccNode:
+    def start(self, *remappings: str, **parameters: Any) -> OccNode:
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         self.node = OccNode(
             lambda _: self.predictor,
             context=self.context,
             namespace=self.namespace,
+            cli_args=['--ros-args', *(word for rule in remappings for word in ('-r', rule))],
             parameter_overrides=overrides,
         )
         self.executor.add_node(self.node)

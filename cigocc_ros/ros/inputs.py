@@ -91,7 +91,7 @@ class Inputs:
         self._subscriptions = [self._info(node, 'camera_info')]
         self._subscriptions += self._prior_subscriptions(node, parameters.prior_source)
         self.image = self._image(node, 'image', self._on_image)
-        self.right_topic = str(node.resolve_topic_name(self._image_topic('right/image')))
+        self.right_topic = f'{node.resolve_topic_name("right/image")}{self._suffix}'
 
     @property
     def info_age_s(self) -> float | None:
@@ -110,10 +110,9 @@ class Inputs:
     def _image(
         self, node: Node, topic: str, callback: Callable[[AnyImage], None]
     ) -> FallbackSubscription:
-        return FallbackSubscription(node, self._kind, self._image_topic(topic), callback)
-
-    def _image_topic(self, topic: str) -> str:
-        return topic + self._suffix
+        # like image_transport: the suffix comes after the remapping of the base topic
+        resolved = f'{node.resolve_topic_name(topic)}{self._suffix}'
+        return FallbackSubscription(node, self._kind, resolved, callback)
 
     def _info(self, node: Node, topic: str) -> FallbackSubscription:
         def remember(message: CameraInfo) -> None:

@@ -116,7 +116,7 @@ class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
     def _publish_tf(self) -> Any:
         """Publish /tf_static where tf2_msgs is installed (it is not on PyPI)."""
         try:
-            from tf2_msgs.msg import TFMessage
+            from tf2_msgs.msg import TFMessage  # type: ignore[import-not-found,unused-ignore]
         except ImportError:
             logger.warning('no tf2_msgs, so no /tf_static: use write_extrinsics for the node occ')
             return None

@@ -1,6 +1,8 @@
 """Camera poses: from parameters, from tf, or missing."""
 
-from types import SimpleNamespace
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,6 +104,29 @@ def test_sources(graph, monkeypatch):
     assert isinstance(missing, NoExtrinsics) and 'tf2_ros' in missing.problem
     with pytest.raises(DroppedFrame):
         missing.cam_from_velo('cam')
+
+
+def test_tf2_is_asked_for_the_latest_transform_without_waiting(graph, monkeypatch):
+    asked = []
+
+    class Buffer:
+        def lookup_transform(self, target, source, moment):
+            asked.append((target, source, moment.nanoseconds))
+            if len(asked) == 1:
+                raise LookupError('frame does not exist')
+            return stamped([0, 0, 2], [0, 0, 0, 1])
+
+    stand_in = ModuleType('tf2_ros')
+    stand_in.__spec__ = ModuleSpec('tf2_ros', None)
+    stand_in.Buffer, stand_in.TransformListener = Buffer, lambda buffer, node: (buffer, node)
+    monkeypatch.setitem(sys.modules, 'tf2_ros', stand_in)
+    tf = create_extrinsics(graph.observer, OccParameters())
+    assert tf.source == 'tf'
+    with pytest.raises(DroppedFrame):
+        tf.cam_from_velo('cam')
+    graph.until(lambda: not tf.problem)  # the timer of the node asks again
+    assert tf.cam_from_velo('cam')[2, 3] == 2
+    assert asked == [('cam', 'velo_link', 0)] * 2
 
 
 def test_tf2_buffer_and_static_broadcaster(graph):

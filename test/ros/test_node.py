@@ -218,6 +218,18 @@ def test_compressed_images(graph):
     np.testing.assert_array_equal(graph.predictor.frames[0].image, rgb)
 
 
+@pytest.mark.parametrize(
+    ('remapping', 'expected'),
+    [
+        ('image:=/camera/image_raw', '/camera/image_raw/compressed'),
+        ('image/compressed:=/jpeg', '/jpeg'),
+    ],
+)
+def test_compressed_topics_follow_the_remapping_of_their_base(graph, remapping, expected):
+    graph.start(remapping, **EXTRINSICS, image_transport='compressed')
+    graph.until(lambda: graph.observer.count_subscribers(expected))
+
+
 def test_a_depth_topic_becomes_the_prior(graph):
     graph.start(**EXTRINSICS, **{'prior.source': 'depth'})
     camera = Camera(graph)
