@@ -54,20 +54,17 @@ def prefix(tmp_path):
     return tmp_path
 
 
+def follows(words, flag):
+    given = [words[at + 1] for at, word in enumerate(words) if word == flag]
+    return dict(pair.split(':=', 1) for pair in given)
+
+
 def given_parameters(words):
-    return dict(
-        words[at + 1].split(':=', 1)
-        for at, word in enumerate(words)
-        if word == '-p'
-    )  # fmt: skip
+    return follows(words, '-p')
 
 
 def remapped(words):
-    return dict(
-        words[at + 1].split(':=', 1)
-        for at, word in enumerate(words)
-        if word == '-r'
-    )  # fmt: skip
+    return follows(words, '-r')
 
 
 @both
@@ -203,7 +200,7 @@ def test_rviz_shows_boxes_of_the_default_model():
     assert voxels['Size (m)'] == pytest.approx(51.2 / model['output_shape'][0])
 
 
-def test_the_launched_node_has_name_namespace_and_parameters(prefix, tmp_path, make_graph):
+def test_the_launched_node_has_name_namespace_and_parameters(prefix, tmp_path, monkeypatch):
     """Start what launch would start; read the parameters back from the running node."""
     model = build_tiny_model_dir(tmp_path / 'models' / 'handmade')
     extrinsics = tmp_path / 'extrinsics.yaml'
@@ -224,7 +221,9 @@ def test_the_launched_node_has_name_namespace_and_parameters(prefix, tmp_path, m
     )
     words = [sys.executable, *context.commands['occ_node']]
     output = tmp_path / 'occ.log'
-    with process(words, output, context.environment) as child:
+    for name, value in context.environment.items():
+        monkeypatch.setenv(name, value)
+    with process(words, output) as child:
         wait_for_line(output, 'ready: model handmade, images from /car/image', child)
         values = read_parameters('/car/occ')
     assert values['output_frame'] == 'base_link'
