@@ -8,6 +8,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,8 @@ class Golden:
 
 def save_golden(path: Path, golden: Golden) -> None:
     """Write inputs and outputs into one compressed .npz."""
-    np.savez_compressed(path, **golden.inputs, **golden.outputs)
+    arrays: dict[str, Any] = {**golden.inputs, **golden.outputs}
+    np.savez_compressed(path, **arrays)
 
 
 def load_golden(model_dir: Path, manifest: ModelManifest) -> Golden | None:
