@@ -1,0 +1,60 @@
+"""Point clouds as structured arrays, in the very bytes of a PointCloud2."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cigocc_ros.core.frames import Occupancy
+from cigocc_ros.core.grid import VoxelGrid
+from cigocc_ros.core.labels import PALETTE_RGB
+
+# RViz and PCL read colours as 0x00RRGGBB in the bits of a FLOAT32 named rgb (pcl::PointXYZRGBL).
+OCCUPANCY_DTYPE = np.dtype(
+    [
+        ('x', '<f4'),
+        ('y', '<f4'),
+        ('z', '<f4'),
+        ('rgb', '<f4'),
+        ('label', '<u4'),
+        ('probability', '<f4'),
+    ]
+)
+LIDAR_DTYPE = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('intensity', '<f4')])
+
+
+def packed_palette() -> NDArray[np.float32]:
+    """Return the class colours packed as FLOAT32 0x00RRGGBB, (20,)."""
+    red, green, blue = PALETTE_RGB.astype(np.uint32).T
+    packed: NDArray[np.float32] = (red << 16 | green << 8 | blue).astype('<u4').view('<f4')
+    return packed
+
+
+@lru_cache(maxsize=4)
+def axis_centers_m(grid: VoxelGrid) -> tuple[NDArray[np.float32], ...]:
+    """Return the voxel centres along x, y and z, in metres."""
+    return tuple(
+        (origin + (np.arange(count) + 0.5) * size).astype(np.float32)
+        for origin, size, count in zip(grid.origin_m, grid.voxel_size_m, grid.shape, strict=True)
+    )
+
+
+def occupancy_points(occupancy: Occupancy) -> NDArray[Any]:
+    """Return the occupied voxels as a structured array of OCCUPANCY_DTYPE, (N,)."""
+    index = np.nonzero(occupancy.occupied)
+    points = np.empty(index[0].size, dtype=OCCUPANCY_DTYPE)
+    for name, centers, along in zip('xyz', axis_centers_m(occupancy.grid), index, strict=True):
+        points[name] = centers[along]
+    labels = occupancy.labels[index]
+    points['rgb'] = packed_palette()[labels]
+    points['label'] = labels
+    points['probability'] = occupancy.probability[index] / np.float32(255)
+    return points
+
+
+def lidar_points(scan: NDArray[np.float32]) -> NDArray[Any]:
+    """Return a scan (N, 4) x, y, z, intensity as a structured array of LIDAR_DTYPE, (N,)."""
+    return np.ascontiguousarray(scan, dtype='<f4').view(LIDAR_DTYPE)[:, 0]
