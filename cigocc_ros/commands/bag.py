@@ -1,0 +1,56 @@
+"""`cigocc bag`: a KITTI sequence becomes a ROS 2 bag, without a ROS installation."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+HELP = 'write a KITTI sequence as a ROS 2 bag'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument('sequence', type=Path, help='sequence folder, e.g. dataset/sequences/00')
+    parser.add_argument('--out', type=Path, required=True, help='bag folder to write')
+    parser.add_argument(
+        '--storage',
+        choices=('mcap', 'sqlite3'),
+        default='mcap',
+        help='file format (default %(default)s)',
+    )
+    parser.add_argument('--right', action='store_true', help='add the right camera')
+    parser.add_argument('--lidar', action='store_true', help='add the lidar scans')
+    parser.add_argument(
+        '--ground-truth', action='store_true', help='add the labelled voxels as a cloud'
+    )
+    parser.add_argument('--compressed', action='store_true', help='JPEG instead of raw images')
+    parser.add_argument('--start', type=int, default=0, help='index of the first frame')
+    parser.add_argument('--end', type=int, help='index after the last frame (default: all)')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the bag and print its topics; return 0."""
+    from tqdm import tqdm
+
+    from cigocc_ros.data.kitti_bag import BagContent, write_bag
+    from cigocc_ros.data.kitti_sequence import KittiSequence
+
+    content = BagContent(
+        right=args.right,
+        lidar=args.lidar,
+        ground_truth=args.ground_truth,
+        compressed=args.compressed,
+        start=args.start,
+        end=args.end,
+    )
+
+    def track(frames: Sequence[str]) -> Iterable[str]:
+        return tqdm(frames, unit='frame', disable=None)
+
+    counts = write_bag(KittiSequence(args.sequence), args.out, args.storage, content, track)
+    size_mb = sum(path.stat().st_size for path in args.out.iterdir()) / 1e6
+    for topic, count in counts.items():
+        print(f'{count:6d}  {topic}')
+    print(f'wrote {args.out}, {size_mb:.1f} MB: ros2 bag play {args.out} --clock')
+    return 0

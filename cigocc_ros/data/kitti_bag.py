@@ -1,0 +1,195 @@
+"""Write a KITTI sequence as a ROS 2 bag, without a ROS installation."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.core.point_records import lidar_points, occupancy_points
+from cigocc_ros.data.bag_messages import BagMessages
+from cigocc_ros.data.kitti_rig import (
+    EARLIEST_STAMP_NS,
+    LEFT_FRAME,
+    LIDAR_FRAME,
+    KittiRig,
+    RigCamera,
+    ground_truth,
+    rig_of_sequence,
+)
+from cigocc_ros.data.kitti_sequence import KittiSequence, Side
+
+Storage = Literal['mcap', 'sqlite3']
+STORAGES: tuple[Storage, ...] = ('mcap', 'sqlite3')
+BAG_VERSION: Literal[8] = 8
+"""Metadata that rosbag2 reads from Humble on; 9 is for Jazzy and later."""
+# Names of kitti2bag.
+IMAGE_TOPIC = '/kitti/{frame}/image_rect'
+CAMERA_INFO_TOPIC = '/kitti/{frame}/camera_info'
+LIDAR_TOPIC = '/kitti/velo/pointcloud'
+GROUND_TRUTH_TOPIC = '/kitti/ground_truth'
+TF_TOPIC = '/tf_static'
+FOREVER = QosTime(9223372036, 854775807)
+LATCHED = Qos(
+    QosHistory.KEEP_LAST,
+    1,
+    QosReliability.RELIABLE,
+    QosDurability.TRANSIENT_LOCAL,
+    FOREVER,
+    FOREVER,
+    QosLiveliness.AUTOMATIC,
+    FOREVER,
+    False,
+)
+Track = Callable[[Sequence[str]], Iterable[str]]
+
+
+@dataclass(frozen=True)
+class BagContent:
+    """What goes into a bag besides left image, its CameraInfo and /tf_static.
+
+    compressed: JPEG instead of raw images. start, end: index of the first frame and after the last
+    one; None is the end.
+    """
+
+    right: bool = False
+    lidar: bool = False
+    ground_truth: bool = False
+    compressed: bool = False
+    start: int = 0
+    end: int | None = None
+
+
+def write_bag(
+    sequence: KittiSequence,
+    out: str | Path,
+    storage: Storage = 'mcap',
+    content: BagContent | None = None,
+    track: Track = iter,
+) -> dict[str, int]:
+    """Write a bag folder `out` and return the number of messages by topic.
+
+    `track` wraps the frame ids in a progress bar. Raises DataFileError where `out` exists or the
+    sequence lacks what is asked for; nothing is left behind then.
+    """
+    out = Path(out)
+    content = content or BagContent()
+    frames = select_frames(sequence, content)
+    _check_content(sequence, frames, content)
+    if out.exists():
+        raise DataFileError(f'{out} exists: remove it, or give --out another name')
+    if storage not in STORAGES:
+        raise ConfigError(f'storage must be one of {", ".join(STORAGES)}, found {storage!r}')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f'.{out.name}.'))
+    try:
+        plugin = StoragePlugin[storage.upper()]
+        with Writer(partial / out.name, version=BAG_VERSION, storage_plugin=plugin) as writer:
+            bag = _Bag(writer, sequence, content)
+            bag.write_static(frames[0])
+            for frame_id in track(frames):
+                bag.write_frame(frame_id)
+        (partial / out.name).rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return bag.counts
+
+
+def select_frames(sequence: KittiSequence, content: BagContent) -> tuple[str, ...]:
+    """Return the ids of the frames from start to end; raise ConfigError where there are none."""
+    frames = sequence.frame_ids[content.start : content.end] if content.start >= 0 else ()
+    if not frames:
+        raise ConfigError(
+            f'start {content.start} and end {content.end} select no frame of {sequence.path}, '
+            f'which has {len(sequence)}'
+        )
+    return frames
+
+
+def _check_content(sequence: KittiSequence, frames: Sequence[str], content: BagContent) -> None:
+    """Raise DataFileError where the sequence has none of something that was asked for."""
+    missing = []
+    if content.right and not sequence.has_right:
+        missing.append('image_3 (right images)')
+    if content.lidar and not any(map(sequence.has_velodyne, frames)):
+        missing.append('velodyne (lidar scans)')
+    if content.ground_truth and not any(map(sequence.has_voxel_labels, frames)):
+        missing.append('voxels/*.label (ground truth)')
+    if missing:
+        raise DataFileError(f'{sequence.path}: asked for {", ".join(missing)}, found none')
+
+
+class _Bag:
+    """The topics of an open bag and how to fill them."""
+
+    def __init__(self, writer: Writer, sequence: KittiSequence, content: BagContent) -> None:
+        self._writer = writer
+        self._sequence = sequence
+        self._content = content
+        self._messages = BagMessages()
+        self._connections: dict[str, Any] = {}
+        rig = rig_of_sequence(sequence)
+        self._rig = rig if content.right else KittiRig(rig.left, None)
+        first_ns = sequence.stamp_ns(sequence.frame_ids[0])
+        self._offset_ns = max(EARLIEST_STAMP_NS - first_ns, 0)
+        self.counts: dict[str, int] = {}
+
+    def write_static(self, first_frame: str) -> None:
+        """Write /tf_static, latched, at the time of the first frame."""
+        stamp_ns = self._stamp_ns(first_frame)
+        poses = self._messages.tf(self._rig.static_poses(), stamp_ns)
+        self._write(TF_TOPIC, poses, stamp_ns, (LATCHED,))
+
+    def write_frame(self, frame_id: str) -> None:
+        """Write everything that was asked for and that the frame has."""
+        stamp_ns = self._stamp_ns(frame_id)
+        for camera in self._rig.cameras:
+            self._write_camera(camera, frame_id, stamp_ns)
+        if self._content.lidar and self._sequence.has_velodyne(frame_id):
+            points = lidar_points(self._sequence.velodyne(frame_id))
+            cloud = self._messages.cloud(points, stamp_ns, LIDAR_FRAME)
+            self._write(LIDAR_TOPIC, cloud, stamp_ns)
+        if self._content.ground_truth and self._sequence.has_voxel_labels(frame_id):
+            points = occupancy_points(ground_truth(self._sequence, frame_id, stamp_ns))
+            cloud = self._messages.cloud(points, stamp_ns, LIDAR_FRAME)
+            self._write(GROUND_TRUTH_TOPIC, cloud, stamp_ns)
+
+    def _write_camera(self, camera: RigCamera, frame_id: str, stamp_ns: int) -> None:
+        side: Side = 'left' if camera.frame_id == LEFT_FRAME else 'right'
+        image = self._sequence.image(frame_id, side)
+        info = self._messages.camera_info(camera.model, stamp_ns, camera.frame_id)
+        self._write(CAMERA_INFO_TOPIC.format(frame=camera.frame_id), info, stamp_ns)
+        topic = IMAGE_TOPIC.format(frame=camera.frame_id)
+        if self._content.compressed:
+            jpeg = self._messages.compressed_image(image, stamp_ns, camera.frame_id)
+            self._write(f'{topic}/compressed', jpeg, stamp_ns)
+        else:
+            raw = self._messages.image(image, stamp_ns, camera.frame_id)
+            self._write(topic, raw, stamp_ns)
+
+    def _stamp_ns(self, frame_id: str) -> int:
+        return self._sequence.stamp_ns(frame_id) + self._offset_ns
+
+    def _write(self, topic: str, message: Any, stamp_ns: int, qos: tuple[Qos, ...] = ()) -> None:
+        typestore = self._messages.typestore
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(
+                topic, message.__msgtype__, typestore=typestore, offered_qos_profiles=qos
+            )
+        content = typestore.serialize_cdr(message, message.__msgtype__)
+        self._writer.write(self._connections[topic], stamp_ns, content)
+        self.counts[topic] = self.counts.get(topic, 0) + 1
