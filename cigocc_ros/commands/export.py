@@ -11,6 +11,8 @@ from cigocc_ros.core.errors import DataFileError
 
 HELP = 'turn a checkpoint into a verified ONNX model folder'
 DEFAULT_LICENSE = 'Apache-2.0'
+RECORD_FILE, LOG_FILE = 'run.json', 'log.jsonl'
+"""What training.record and training.loop write; named here so that --help needs no torch."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,21 +60,43 @@ def run(args: argparse.Namespace) -> int:
 
 
 def training_facts(checkpoint: Path) -> dict[str, Any]:
-    """Return what the run recorded in run.json, in the checkpoint's folder or the one above.
+    """Return what `cigocc train` recorded of the run, fit for the manifest of a shipped model.
 
-    Empty where there is none: weights need not come from `cigocc train`.
+    run.json and log.jsonl lie beside the checkpoint's folder. The network's config is left out
+    (the manifest has it) and data folders are named, not located. Empty where there is no record:
+    weights need not come from `cigocc train`.
     """
-    for path in (checkpoint / 'run.json', checkpoint.parent / 'run.json'):
-        if path.is_file():
-            return _read_facts(path)
-    return {}
+    folder = checkpoint.resolve().parent
+    if not (folder / RECORD_FILE).is_file():
+        return {}
+    facts = _parsed(folder / RECORD_FILE, (folder / RECORD_FILE).read_bytes())
+    facts.pop('model', None)
+    for key in ('data', 'val'):
+        if facts.get(key):
+            facts[key] = Path(facts[key]).name
+    log = folder / LOG_FILE
+    if log.is_file():
+        facts['log'] = log_facts([_parsed(log, line) for line in log.read_bytes().splitlines()])
+    return facts
 
 
-def _read_facts(path: Path) -> dict[str, Any]:
+def log_facts(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return where training ended and the scores of the best validation."""
+    facts: dict[str, Any] = {}
+    if lines:
+        facts['last'] = {key: lines[-1][key] for key in ('stage', 'step', 'time_s')}
+    validations = [line for line in lines if 'miou' in line]
+    if validations:
+        best = max(validations, key=lambda line: float(line['miou']))
+        facts['best'] = {key: best[key] for key in ('stage', 'step', 'iou', 'miou')}
+    return facts
+
+
+def _parsed(path: Path, content: bytes) -> dict[str, Any]:
     try:
-        facts = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        facts = json.loads(content)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataFileError(f'{path}: cannot be read as JSON: {error}') from error
     if not isinstance(facts, dict):
-        raise DataFileError(f'{path}: expected an object of facts, found {type(facts).__name__}')
+        raise DataFileError(f'{path}: expected objects of facts, found {type(facts).__name__}')
     return facts

@@ -40,7 +40,14 @@ def checkpoint(repository, tmp_path_factory):
     model = lively(build_model(load_model_config(repository / 'config' / 'model' / 'tiny.yaml')))
     run = tmp_path_factory.mktemp('run')
     save_checkpoint(model, run / 'best')
-    (run / 'run.json').write_text(json.dumps({'seed': 2, 'data': 'none: random weights'}))
+    record = {'model': {}, 'train': {'seed': 2}, 'data': '/home/someone/streets', 'val': None}
+    (run / 'run.json').write_text(json.dumps(record))
+    lines = [
+        {'stage': '2', 'step': 10, 'time_s': 5.0, 'iou': 0.4, 'miou': 0.2, 'precision': 0.5},
+        {'stage': '2', 'step': 20, 'time_s': 9.0, 'iou': 0.5, 'miou': 0.1, 'precision': 0.5},
+        {'stage': '2', 'step': 30, 'time_s': 12.0, 'loss': 1.0},
+    ]
+    (run / 'log.jsonl').write_text('\n'.join(json.dumps(line) for line in lines) + '\n')
     return run / 'best', model
 
 
@@ -67,7 +74,11 @@ def test_labels_equal_torch_on_random_cameras(exported, checkpoint):
 def test_manifest_carries_what_the_run_recorded(exported):
     manifest = load_manifest(exported)
     assert (manifest.model_id, manifest.config) == ('tiny', 'tiny')
-    assert manifest.training['data'] == 'none: random weights'
+    facts = manifest.training
+    assert (facts['train'], facts['data'], facts['val']) == ({'seed': 2}, 'streets', None)
+    assert facts['log']['last'] == {'stage': '2', 'step': 30, 'time_s': 12.0}
+    assert facts['log']['best'] == {'stage': '2', 'step': 10, 'iou': 0.4, 'miou': 0.2}
+    assert 'model' not in facts and facts['config']['name'] == 'tiny'
     assert set(manifest.files) == {'onnx', 'golden'}
 
 
@@ -98,3 +109,10 @@ def test_unreadable_run_record_is_named(checkpoint, tmp_path, capsys):
     arguments = ['export', '--checkpoint', str(tmp_path / 'best'), '--out', str(tmp_path / 'm')]
     assert main(arguments) == 2
     assert 'run.json: cannot be read' in capsys.readouterr().err
+
+
+def test_record_names_are_those_training_writes():
+    from cigocc_ros.commands import export
+    from cigocc_ros.training import loop, record
+
+    assert (export.RECORD_FILE, export.LOG_FILE) == (record.RECORD_FILE, loop.LOG_FILE)
