@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     )
 
     def track(frames: Sequence[str]) -> Iterable[str]:
-        return tqdm(frames, unit='frame', disable=None)
+        bar: Iterable[str] = tqdm(frames, unit='frame', disable=None)  # silent in a pipe
+        return bar
 
     counts = write_bag(KittiSequence(args.sequence), args.out, args.storage, content, track)
     size_mb = sum(path.stat().st_size for path in args.out.iterdir()) / 1e6

@@ -44,18 +44,26 @@ LIDAR_TOPIC = '/kitti/velo/pointcloud'
 GROUND_TRUTH_TOPIC = '/kitti/ground_truth'
 TF_TOPIC = '/tf_static'
 FOREVER = QosTime(9223372036, 854775807)
-LATCHED = Qos(
-    QosHistory.KEEP_LAST,
-    1,
-    QosReliability.RELIABLE,
-    QosDurability.TRANSIENT_LOCAL,
-    FOREVER,
-    FOREVER,
-    QosLiveliness.AUTOMATIC,
-    FOREVER,
-    False,
-)
 Track = Callable[[Sequence[str]], Iterable[str]]
+
+
+def _qos(depth: int, durability: QosDurability) -> Qos:
+    """Return a reliable profile; images of a megabyte do not survive best effort."""
+    return Qos(
+        history=QosHistory.KEEP_LAST,
+        depth=depth,
+        reliability=QosReliability.RELIABLE,
+        durability=durability,
+        deadline=FOREVER,
+        lifespan=FOREVER,
+        liveliness=QosLiveliness.AUTOMATIC,
+        liveliness_lease_duration=FOREVER,
+        avoid_ros_namespace_conventions=False,
+    )
+
+
+STREAM = _qos(10, QosDurability.VOLATILE)
+LATCHED = _qos(1, QosDurability.TRANSIENT_LOCAL)
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,7 @@ class _Bag:
         """Write /tf_static, latched, at the time of the first frame."""
         stamp_ns = self._stamp_ns(first_frame)
         poses = self._messages.tf(self._rig.static_poses(), stamp_ns)
-        self._write(TF_TOPIC, poses, stamp_ns, (LATCHED,))
+        self._write(TF_TOPIC, poses, stamp_ns, LATCHED)
 
     def write_frame(self, frame_id: str) -> None:
         """Write everything that was asked for and that the frame has."""
@@ -184,11 +192,11 @@ class _Bag:
     def _stamp_ns(self, frame_id: str) -> int:
         return self._sequence.stamp_ns(frame_id) + self._offset_ns
 
-    def _write(self, topic: str, message: Any, stamp_ns: int, qos: tuple[Qos, ...] = ()) -> None:
+    def _write(self, topic: str, message: Any, stamp_ns: int, qos: Qos = STREAM) -> None:
         typestore = self._messages.typestore
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(
-                topic, message.__msgtype__, typestore=typestore, offered_qos_profiles=qos
+                topic, message.__msgtype__, typestore=typestore, offered_qos_profiles=(qos,)
             )
         content = typestore.serialize_cdr(message, message.__msgtype__)
         self._writer.write(self._connections[topic], stamp_ns, content)
