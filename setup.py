@@ -22,8 +22,12 @@ EXTRAS: dict[str, list[str]] = {
         'tqdm',
         'trimesh>=4',
     ],
-    'render': ['pillow>=9'],
-    'bag': ['rosbags>=0.10.5'],  # its Writer needs an explicit bag version since then
+    'render': ['embreex>=4.4', 'pillow>=9', 'tqdm'],
+    'bag': [
+        'opencv-python-headless>=4.8',
+        'rosbags>=0.10.5',  # its Writer needs an explicit bag version since then
+        'tqdm',
+    ],
     'train': [
         'onnx>=1.16',
         'onnxruntime>=1.18',  # the export gate compares with it

@@ -11,12 +11,12 @@ PACKAGE = 'cigocc_ros'
 BOOLEAN = ['true', 'false']
 BACKENDS = ['auto', 'onnxruntime', 'torch', 'tensorrt']
 
-# Argument -> relative topic of player and node.
+# Argument -> relative topic of player and node, topic in the bags of `cigocc bag`.
 TOPICS = {
-    'image': 'image',
-    'camera_info': 'camera_info',
-    'right_image': 'right/image',
-    'right_camera_info': 'right/camera_info',
+    'image': ('image', '/kitti/camera_color_left/image_rect'),
+    'camera_info': ('camera_info', '/kitti/camera_color_left/camera_info'),
+    'right_image': ('right/image', '/kitti/camera_color_right/image_rect'),
+    'right_camera_info': ('right/camera_info', '/kitti/camera_color_right/camera_info'),
 }
 PARAMETERS = ('model', 'backend', 'output_frame')
 
@@ -42,7 +42,10 @@ def arguments():
         ),
         argument('rate', '1.0', '1 is as recorded'),
         argument('loop', 'false', 'Only of a folder', BOOLEAN),
-        *(argument(name, topic, f'Topic {topic}') for name, topic in TOPICS.items()),
+        *(
+            argument(name, bag_topic, f'Topic of {topic}')
+            for name, (topic, bag_topic) in TOPICS.items()
+        ),
         argument('model', 'mid', 'Model folder (absolute), or the name of a shipped model'),
         argument('backend', 'auto', 'What runs the network', BACKENDS),
         argument('output_frame', 'velo_link', 'Frame of lidar and voxels'),
@@ -66,9 +69,13 @@ def arguments():
     ]
 
 
+def remappings():
+    """Give player and node the topics of the arguments."""
+    return [(topic, LaunchConfiguration(name)) for name, (topic, _) in TOPICS.items()]
+
+
 def nodes():
     """Return the node and RViz, both on the clock of the recording."""
-    remappings = [(topic, LaunchConfiguration(name)) for name, topic in TOPICS.items()]
     clock = {'use_sim_time': True}
     occ = Node(
         package=PACKAGE,
@@ -82,7 +89,7 @@ def nodes():
             LaunchConfiguration('extrinsics_file'),
             LaunchConfiguration('params_file'),
         ],
-        remappings=remappings,
+        remappings=remappings(),
     )
     rviz = Node(
         package='rviz2',
@@ -114,7 +121,7 @@ def players():
                 'lidar_frame': LaunchConfiguration('output_frame'),
             }
         ],
-        remappings=[(topic, LaunchConfiguration(name)) for name, topic in TOPICS.items()],
+        remappings=remappings(),
         condition=UnlessCondition(from_bag),
     )
     bag = ExecuteProcess(

@@ -78,15 +78,16 @@ OPTIONAL = {
 # Layer -> libraries that must not be needed to import any of its modules.
 IMPORTS_WITHOUT = {
     'core': ROS | TORCH | OPTIONAL,
-    'data': ROS | TORCH | OPTIONAL,
+    'data': ROS | TORCH | OPTIONAL - {'cv2', 'rosbags'},
     'runtime': ROS | TORCH | OPTIONAL,
     'evaluation': ROS | TORCH | OPTIONAL,
     'render': ROS | TORCH | OPTIONAL,
     'commands': ROS | TORCH | OPTIONAL,
-    'ros': TORCH | OPTIONAL | {'cv_bridge', 'launch', 'tf2_ros', 'tf2_msgs'},
-    'model': ROS | {'cv2', 'onnx', 'onnxruntime'},
-    'training': ROS | {'onnx', 'onnxruntime'},
-    'export': ROS | {'cv2', 'tensorrt'},
+    'ros': TORCH | OPTIONAL - {'cv2'} | {'cv_bridge', 'launch', 'tf2_ros', 'tf2_msgs'},
+    # torch and transformers look for many a library themselves: only ours can be blocked here
+    'model': ROS,
+    'training': ROS,
+    'export': ROS | {'tensorrt'},
 }
 
 # Layer -> library without which none of it can be imported.

@@ -178,6 +178,17 @@ def test_player_and_node_of_the_replay_agree_on_topics(prefix):
     assert played['image'] == '/c/image'
 
 
+def test_replay_listens_to_the_topics_of_our_bags(prefix):
+    pytest.importorskip('rosbags')
+    from cigocc_ros.data import kitti_bag
+    from cigocc_ros.data.kitti_rig import LEFT_FRAME, RIGHT_FRAME
+
+    heard = remapped(evaluate(REPLAY, prefix, GIVEN[REPLAY]).commands['occ_node'])
+    for side, frame in {'': LEFT_FRAME, 'right/': RIGHT_FRAME}.items():
+        assert heard[f'{side}image'] == kitti_bag.IMAGE_TOPIC.format(frame=frame)
+        assert heard[f'{side}camera_info'] == kitti_bag.CAMERA_INFO_TOPIC.format(frame=frame)
+
+
 def displays():
     config = yaml.safe_load((REPOSITORY / 'config' / 'occ.rviz').read_text())
     return {d['Name']: d for d in config['Visualization Manager']['Displays']}, config

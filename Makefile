@@ -1,0 +1,84 @@
+# Two commands for a fresh clone: `make demo` and `make test`. Both make or reuse .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help venv venv-demo demo test check lint format types pytest clean
+
+# The newest Python that both the ROS wheels and Ubuntu's ROS know, 3.11 first.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.10 python3,$(shell command -v $(name))))
+VENV := .venv
+DEMO_EXTRAS := runtime,ros-jazzy,synthetic,render
+BIN := $(VENV)/bin
+# What is installed is stamped with the dependencies it was installed for.
+DEPENDENCIES := $(shell cksum < setup.py | tr ' ' '-')
+STAMP_DEMO := $(VENV)/.cigocc-demo-$(DEPENDENCIES)
+STAMP_ALL := $(VENV)/.cigocc-all-$(DEPENDENCIES)
+# `make test` brings all that `make demo` needs.
+STAMP_FOR_DEMO := $(if $(wildcard $(STAMP_ALL)),$(STAMP_ALL),$(STAMP_DEMO))
+
+# A ROS of the system, or another wheel environment, must not mix with the one in .venv.
+unexport PYTHONPATH AMENT_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+SEQUENCE ?=
+FRAMES ?=
+PYTEST_ARGS ?=
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo '  make demo SEQUENCE=dataset/sequences/00 FRAMES=20   replays a KITTI folder'
+	@echo '  make pytest PYTEST_ARGS="test/core -k grid"         runs some of the tests'
+
+demo: $(STAMP_FOR_DEMO) ## replay a sequence through the node, write pictures
+	$(BIN)/cigocc demo $(if $(SEQUENCE),--sequence '$(SEQUENCE)') $(if $(FRAMES),--frames '$(FRAMES)')
+
+test: check pytest ## lint, types and every test
+
+check: lint types
+
+lint: $(STAMP_ALL) ## check style and format
+	@echo '== lint'
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP_ALL) ## rewrite to the style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP_ALL) ## check types: strict in core, runtime and ros
+	@echo '== types'
+	$(BIN)/mypy
+
+pytest: $(STAMP_ALL) ## run the tests alone
+	@echo '== tests'
+	$(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
+
+venv: $(STAMP_ALL) ## make .venv with everything: ROS wheels, torch, tools
+
+venv-demo: $(STAMP_FOR_DEMO) ## make .venv with what the demo needs, without torch
+
+$(BIN)/python:
+	@if [ -z '$(PYTHON)' ]; then echo 'make: no python3 found: install Python 3.11' >&2; exit 1; fi
+	@'$(PYTHON)' -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	    { echo "make: $(PYTHON) is no Python 3.10 to 3.13: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo '== making $(VENV) with $(PYTHON)'
+	@'$(PYTHON)' -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo 'make: no venv: on Debian and Ubuntu apt install python3-venv' >&2; exit 1; }
+
+# install(extras): an editable installation, so that nothing has to be installed again after edits.
+define install
+	@echo '== installing .[$(1)] into $(VENV); downloads once'
+	$(BIN)/python -m pip install 'setuptools>=64,<80' wheel
+	$(BIN)/python -m pip install --no-build-isolation --editable '.[$(1)]'
+	@rm -f $(VENV)/.cigocc-$(2)-*
+	@touch $@
+endef
+
+$(STAMP_DEMO): | $(BIN)/python
+	$(call install,$(DEMO_EXTRAS),demo)
+
+$(STAMP_ALL): | $(BIN)/python
+	$(call install,all,all)
+
+clean: ## remove .venv and everything built
+	rm -rf $(VENV) build install log dist demo_output *.egg-info .mypy_cache .pytest_cache .ruff_cache
