@@ -13,6 +13,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.utilities import ok
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from cigocc_ros.core.errors import ConfigError
@@ -192,7 +193,7 @@ class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
 
 
 def _spin(player: KittiPlayer) -> int:
-    while not player.done:
+    while ok() and not player.done:
         rclpy.spin_once(player)
     return 0
 

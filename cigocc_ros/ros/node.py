@@ -69,6 +69,8 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             lambda: predictor_factory(self.parameters), self._handle, self.context.try_shutdown
         )
         self._predictor = self.worker.start()
+        if not self.context.ok():
+            raise ExternalShutdownException
         manifest, frame = self._predictor.manifest, self.parameters.output_frame
         self._outputs.publish_class_info(
             class_info_json(manifest.model_id, self._predictor.grid, frame)

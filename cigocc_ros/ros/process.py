@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import rclpy
 import rclpy.logging
@@ -28,20 +28,32 @@ def run_node(
 
     What a user can mend ends with one line and 1, without a traceback.
     """
+    # rclpy's handler ends the context, and with it the spinning. A KeyboardInterrupt on top would
+    # strike anywhere, for a launch system sends a second SIGINT while the first is being obeyed.
+    signal.signal(signal.SIGINT, _no_interrupt)
     rclpy.init(args=args)
     node: AnyNode | None = None
     try:
         node = make()
         return spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         return 0
     except (CigoccError, ParameterException, ImportError, OSError) as error:
         rclpy.logging.get_logger(name).fatal(str(error))
         return 1
+    except Exception:
+        if ok():
+            raise
+        return 0  # the context ended while the node was being made
     finally:
-        # a launch system may send a second SIGINT while the first is being obeyed
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
             node.destroy_node()
         if ok():
             rclpy.shutdown()
+        # rclpy gave the handlers back, and Python resets its own ones before it is gone
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _no_interrupt(_signal: int, _frame: Any) -> None:
+    """Do nothing."""
