@@ -34,7 +34,7 @@ class OccParameters:
     rectification: str = parameter(
         'auto',
         'Whether the images are rectified; auto takes them as raw where camera_info has a '
-        'non-zero D and the topic is not named ...rect...',
+        'non-zero D and the name of the topic does not contain rect',
         choices=('auto', 'rectified', 'raw'),
     )
     extrinsics_source: str = parameter(
