@@ -1,0 +1,172 @@
+"""What the package says about itself is the same everywhere, and nothing is left behind."""
+
+import ast
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from cigocc_ros import __version__
+from cigocc_ros.commands.main import EXTRA_OF_LIBRARY, VERBS, install_hint
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGE_XML = ElementTree.parse(REPOSITORY / 'package.xml').getroot()
+DISTRIBUTION_OF = {
+    'PIL': 'pillow',
+    'cv2': 'opencv-python-headless',
+    'rclpy': 'ros-jazzy-rclpy',
+}
+
+
+@pytest.fixture(scope='module')
+def setup_arguments():
+    """Return the arguments that setup.py gives to setuptools, without installing anything."""
+    setuptools = pytest.importorskip('setuptools')
+    seen = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setuptools, 'setup', lambda **arguments: seen.update(arguments))
+        patch.chdir(REPOSITORY)
+        code = compile((REPOSITORY / 'setup.py').read_text(), 'setup.py', 'exec')
+        exec(code, {'__name__': 'setup'})
+    return seen
+
+
+def distribution(requirement):
+    return re.match(r'[\w.-]+', requirement).group().lower()
+
+
+def test_one_version(setup_arguments):
+    assert re.fullmatch(r'\d+\.\d+\.\d+', __version__)
+    assert PACKAGE_XML.findtext('version') == __version__
+    assert setup_arguments['version'] == __version__
+    assert re.search(
+        rf'^{re.escape(__version__)} \(', (REPOSITORY / 'CHANGELOG.rst').read_text(), re.M
+    )
+
+
+def test_package_xml_is_what_colcon_and_rosdep_need(setup_arguments):
+    """A malformed maintainer e-mail makes colcon drop the ament hooks without a word."""
+    maintainer = PACKAGE_XML.find('maintainer')
+    assert re.fullmatch(r'[\w.+-]+@[\w-]+(\.[\w-]+)+', maintainer.get('email'))
+    assert setup_arguments['maintainer_email'] == maintainer.get('email')
+    assert PACKAGE_XML.get('format') == '3'
+    assert PACKAGE_XML.findtext('export/build_type') == 'ament_python'
+    assert PACKAGE_XML.findtext('license') == setup_arguments['license'] == 'Apache-2.0'
+    assert 'Apache License' in (REPOSITORY / 'LICENSE').read_text()
+
+
+def ros_imports():
+    """Return the message packages and ROS libraries that the package imports."""
+    found = set()
+    for path in (REPOSITORY / 'cigocc_ros').rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition('.')[0])
+            elif isinstance(node, ast.Import):
+                found |= {alias.name.partition('.')[0] for alias in node.names}
+    return {
+        name
+        for name in found
+        if name.endswith(('_msgs', '_srvs', '_interfaces'))
+        or name in ('rclpy', 'cv_bridge', 'ament_index_python', 'sensor_msgs_py')
+    }
+
+
+def test_every_ros_import_is_declared():
+    declared = {entry.text for entry in PACKAGE_XML.findall('exec_depend')}
+    # tf2_msgs comes with tf2_ros_py, foxglove_msgs is optional
+    assert ros_imports() - {'tf2_msgs', 'foxglove_msgs'} <= declared
+
+
+def test_ros_wheels_are_in_one_extra_only(setup_arguments):
+    extras = setup_arguments['extras_require']
+    for name, requirements in extras.items():
+        if name not in ('ros-jazzy', 'all'):
+            assert not [entry for entry in requirements if entry.startswith('ros-')], name
+    wheels = extras['ros-jazzy']
+    assert wheels and all(entry.startswith('ros-jazzy-') for entry in wheels)
+    assert {distribution(entry) for entry in setup_arguments['install_requires']} == {
+        'numpy',
+        'pyyaml',
+    }
+
+
+def test_extra_all_is_their_sum(setup_arguments):
+    extras = setup_arguments['extras_require']
+    assert set(extras['all']) == {r for name, rs in extras.items() if name != 'all' for r in rs}
+    assert any(entry.startswith('pytest<9') for entry in extras['test'])
+
+
+def test_the_makefile_names_known_extras(setup_arguments):
+    text = (REPOSITORY / 'Makefile').read_text()
+    named = re.search(r'^DEMO_EXTRAS := (\S+)$', text, re.M).group(1).split(',')
+    assert set(named) <= set(setup_arguments['extras_require'])
+    assert 'train' not in named
+
+
+def test_install_hints_name_the_extra_that_brings_the_library(setup_arguments):
+    extras = setup_arguments['extras_require']
+    for library, extra in EXTRA_OF_LIBRARY.items():
+        wanted = DISTRIBUTION_OF.get(library, library)
+        assert wanted in {distribution(entry) for entry in extras[extra]}, library
+
+
+def test_a_missing_library_becomes_an_install_line():
+    assert "'.[train]'" in install_hint(ModuleNotFoundError('no', name='torch.nn'))
+    assert install_hint(ModuleNotFoundError('no', name='cigocc_ros.nowhere')) is None
+
+
+def test_every_verb_keeps_the_contract():
+    from cigocc_ros.commands.main import verb_module
+
+    files = {path.stem for path in (REPOSITORY / 'cigocc_ros' / 'commands').glob('*.py')}
+    assert files - {'__init__', 'main'} == set(VERBS)
+    for verb in VERBS:
+        module = verb_module(verb)
+        assert module.HELP and callable(module.add_arguments) and callable(module.run)
+
+
+def test_every_shared_file_is_installed(setup_arguments):
+    installed = {path for _, paths in setup_arguments['data_files'] for path in paths}
+    for folder in ('launch', 'config', 'scripts', 'resource'):
+        for path in (REPOSITORY / folder).rglob('*'):
+            if path.is_file() and '__pycache__' not in path.parts:
+                assert path.relative_to(REPOSITORY).as_posix() in installed
+    for place, paths in setup_arguments['data_files']:
+        for path in paths:
+            if place.startswith('share/cigocc_ros/'):
+                assert place == f'share/cigocc_ros/{Path(path).parent.as_posix()}'
+
+
+def test_shipped_models_are_installed_whole(setup_arguments):
+    installed = {path for _, paths in setup_arguments['data_files'] for path in paths}
+    for manifest in (REPOSITORY / 'models').glob('*/manifest.yaml'):
+        files = {p for p in manifest.parent.iterdir() if '.engine' not in p.name}
+        assert {p.relative_to(REPOSITORY).as_posix() for p in files} <= installed
+
+
+def test_scripts_are_executable():
+    for script in (REPOSITORY / 'scripts').iterdir():
+        assert script.stat().st_mode & 0o111, script.name
+        assert script.read_text().startswith('#!/usr/bin/env python3\n')
+
+
+def test_every_subpackage_is_packaged(setup_arguments):
+    folders = {p.parent for p in (REPOSITORY / 'cigocc_ros').rglob('*.py')}
+    wanted = {folder.relative_to(REPOSITORY).as_posix().replace('/', '.') for folder in folders}
+    assert set(setup_arguments['packages']) == wanted
+
+
+def test_the_readme_starts_with_the_two_commands():
+    first_screen = (REPOSITORY / 'README.md').read_text().splitlines()[:24]
+    for line in ('make demo', 'make test', 'ros2 launch cigocc_ros occ.launch.py'):
+        assert any(text.startswith(line) for text in first_screen), line
+
+
+def test_links_and_pictures_of_the_documents_exist():
+    for document in ('README.md', 'CONTRIBUTING.md', 'models/README.md'):
+        path = REPOSITORY / document
+        for target in re.findall(r'\]\(([^)#]+)\)', path.read_text()):
+            if '://' not in target:
+                assert (path.parent / target).exists(), f'{document}: {target}'
