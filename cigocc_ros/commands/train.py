@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='end after this wall-clock time; the learning rate follows it instead of the steps',
     )
     parser.add_argument(
-        '--cache', type=Path, help='folder of the prepared frames (default: DATA/cache)'
+        '--cache', type=Path, help='folder of the prepared frames (default: cache/ in the data)'
     )
     parser.add_argument('--threads', type=int, help='CPU threads (default: all cores)')
 
@@ -97,7 +97,7 @@ def _prepared(root: Path, config: ModelConfig, cache: Path | None) -> list[Frame
     from cigocc_ros.training.cache import find_frames, prepare_frames
 
     frames = find_frames(root, config, cache)
-    missing = sum(not frame.cached.is_file() for frame in frames)
+    missing = sum(not frame.is_prepared for frame in frames)
     description = f'preparing {root.name}'
     for _ in tqdm(
         prepare_frames(frames, config), total=missing, desc=description, disable=not missing

@@ -46,13 +46,23 @@ class FrameRef:
     frame_id: str
     cached: Path
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the cached arrays exist and are not older than the labels of the frame."""
+        labels = self.sequence / 'voxels' / f'{self.frame_id}.label'
+        try:
+            return self.cached.stat().st_mtime >= labels.stat().st_mtime
+        except FileNotFoundError:
+            return False
+
 
 def find_frames(root: Path, config: ModelConfig, cache: Path | None = None) -> list[FrameRef]:
     """List the frames with voxel labels under root/sequences; raise DataFileError if none.
 
-    The cache folder defaults to one inside `root`, named by what its content depends on.
+    They are cached inside `root`, or in a folder of their own inside `cache` where given.
     """
-    cache = (cache or root / 'cache') / cache_key(config)
+    cache = root / 'cache' if cache is None else cache / _folder_key(root)
+    cache = cache / cache_key(config)
     frames = [
         FrameRef(folder, frame_id, cache / folder.name / f'{frame_id}.npz')
         for folder in find_sequences(root)
@@ -74,15 +84,14 @@ def cache_key(config: ModelConfig) -> str:
         'output': config.output_shape,
         'query': config.query_shape,
     }
-    digest = hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest()
-    return f'{config.name}-{digest[:8]}'
+    return f'{config.name}-{_digest(json.dumps(sizes, sort_keys=True))}'
 
 
 def prepare_frames(
     frames: list[FrameRef], config: ModelConfig, workers: int | None = None
 ) -> Iterator[FrameRef]:
     """Cache every frame that is not yet, in parallel processes; yield each as it is done."""
-    missing = [frame for frame in frames if not frame.cached.is_file()]
+    missing = [frame for frame in frames if not frame.is_prepared]
     workers = min(workers or os.cpu_count() or 1, len(missing))
     if workers <= 1:
         for frame in missing:
@@ -155,6 +164,15 @@ def cell_masks(classes: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[n
     shares = [(cells == train_id).mean(-1) for train_id in range(1, NUM_CLASSES)]
     masks = (np.stack(shares) >= MIN_CLASS_SHARE) & valid
     return masks, valid
+
+
+def _folder_key(root: Path) -> str:
+    """Name a data set, so that sets with sequences of the same name do not share files."""
+    return f'{root.resolve().name}-{_digest(str(root.resolve()))}'
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _prepare_one(frame: FrameRef, config: ModelConfig) -> FrameRef:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import fixtures_boxes
@@ -65,6 +66,24 @@ def test_prepared_frames_are_not_prepared_again(
     prepared: list[cache.FrameRef], tiny: ModelConfig
 ) -> None:
     assert list(cache.prepare_frames(prepared, tiny)) == []
+
+
+def test_frames_are_prepared_again_when_their_labels_change(
+    prepared: list[cache.FrameRef], tiny: ModelConfig
+) -> None:
+    labels = prepared[0].sequence / 'voxels' / '000000.label'
+    later = prepared[0].cached.stat().st_mtime + 10
+    os.utime(labels, (later, later))
+    assert [frame.is_prepared for frame in prepared] == [False, True]
+    os.utime(labels, (later - 60, later - 60))
+
+
+def test_data_sets_do_not_share_a_cache_folder(tiny: ModelConfig, tmp_path: Path) -> None:
+    cached = []
+    for name in ('train', 'val'):
+        fixtures_boxes.write_kitti_tree(tmp_path / name, seeds=(0,), size=(52, 160))
+        cached.append(cache.find_frames(tmp_path / name, tiny, tmp_path / 'cache')[0].cached)
+    assert cached[0] != cached[1]
 
 
 def test_lidar_stands_in_for_a_missing_depth_image(tiny: ModelConfig, tmp_path: Path) -> None:
