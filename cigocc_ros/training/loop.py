@@ -173,10 +173,11 @@ class Trainer:
     ) -> None:
         """Validate the averaged weights, then save them and the state to resume from."""
         save_checkpoint(average.model, self.out / LATEST)
-        if self.validation is not None and plan.stage != '1':
-            scores = validate(average.model, self.validation, self.config.validation_frames)
+        if self.validation is not None:
+            count = self.config.validation_frames
+            scores = validate(average.model, self.validation, count, plan.stage)
             self._report(plan, progress, scores)
-            if scores.miou > progress.best_miou:
+            if plan.stage != '1' and scores.miou > progress.best_miou:
                 progress.best_miou = scores.miou
                 save_checkpoint(average.model, self.out / BEST)
         save_state(self.out / STATE_FILE, self.model, average, optimizer, progress)

@@ -197,6 +197,11 @@ def test_one_sample_can_be_learnt_by_heart(
     assert scores.iou_per_class[present].mean() > 0.85
 
 
+def test_stage_one_is_scored_on_the_query_grid(frames: list[FrameRef], tiny: ModelConfig) -> None:
+    scores = validate(build_model(tiny), SceneDataset(frames, tiny), 2, stage='1')
+    assert scores.num_voxels == 2 * 16 * 16 * 4
+
+
 def test_time_budget_ends_the_run(
     frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
 ) -> None:

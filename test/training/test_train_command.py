@@ -1,0 +1,72 @@
+"""`cigocc train` from a folder of files to loadable weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import fixtures_boxes
+import pytest
+import torch
+
+from cigocc_ros.commands.main import main
+from cigocc_ros.model.build import load_checkpoint
+
+
+@pytest.fixture(autouse=True)
+def only_this_verb(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('cigocc_ros.commands.main.VERBS', ('train',))
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('kitti')
+    fixtures_boxes.write_kitti_tree(folder, seeds=(0, 1), size=(104, 320))
+    return folder
+
+
+def arguments(root: Path, out: Path, *more: str) -> list[str]:
+    paths = ['--data', str(root), '--val', str(root), '--out', str(out)]
+    return ['train', *paths, '--model', 'tiny', '--steps', '4', '--threads', '1', *more]
+
+
+def test_trains_both_stages_and_records_the_run(root: Path, tmp_path: Path) -> None:
+    assert main(arguments(root, tmp_path)) == 0
+    assert load_checkpoint(tmp_path / 'latest').config.name == 'tiny'
+    record = json.loads((tmp_path / 'run.json').read_text())
+    assert (record['train_frames'], record['val_frames']) == (2, 2)
+    assert record['model']['name'] == 'tiny' and record['train']['steps'] == 4
+    entries = [json.loads(line) for line in (tmp_path / 'log.jsonl').read_text().splitlines()]
+    assert {entry['stage'] for entry in entries if 'iou' in entry} == {'1', 'joint'}
+
+
+def test_starts_from_a_checkpoint(root: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / 'first', tmp_path / 'second'
+    assert main(arguments(root, first, '--stage', '1')) == 0
+    assert main(arguments(root, second, '--stage', '2', '--init', str(first / 'latest'))) == 0
+    before, after = (load_checkpoint(path / 'latest').state_dict() for path in (first, second))
+    kept = [name for name in before if name.startswith(('backbone.', 'unet.'))]
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in kept)
+
+
+@pytest.mark.parametrize(
+    ('more', 'message'),
+    [
+        (['--config', 'nonsense'], 'no train config'),
+        (['--model', 'nonsense'], 'no model config'),
+        (['--time-budget-min', '0'], 'time budget must be positive'),
+        (['--resume'], 'not the state of a training run'),
+        (['--init', 'nowhere'], 'nowhere'),
+    ],
+)
+def test_wrong_settings_end_with_one_line(
+    more: list[str], message: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(root, tmp_path, *more)) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith('cigocc train:') and message in error
+
+
+def test_missing_data_names_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(tmp_path / 'absent', tmp_path)) == 2
+    assert 'absent' in capsys.readouterr().err
