@@ -18,6 +18,11 @@ TOPICS = {
     'right_image': ('right/image', '/kitti/camera_color_right/image_rect'),
     'right_camera_info': ('right/camera_info', '/kitti/camera_color_right/camera_info'),
 }
+# What the player publishes besides, as in the bags.
+EXTRA_TOPICS = [
+    ('velodyne', '/kitti/velo/pointcloud'),
+    ('ground_truth', '/kitti/ground_truth'),
+]
 PARAMETERS = ('model', 'backend', 'output_frame')
 
 
@@ -121,7 +126,7 @@ def players():
                 'lidar_frame': LaunchConfiguration('output_frame'),
             }
         ],
-        remappings=remappings(),
+        remappings=remappings() + EXTRA_TOPICS,
         condition=UnlessCondition(from_bag),
     )
     bag = ExecuteProcess(

@@ -56,6 +56,14 @@ def test_package_xml_is_what_colcon_and_rosdep_need(setup_arguments):
     assert 'Apache License' in (REPOSITORY / 'LICENSE').read_text()
 
 
+def test_package_xml_is_valid():
+    package = pytest.importorskip('catkin_pkg.package')
+    warnings = []
+    parsed = package.parse_package(str(REPOSITORY / 'package.xml'), warnings=warnings)
+    parsed.validate(warnings=warnings)
+    assert not warnings
+
+
 def ros_imports():
     """Return the message packages and ROS libraries that the package imports."""
     found = set()
