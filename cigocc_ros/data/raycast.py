@@ -33,10 +33,10 @@ class Hits:
 
 
 class RayCaster:
-    """Embree over a fixed set of triangles; answers are the same on every machine."""
+    """Embree over a fixed set of triangles; the Embree of the package embreex."""
 
     def __init__(self, triangles: NDArray[np.floating[Any]]) -> None:
-        """Take triangles (T, 3, 3); raise EngineError where embreex is not installed."""
+        """Take triangles (T, 3, 3); raise EngineError on another shape."""
         vertices = np.ascontiguousarray(triangles, dtype=np.float32)
         if vertices.ndim != 3 or vertices.shape[1:] != (3, 3):
             raise EngineError(f'triangles must be (T, 3, 3), found {vertices.shape}')
@@ -61,11 +61,9 @@ class RayCaster:
 
 
 def _embree_scene(vertices: NDArray[np.float32]) -> Any:
-    try:
-        from embreex.mesh_construction import TriangleMesh
-        from embreex.rtcore_scene import EmbreeScene
-    except ImportError as error:
-        raise EngineError('ray casting needs Embree: pip install embreex') from error
+    from embreex.mesh_construction import TriangleMesh
+    from embreex.rtcore_scene import EmbreeScene
+
     scene = EmbreeScene()
     TriangleMesh(scene, vertices)
     return scene

@@ -20,10 +20,11 @@ def load_labels(path: Path, grid: VoxelGrid) -> NDArray[np.uint8]:
     """
     from cigocc_ros.data.kitti_files import read_voxel_bits, read_voxel_labels
 
+    raw = read_voxel_labels(path, grid.shape)
     try:
-        labels = train_from_raw(read_voxel_labels(path, grid.shape))
+        labels = train_from_raw(raw)
     except DataFileError as error:
-        raise DataFileError(f'{error} (file {path})') from error
+        raise DataFileError(f'{path}: {error}') from error
     invalid = path.with_suffix('.invalid')
     if invalid.is_file():
         labels[read_voxel_bits(invalid, grid.shape)] = IGNORE

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from cigocc_ros.core.errors import EngineError
-
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFont import FreeTypeFont, ImageFont
@@ -16,11 +14,9 @@ INK, FAINT_INK, PAPER = (28, 30, 34), (96, 102, 112), (255, 255, 255)
 
 @lru_cache(maxsize=8)
 def font(size_px: int) -> FreeTypeFont | ImageFont:
-    """Return the built-in font at a size; raise EngineError where Pillow is not installed."""
-    try:
-        from PIL import ImageFont
-    except ImportError as error:
-        raise EngineError('pictures need Pillow: pip install pillow') from error
+    """Return the built-in font at a size."""
+    from PIL import ImageFont
+
     return ImageFont.load_default(size_px)
 
 

@@ -1,0 +1,179 @@
+"""`cigocc demo`: replay a sequence through the node over DDS and draw what comes out."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.core.labels import CLASS_NAMES, EMPTY
+
+if TYPE_CHECKING:
+    from cigocc_ros.ros.replay import Replayed
+
+HELP = 'replay a sequence through the node over DDS, print a table, write pictures'
+MARK = '.cigocc-demo'  # only folders with it are emptied
+SYNTHETIC_SEED = 7
+SYNTHETIC_STEP_M = 1.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        '--sequence', type=Path, help='KITTI sequence folder (default: a synthetic street)'
+    )
+    parser.add_argument('--frames', type=int, default=10, help='first frames (default 10)')
+    parser.add_argument(
+        '--out', type=Path, default=Path('demo_output'), help='default %(default)s'
+    )
+    parser.add_argument('--model', default='mid', help='name of a shipped model, or a folder')
+    parser.add_argument(
+        '--backend', default='auto', choices=('auto', 'onnxruntime', 'torch', 'tensorrt')
+    )
+    parser.add_argument(
+        '--pictures', type=int, default=3, help='how many frames are drawn (default 3)'
+    )
+    parser.add_argument('--seed', type=int, default=SYNTHETIC_SEED, help='of the synthetic street')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay, print, draw; return 0."""
+    from cigocc_ros.ros.replay import Replay, ReplaySettings
+    from cigocc_ros.runtime.predictor import find_model_dir
+
+    if args.frames < 1 or args.pictures < 0:
+        raise ConfigError('--frames must be at least 1 and --pictures at least 0')
+    find_model_dir(args.model)
+    started_s = time.monotonic()
+    _empty_folder(args.out)
+    sequence = args.sequence or _synthesize(args)
+    folder = Path(args.model).resolve() if Path(args.model).is_dir() else args.model
+    store_every = max(1, args.frames // max(4 * args.pictures, 1))
+    settings = ReplaySettings(
+        sequence, args.out.resolve(), args.frames, str(folder), args.backend, store_every
+    )
+    replayed = Replay(settings, _say).run(_progress)
+    print(_table(sequence, replayed))
+    for path in _draw(args, sequence, replayed):
+        print(path)
+    _say(f'done in {time.monotonic() - started_s:.0f} s')
+    return 0
+
+
+def _say(line: str) -> None:
+    print(f'== {line}', flush=True)
+
+
+def _progress(arrived: int, total: int) -> None:
+    print(f'   voxels of frame {arrived} of {total}', flush=True)
+
+
+def _empty_folder(out: Path) -> None:
+    """Make the output folder; what an earlier demo left in it goes, save its sequence."""
+    if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
+        raise DataFileError(f'{out} holds other files: name a new or an empty folder with --out')
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
+    for name in ('logs', 'collected', 'pictures'):
+        shutil.rmtree(out / name, ignore_errors=True)
+
+
+def _synthesize(args: argparse.Namespace) -> Path:
+    """Return the synthetic street of the seed; one that is complete is used again."""
+    from tqdm import tqdm
+
+    from cigocc_ros.data.synthetic.sequence import (
+        GENERATOR_VERSION,
+        SequenceSettings,
+        write_sequence,
+    )
+
+    name = f'v{GENERATOR_VERSION}_seed{args.seed}_{args.frames}_frames'
+    folder: Path = args.out / 'synthetic' / name
+    if folder.is_dir():
+        _say(f'synthetic street {folder} is there')
+        return folder
+    _say(f'drawing a synthetic street with stereo images, seed {args.seed}')
+    unfinished = folder.with_name(f'{name}.unfinished')
+    shutil.rmtree(unfinished, ignore_errors=True)
+    settings = SequenceSettings(args.frames, step_m=SYNTHETIC_STEP_M, seed=args.seed)
+    frames = write_sequence(unfinished, settings)
+    for _ in tqdm(frames, total=args.frames, desc='   street', unit='frame'):
+        pass
+    return unfinished.rename(folder)
+
+
+def _table(sequence: Path, replayed: Replayed) -> str:
+    """Return the report of the node and of the subscriber."""
+    from cigocc_ros.render.report import text_table
+
+    collected, clouds = replayed.collected, replayed.clouds
+    values = collected.diagnostics
+    dropped = {
+        name.removeprefix('dropped: '): count
+        for name, count in values.items()
+        if name.startswith('dropped: ') or name == 'replaced by a newer frame'
+    }
+    counts = np.array([cloud.class_counts for cloud in clouds])
+    occupied = counts.sum(axis=1) - counts[:, EMPTY]
+    seen = [CLASS_NAMES[i] for i in np.argsort(-counts.sum(axis=0)) if counts[:, i].any() and i]
+    latency = [cloud.latency_ms for cloud in clouds if cloud.latency_ms is not None]
+    both = f'{replayed.sent} and {replayed.pace_sent} to measure the pace'
+    rows = [
+        ('sequence', str(sequence)),
+        ('model, backend', f'{values.get("model id", "?")}, {values.get("backend", "?")}'),
+        ('speed of the replay', f'{replayed.rate:.2g} x as recorded'),
+        ('images sent', both),
+        ('frames in (node)', values.get('frames in', '?')),
+        ('processed (node)', values.get('processed', '?')),
+        ('dropped (node)', ', '.join(f'{n} {name}' for name, n in dropped.items())),
+        ('stereo depth priors', values.get('depth priors used', '?')),
+        ('voxel clouds arrived', f'{len(clouds)} of {replayed.sent}'),
+        ('latency image to voxels', _milliseconds(latency)),
+        ('processing in the node', _milliseconds(replayed.processing_ms)),
+        ('occupied voxels a frame', f'{np.median(occupied):,.0f} (median)'),
+        ('cubes in markers', f'{statistics.median(collected.marker_cubes or [0]):,.0f} (median)'),
+        ('classes seen', f'{len(seen)}: {", ".join(seen)}'),
+        ('diagnostics', collected.diagnostics_message or '?'),
+    ]
+    return text_table('what came over DDS', rows)
+
+
+def _milliseconds(values: list[float]) -> str:
+    if not values:
+        return 'not measured'
+    median, p95 = np.percentile(values, [50, 95])
+    return f'median {median:.0f} ms, p95 {p95:.0f} ms'
+
+
+def _draw(args: argparse.Namespace, sequence: Path, replayed: Replayed) -> list[Path]:
+    """Write pictures of frames spread over the replay; return their paths."""
+    from cigocc_ros.render.files import save_picture
+    from cigocc_ros.render.sheet import VoxelPanel, draw_sheet
+    from cigocc_ros.ros.collected import load_cloud, occupancy_from_points
+
+    stored = [cloud for cloud in replayed.clouds if cloud.file is not None]
+    chosen = sorted({round(i) for i in np.linspace(0, len(stored) - 1, args.pictures)})
+    grid = replayed.collected.grid
+    paths = []
+    for cloud in (stored[i] for i in chosen):
+        if cloud.file is None or grid is None:
+            continue
+        points, image = load_cloud(cloud.file)
+        occupancy = occupancy_from_points(points, grid, cloud.stamp_ns, cloud.frame_id)
+        latency = '' if cloud.latency_ms is None else f' | {cloud.latency_ms:.0f} ms'
+        sheet = draw_sheet(
+            f'{sequence.name}, {cloud.stamp_ns * 1e-9:.2f} s',
+            [VoxelPanel.of(occupancy)],
+            image,
+            details=f'model {replayed.collected.diagnostics.get("model id", "?")}{latency}',
+        )
+        paths.append(args.out / 'pictures' / f'{cloud.file.stem}.png')
+        save_picture(paths[-1], sheet)
+    return paths

@@ -1,0 +1,145 @@
+"""A subscriber to everything the node `occ` publishes, which writes it to a folder.
+
+One JSON object per message goes to `events.jsonl`; clouds and their images go to `NNNNNN.npz`.
+`collected.py` reads the folder. Run: `python3 -m cigocc_ros.ros.collector FOLDER --ros-args ...`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.utilities import ok, remove_ros_args
+from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import Float64, String
+from visualization_msgs.msg import Marker, MarkerArray
+
+from cigocc_ros.core.labels import NUM_CLASSES
+from cigocc_ros.ros.cloud_reading import points_from_cloud
+from cigocc_ros.ros.collected import EVENTS_FILE
+from cigocc_ros.ros.conversions import rgb_from_image, stamp_to_ns
+
+NODE_NAME = 'collector'
+RELIABLE = QoSProfile(depth=10)
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+IMAGES_KEPT = 20  # until their cloud arrives
+
+
+class Collector(Node):  # type: ignore[misc]  # rclpy is not read by mypy
+    """Listen to `image` and to the outputs below `occ/`; remap to listen elsewhere."""
+
+    def __init__(self, folder: Path, store_every: int = 1, **node: Any) -> None:
+        """Open the folder and subscribe; every `store_every`-th cloud is written."""
+        super().__init__(NODE_NAME, **node)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._store_every, self._clouds = folder, store_every, 0
+        self._events = (folder / EVENTS_FILE).open('a', encoding='utf-8')
+        self._images: OrderedDict[int, tuple[Image, float]] = OrderedDict()
+        self._listen(Image, 'image', self._on_image)
+        self._listen(PointCloud2, 'occ/occupancy', self._on_cloud)
+        self._listen(MarkerArray, 'occ/markers', self._on_markers)
+        self._listen(DiagnosticArray, '/diagnostics', self._on_diagnostics)
+        self._listen(String, 'occ/class_info', self._on_class_info, LATCHED)
+        for name in ('processing_time_ms', 'pipeline_latency_ms'):
+            self._listen(Float64, f'occ/debug/{name}', self._number_writer(name))
+
+    def _listen(self, kind: Any, topic: str, act: Any, qos: QoSProfile = RELIABLE) -> None:
+        self.create_subscription(kind, topic, act, qos)
+
+    def _write(self, kind: str, **content: Any) -> None:
+        self._events.write(json.dumps({'kind': kind, **content}) + '\n')
+        self._events.flush()
+
+    def _on_image(self, message: Image) -> None:
+        self._images[stamp_to_ns(message.header.stamp)] = message, time.monotonic()
+        while len(self._images) > IMAGES_KEPT:
+            self._images.popitem(last=False)
+
+    def _on_cloud(self, message: PointCloud2) -> None:
+        arrived_s, stamp_ns = time.monotonic(), stamp_to_ns(message.header.stamp)
+        image, seen_s = self._images.pop(stamp_ns, (None, None))
+        points = points_from_cloud(message)
+        self._clouds += 1
+        file = ''
+        if self._clouds % self._store_every == 0:
+            file = self._store(points, image)
+        self._write(
+            'occupancy',
+            stamp_ns=stamp_ns,
+            frame_id=message.header.frame_id,
+            class_counts=np.bincount(points['label'], minlength=NUM_CLASSES).tolist(),
+            latency_ms=None if seen_s is None else 1e3 * (arrived_s - seen_s),
+            file=file,
+        )
+
+    def _store(self, points: NDArray[Any], image: Image | None) -> str:
+        """Write a cloud and, where it came, its image (H, W, 3); return the file's name."""
+        name = f'{self._clouds:06d}.npz'
+        arrays = {'points': points}
+        if image is not None:
+            arrays['image'] = rgb_from_image(image)
+        np.savez(self._folder / name, allow_pickle=False, **arrays)
+        return name
+
+    def _on_markers(self, message: MarkerArray) -> None:
+        cubes = {m.ns: len(m.points) for m in message.markers if m.type == Marker.CUBE_LIST}
+        self._write('markers', cubes=cubes)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            self._write(
+                'diagnostics',
+                name=status.name,
+                level=ord(status.level),
+                message=status.message,
+                values={entry.key: entry.value for entry in status.values},
+            )
+
+    def _on_class_info(self, message: String) -> None:
+        self._write('class_info', content=json.loads(message.data))
+
+    def _number_writer(self, kind: str) -> Any:
+        return lambda message: self._write(kind, value=message.data)
+
+    def destroy_node(self) -> None:
+        """Close the events file, then the node."""
+        self._events.close()
+        super().destroy_node()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Collect until SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(description='write what the node occ publishes to a folder')
+    parser.add_argument('folder', type=Path)
+    parser.add_argument('--store-every', type=int, default=1, metavar='N')
+    argv = sys.argv if argv is None else argv
+    arguments = parser.parse_args(remove_ros_args(argv)[1:])
+    rclpy.init(args=argv)
+    node = Collector(arguments.folder, arguments.store_every)
+    try:
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        node.destroy_node()
+        if ok():
+            rclpy.shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
