@@ -18,9 +18,7 @@ EXTRAS: dict[str, list[str]] = {
     'synthetic': [
         'embreex>=4.4',  # first release with wheels for Python 3.10 to 3.13 and numpy 2
         'opencv-python-headless>=4.8',
-        'pillow>=9',
         'tqdm',
-        'trimesh>=4',
     ],
     'render': ['embreex>=4.4', 'pillow>=9', 'tqdm'],
     'bag': [

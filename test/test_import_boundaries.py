@@ -72,7 +72,6 @@ OPTIONAL = {
     'scipy',
     'tensorrt',
     'tqdm',
-    'trimesh',
 }
 
 # Layer -> libraries that must not be needed to import any of its modules.

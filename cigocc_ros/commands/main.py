@@ -31,7 +31,6 @@ EXTRA_OF_LIBRARY = {
     'torch': 'train',
     'tqdm': 'synthetic',
     'transformers': 'train',
-    'trimesh': 'synthetic',
 }
 
 
