@@ -7,14 +7,18 @@ import shutil
 import statistics
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.core.errors import ConfigError, DataFileError, FrameError
+from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY
 
 if TYPE_CHECKING:
+    from cigocc_ros.render.sheet import VoxelPanel
+    from cigocc_ros.ros.collected import CollectedCloud, StoredCloud
     from cigocc_ros.ros.replay import Replayed
 
 HELP = 'replay a sequence through the node over DDS, print a table, write pictures'
@@ -155,25 +159,40 @@ def _milliseconds(values: list[float]) -> str:
 def _draw(args: argparse.Namespace, sequence: Path, replayed: Replayed) -> list[Path]:
     """Write pictures of frames spread over the replay; return their paths."""
     from cigocc_ros.render.files import save_picture
-    from cigocc_ros.render.sheet import VoxelPanel, draw_sheet
-    from cigocc_ros.ros.collected import load_cloud, occupancy_from_points
+    from cigocc_ros.render.sheet import draw_sheet
+    from cigocc_ros.ros.collected import load_cloud
 
     stored = [cloud for cloud in replayed.clouds if cloud.file is not None]
     chosen = sorted({round(i) for i in np.linspace(0, len(stored) - 1, args.pictures)})
-    grid = replayed.collected.grid
+    model = replayed.collected.diagnostics.get('model id', '?')
     paths = []
-    for cloud in (stored[i] for i in chosen):
-        if cloud.file is None or grid is None:
-            continue
-        points, image = load_cloud(cloud.file)
-        occupancy = occupancy_from_points(points, grid, cloud.stamp_ns, cloud.frame_id)
+    for number, cloud in ((i, stored[i]) for i in chosen if stored):
+        content = load_cloud(cloud.file or Path())
         latency = '' if cloud.latency_ms is None else f' | {cloud.latency_ms:.0f} ms'
         sheet = draw_sheet(
-            f'{sequence.name}, {cloud.stamp_ns * 1e-9:.2f} s',
-            [VoxelPanel.of(occupancy)],
-            image,
-            details=f'model {replayed.collected.diagnostics.get("model id", "?")}{latency}',
+            f'{sequence.name}, stamp {cloud.stamp_ns * 1e-9:.2f} s',
+            _panels(replayed, cloud, content),
+            content.image,
+            details=f'model {model}{latency}',
         )
-        paths.append(args.out / 'pictures' / f'{cloud.file.stem}.png')
+        paths.append(args.out / 'pictures' / f'{number:03d}.png')
         save_picture(paths[-1], sheet)
     return paths
+
+
+def _panels(replayed: Replayed, cloud: CollectedCloud, content: StoredCloud) -> list[VoxelPanel]:
+    """Return the voxels that the node published and, where the player did, the ground truth."""
+    from cigocc_ros.render.sheet import VoxelPanel
+    from cigocc_ros.ros.collected import occupancy_from_points
+
+    def panel(title: str, points: NDArray[Any], grid: VoxelGrid | None) -> VoxelPanel:
+        if grid is None:
+            raise FrameError('voxels came, but ~/class_info with their grid did not')
+        return VoxelPanel.of(
+            occupancy_from_points(points, grid, cloud.stamp_ns, cloud.frame_id), title
+        )
+
+    panels = [panel('voxels from ~/occupancy', content.points, replayed.collected.grid)]
+    if content.truth_points is not None:
+        panels.append(panel('ground truth', content.truth_points, SEMANTIC_KITTI_GRID))
+    return panels

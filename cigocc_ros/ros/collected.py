@@ -57,10 +57,19 @@ def read_collected(folder: Path) -> Collected:
     return collected
 
 
-def load_cloud(path: Path) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
-    """Return the points of a stored cloud and its image (H, W, 3), None where it did not come."""
+@dataclass(frozen=True)
+class StoredCloud:
+    """The points of a stored cloud and, where they came, its image (H, W, 3) and ground truth."""
+
+    points: NDArray[Any]
+    image: NDArray[np.uint8] | None
+    truth_points: NDArray[Any] | None
+
+
+def load_cloud(path: Path) -> StoredCloud:
+    """Read a file that `CollectedCloud.file` names."""
     with np.load(path, allow_pickle=False) as arrays:
-        return arrays['points'], arrays.get('image')
+        return StoredCloud(arrays['points'], arrays.get('image'), arrays.get('truth_points'))
 
 
 def occupancy_from_points(

@@ -35,11 +35,12 @@ from cigocc_ros.ros.conversions import rgb_from_image, stamp_to_ns
 NODE_NAME = 'collector'
 RELIABLE = QoSProfile(depth=10)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-IMAGES_KEPT = 20  # until their cloud arrives
+KEPT = 20  # images and ground truths, until the cloud of their stamp arrives
+_Kept = OrderedDict[int, tuple[Any, float]]
 
 
 class Collector(Node):  # type: ignore[misc]  # rclpy is not read by mypy
-    """Listen to `image` and to the outputs below `occ/`; remap to listen elsewhere."""
+    """Listen to `image`, `ground_truth` and what is below `occ/`; remap to listen elsewhere."""
 
     def __init__(self, folder: Path, store_every: int = 1, **node: Any) -> None:
         """Open the folder and subscribe; every `store_every`-th cloud is written."""
@@ -47,8 +48,10 @@ class Collector(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._store_every, self._clouds = folder, store_every, 0
         self._events = (folder / EVENTS_FILE).open('a', encoding='utf-8')
-        self._images: OrderedDict[int, tuple[Image, float]] = OrderedDict()
-        self._listen(Image, 'image', self._on_image)
+        self._images: _Kept = OrderedDict()
+        self._truths: _Kept = OrderedDict()
+        self._listen(Image, 'image', self._keeper(self._images))
+        self._listen(PointCloud2, 'ground_truth', self._keeper(self._truths))
         self._listen(PointCloud2, 'occ/occupancy', self._on_cloud)
         self._listen(MarkerArray, 'occ/markers', self._on_markers)
         self._listen(DiagnosticArray, '/diagnostics', self._on_diagnostics)
@@ -63,19 +66,23 @@ class Collector(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         self._events.write(json.dumps({'kind': kind, **content}) + '\n')
         self._events.flush()
 
-    def _on_image(self, message: Image) -> None:
-        self._images[stamp_to_ns(message.header.stamp)] = message, time.monotonic()
-        while len(self._images) > IMAGES_KEPT:
-            self._images.popitem(last=False)
+    def _keeper(self, kept: _Kept) -> Any:
+        def keep(message: Any) -> None:
+            kept[stamp_to_ns(message.header.stamp)] = message, time.monotonic()
+            while len(kept) > KEPT:
+                kept.popitem(last=False)
+
+        return keep
 
     def _on_cloud(self, message: PointCloud2) -> None:
         arrived_s, stamp_ns = time.monotonic(), stamp_to_ns(message.header.stamp)
         image, seen_s = self._images.pop(stamp_ns, (None, None))
+        truth, _ = self._truths.pop(stamp_ns, (None, None))
         points = points_from_cloud(message)
         self._clouds += 1
         file = ''
         if self._clouds % self._store_every == 0:
-            file = self._store(points, image)
+            file = self._store(points, image, truth)
         self._write(
             'occupancy',
             stamp_ns=stamp_ns,
@@ -85,12 +92,14 @@ class Collector(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             file=file,
         )
 
-    def _store(self, points: NDArray[Any], image: Image | None) -> str:
-        """Write a cloud and, where it came, its image (H, W, 3); return the file's name."""
+    def _store(self, points: NDArray[Any], image: Image | None, truth: PointCloud2 | None) -> str:
+        """Write a cloud with its image and ground truth, as far as they came; return the name."""
         name = f'{self._clouds:06d}.npz'
         arrays = {'points': points}
         if image is not None:
             arrays['image'] = rgb_from_image(image)
+        if truth is not None:
+            arrays['truth_points'] = points_from_cloud(truth)
         np.savez(self._folder / name, allow_pickle=False, **arrays)
         return name
 

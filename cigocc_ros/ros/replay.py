@@ -26,6 +26,7 @@ CAMERA_TOPICS = {
     'right/image': '/kitti/camera_color_right/image_rect',
     'right/camera_info': '/kitti/camera_color_right/camera_info',
 }
+LIDAR_TOPICS = {'velodyne': '/kitti/velo/pointcloud', 'ground_truth': '/kitti/ground_truth'}
 OUTPUT_FRAME = 'velo_link'
 READY_WITHIN_S, SILENT_FOR_S, POLL_S = 60.0, 30.0, 0.1
 # the first image goes without stereo, since the node has not seen a right image yet
@@ -106,10 +107,7 @@ class Replay:
         self._until(lambda: processes.ended(PLAYER), processes, what='the camera pose')
         self._say(f'starting the node with model {settings.model}')
         processes.start(OCC, occ_command(settings.model, settings.backend, extrinsics))
-        store = ['--store-every', str(settings.store_every)]
-        processes.start(
-            COLLECTOR, [*collector_command(self._events), *store, *_collector_topics()]
-        )
+        processes.start(COLLECTOR, collector_command(self._events, settings.store_every))
         self._until(
             lambda: self._now().class_info is not None, processes, OCC, COLLECTOR, what='the node'
         )
@@ -202,13 +200,14 @@ def occ_command(model: str, backend: str, extrinsics: Path) -> list[str]:
 def player_command(sequence: Path, **options: object) -> list[str]:
     """Return the command of the player as launch/kitti_replay.launch.py starts it."""
     parameters = {'sequence': sequence.resolve(), **options}
-    return node_command(PLAYER, PLAYER, [parameters], CAMERA_TOPICS)
+    return node_command(PLAYER, PLAYER, [parameters], {**CAMERA_TOPICS, **LIDAR_TOPICS})
 
 
-def collector_command(folder: Path) -> list[str]:
-    """Return the command of the collector."""
-    return [sys.executable, '-m', 'cigocc_ros.ros.collector', str(folder)]
-
-
-def _collector_topics() -> list[str]:
-    return ['--ros-args', '-r', f'image:={CAMERA_TOPICS["image"]}', '-p', 'use_sim_time:=true']
+def collector_command(folder: Path, store_every: int = 1) -> list[str]:
+    """Return the command of the collector; the node publishes below its name, occ."""
+    words = [sys.executable, '-m', 'cigocc_ros.ros.collector', str(folder)]
+    words += ['--store-every', str(store_every), '--ros-args', '-p', 'use_sim_time:=true']
+    topics = {'image': CAMERA_TOPICS['image'], 'ground_truth': LIDAR_TOPICS['ground_truth']}
+    for old, new in topics.items():
+        words += ['-r', f'{old}:={new}']
+    return words

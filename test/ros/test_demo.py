@@ -1,0 +1,103 @@
+"""`cigocc demo`, whole: node, player and collector as processes, pictures from what arrived."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy')
+
+from fixtures_processes import REPOSITORY
+from fixtures_sequence import build_sequence
+from fixtures_tiny_model import build_tiny_model_dir
+from launch_standin import evaluate
+from PIL import Image
+
+from cigocc_ros.commands.main import main
+from cigocc_ros.core.share import share_dir
+from cigocc_ros.ros.replay import CAMERA_TOPICS, OUTPUT_FRAME, occ_command, player_command
+
+REPLAY = REPOSITORY / 'launch' / 'kitti_replay.launch.py'
+
+
+def test_the_demo_starts_what_launch_starts(tmp_path):
+    for place, target in {'lib': 'scripts', 'share': '.'}.items():
+        (tmp_path / place).mkdir()
+        (tmp_path / place / 'cigocc_ros').symlink_to((REPOSITORY / target).resolve())
+    pose = tmp_path / 'pose.yaml'
+    arguments = {'sequence': '/data/00', 'extrinsics_file': str(pose), 'rate': '0.5'}
+    launched = evaluate(REPLAY, tmp_path, arguments | {'rviz': 'false'}).commands
+    installed = {'lib/cigocc_ros': 'scripts', 'share/cigocc_ros/': ''}
+    for there, here in installed.items():
+        for name, words in launched.items():
+            launched[name] = [
+                w.replace(f'{tmp_path}/{there}', f'{share_dir()}/{here}') for w in words
+            ]
+    assert occ_command('mid', 'auto', pose) == launched['occ_node']
+    options = {'rate': 0.5, 'loop': False, 'lidar_frame': OUTPUT_FRAME}
+    assert player_command(Path('/data/00'), **options) == launched['kitti_player']
+    assert len(CAMERA_TOPICS) == 4
+
+
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('demo')
+    sequence = build_sequence(folder / 'sequences' / '00')
+    model = build_tiny_model_dir(folder / 'model')
+    out = folder / 'out'
+    words = [sys.executable, '-m', 'cigocc_ros.commands.main', 'demo', '--frames', '3']
+    words += ['--sequence', sequence, '--model', model, '--out', out, '--pictures', '2']
+    done = subprocess.run(
+        words, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out, done.stdout
+
+
+def value_of(text: str, name: str) -> str:
+    (line,) = [line for line in text.splitlines() if line.startswith(f'{name}  ')]
+    return line[len(name) :].strip()
+
+
+@pytest.mark.slow
+def test_every_frame_becomes_voxels(demo):
+    _, text = demo
+    assert value_of(text, 'voxel clouds arrived') == '3 of 3'
+    assert value_of(text, 'frames in (node)') == value_of(text, 'processed (node)') == '5'
+    assert value_of(text, 'dropped (node)') == '0 replaced by a newer frame'
+    assert value_of(text, 'model, backend').startswith('handmade, onnxruntime')
+    assert value_of(text, 'latency image to voxels').startswith('median ')
+    assert int(value_of(text, 'classes seen').split(':')[0]) > 3
+
+
+@pytest.mark.slow
+def test_the_pictures_show_image_voxels_and_ground_truth(demo):
+    out, text = demo
+    paths = sorted((out / 'pictures').glob('*.png'))
+    assert [path.name for path in paths] == ['000.png', '002.png']
+    assert all(str(path) in text for path in paths)
+    with Image.open(paths[0]) as opened:
+        picture = np.asarray(opened)
+    assert picture.shape == (1000, 1280, 3)
+    colours = picture.astype(np.uint32) @ [65536, 256, 1]
+    assert len(np.unique(colours)) > 1000
+
+
+@pytest.mark.slow
+def test_a_second_run_empties_its_own_folder_only(demo, tmp_path, capsys):
+    (tmp_path / 'thesis.tex').touch()
+    model = str(demo[0].parent / 'model')
+    assert main(['demo', '--out', str(tmp_path), '--model', model]) == 2
+    assert 'other files' in capsys.readouterr().err
+    assert (tmp_path / 'thesis.tex').exists()
+
+
+def test_bad_requests_end_before_anything_starts(tmp_path, capsys):
+    out = ['--out', str(tmp_path / 'out')]
+    assert main(['demo', '--model', 'nothing', *out]) == 2
+    assert 'nothing' in capsys.readouterr().err
+    model = str(build_tiny_model_dir(tmp_path / 'model'))
+    assert main(['demo', '--model', model, '--sequence', str(tmp_path / 'no'), *out]) == 2
+    assert str(tmp_path / 'no') in capsys.readouterr().err
