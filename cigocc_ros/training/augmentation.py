@@ -18,7 +18,7 @@ SPARSEST_PRIOR = 0.05
 
 
 class Sample(NamedTuple):
-    """One frame at the sizes of the model; collated, each field gets a leading batch axis."""
+    """One frame at the sizes of the model."""
 
     image: NDArray[np.uint8]
     """(H, W, 3) rgb."""
@@ -90,7 +90,7 @@ def degrade_depth(depth_m: NDArray[np.float32], rng: np.random.Generator) -> NDA
     height, width = depth_m.shape
     sigma = rng.uniform(0, MAX_RELATIVE_NOISE)
     noise = rng.standard_normal(depth_m.shape, dtype=np.float32)
-    prior = depth_m * np.exp(np.float32(sigma) * noise)
+    prior: NDArray[np.float32] = depth_m * np.exp(np.float32(sigma) * noise)
     for _ in range(int(rng.integers(0, MAX_HOLES + 1))):
         rows, columns = (rng.uniform(0, LARGEST_HOLE, 2) * (height, width)).astype(int)
         top, left = rng.integers(0, height - rows), rng.integers(0, width - columns)

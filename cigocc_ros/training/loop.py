@@ -20,12 +20,11 @@ from cigocc_ros.core.mapping import to_mapping
 from cigocc_ros.evaluation.metrics import SscScores
 from cigocc_ros.model.build import save_checkpoint
 from cigocc_ros.model.cigocc import CigOcc
-from cigocc_ros.training.augmentation import Sample
 from cigocc_ros.training.config import Stage, TrainConfig
 from cigocc_ros.training.losses import total_loss
 from cigocc_ros.training.objectives import freeze_norm_statistics, set_trainable, stage_terms
 from cigocc_ros.training.resume import STATE_FILE, Progress, load_state, read_progress, save_state
-from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream
+from cigocc_ros.training.scene_dataset import Batch, SceneDataset, TrainingStream, collate
 from cigocc_ros.training.schedule import Horizon, WeightAverage, rate_factor
 from cigocc_ros.training.validation import validate
 
@@ -136,7 +135,7 @@ class Trainer:
         bar.close()
 
     def step(
-        self, batch: Sample, stage: Stage, optimizer: torch.optim.Optimizer, rate: float
+        self, batch: Batch, stage: Stage, optimizer: torch.optim.Optimizer, rate: float
     ) -> tuple[dict[str, Tensor], Tensor, float]:
         """Take one optimiser step; return the loss terms, their total and the gradient norm."""
         config = self.config
@@ -147,7 +146,7 @@ class Trainer:
             terms = stage_terms(self.model, batch, stage)
         total = total_loss(terms, to_mapping(config.losses))
         optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         parameters = [p for group in optimizer.param_groups for p in group['params']]
         norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
         if not torch.isfinite(norm):
@@ -156,11 +155,14 @@ class Trainer:
         optimizer.step()
         return terms, total.detach(), float(norm)
 
-    def _batches(self, first_draw: int) -> Iterator[Sample]:
+    def _batches(self, first_draw: int) -> Iterator[Batch]:
         """Yield collated batches from draw `first_draw` on."""
-        draws = Subset(self.stream, range(first_draw, len(self.stream)))  # type: ignore[arg-type]
-        loader: DataLoader[Sample] = DataLoader(
-            draws, batch_size=self.config.batch_size, num_workers=self.config.num_workers
+        draws = Subset(self.stream, range(first_draw, len(self.stream)))
+        loader: DataLoader[Batch] = DataLoader(
+            draws,
+            batch_size=self.config.batch_size,
+            num_workers=self.config.num_workers,
+            collate_fn=collate,
         )
         yield from loader
 

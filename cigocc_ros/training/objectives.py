@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from cigocc_ros.core.labels import class_weights
 from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.training import losses
-from cigocc_ros.training.augmentation import Sample
 from cigocc_ros.training.config import Stage
+from cigocc_ros.training.scene_dataset import Batch
 
 STAGE_ONE = (
     'backbone',
@@ -45,7 +45,7 @@ def freeze_norm_statistics(model: nn.Module) -> None:
             module.eval()
 
 
-def stage_terms(model: CigOcc, batch: Sample, stage: Stage) -> Terms:
+def stage_terms(model: CigOcc, batch: Batch, stage: Stage) -> Terms:
     """Run the network on a collated batch and return the losses of `stage` by name."""
     inputs = (batch.image, batch.depth_prior, batch.pixel_from_velo, batch.velo_from_pixel)
     if stage == '1':
@@ -73,7 +73,7 @@ def stage_terms(model: CigOcc, batch: Sample, stage: Stage) -> Terms:
 
 
 def _stage_one_terms(
-    logits: Tensor, mask_logits: Tensor, log_mean: Tensor, log_scale: Tensor, batch: Sample
+    logits: Tensor, mask_logits: Tensor, log_mean: Tensor, log_scale: Tensor, batch: Batch
 ) -> Terms:
     return {
         'stage1_ce': losses.cross_entropy(logits, batch.query_labels, _weights(logits)),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
-from torch.utils.data import Dataset
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
 
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import DataFileError
@@ -17,6 +19,25 @@ from cigocc_ros.training.cache import FEATURE_STRIDE, Arrays, FrameRef, load_fra
 from cigocc_ros.training.config import AugmentConfig
 
 Prior = Literal['none', 'stereo', 'measured']
+
+
+class Batch(NamedTuple):
+    """Collated samples: the fields of Sample as tensors with a leading batch axis."""
+
+    image: Tensor
+    depth_prior: Tensor
+    pixel_from_velo: Tensor
+    velo_from_pixel: Tensor
+    labels: Tensor
+    query_labels: Tensor
+    masks: Tensor
+    mask_valid: Tensor
+    depth: Tensor
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples."""
+    return Batch(*default_collate(list(samples)))
 
 
 class SceneDataset(Dataset[Sample]):
@@ -96,9 +117,7 @@ def augmented_sample(
     return flip_sample(sample) if rng.random() < augment.flip else sample
 
 
-def make_sample(
-    arrays: Arrays, config: ModelConfig, depth_prior: np.typing.NDArray[np.float32]
-) -> Sample:
+def make_sample(arrays: Arrays, config: ModelConfig, depth_prior: NDArray[np.float32]) -> Sample:
     """Unpack a prepared frame; depth_prior is (H, W) metres, 0 = unknown."""
     height, width = (size // FEATURE_STRIDE for size in config.image_size)
     pixel = arrays['pixel_from_velo']

@@ -10,10 +10,9 @@ from torch.utils.data import DataLoader
 
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import DataFileError
-from cigocc_ros.training.augmentation import Sample
 from cigocc_ros.training.cache import FrameRef, load_frame
 from cigocc_ros.training.config import AugmentConfig
-from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream
+from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream, collate
 
 PLAIN = AugmentConfig(flip=0, jitter=0, prior_none=1, prior_stereo=0, prior_true=0)
 
@@ -22,8 +21,7 @@ def test_collated_batch_has_the_shapes_of_the_model(
     frames: list[FrameRef], tiny: ModelConfig
 ) -> None:
     stream = TrainingStream(frames, tiny, AugmentConfig(), seed=0, num_draws=2)
-    batch = next(iter(DataLoader(stream, batch_size=2)))
-    assert isinstance(batch, Sample)
+    batch = next(iter(DataLoader(stream, batch_size=2, collate_fn=collate)))
     found = {name: (tuple(t.shape), str(t.dtype)) for name, t in batch._asdict().items()}
     assert found == {
         'image': ((2, 48, 160, 3), 'torch.uint8'),
