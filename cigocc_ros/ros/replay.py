@@ -29,7 +29,6 @@ CAMERA_TOPICS = {
 LIDAR_TOPICS = {'velodyne': '/kitti/velo/pointcloud', 'ground_truth': '/kitti/ground_truth'}
 OUTPUT_FRAME = 'velo_link'
 READY_WITHIN_S, SILENT_FOR_S, POLL_S = 60.0, 30.0, 0.1
-# the first image goes without stereo, since the node has not seen a right image yet
 PACE_FRAMES, PACE_RATE = 2, 0.2
 PACE_RESERVE, PACE_RESERVE_S = 1.3, 0.05  # longer than the slower of the frames measured
 REPORT_WITHIN_S = 3.0  # the node reports to /diagnostics once a second
@@ -74,6 +73,7 @@ class Replay:
         stamps = [sequence.stamp_ns(frame) for frame in sequence.frame_ids]
         self.sent = min(settings.frames, len(stamps))
         self._period_s = float(np.median(np.diff(stamps))) * 1e-9 if len(stamps) > 1 else 0.1
+        self._has_right = sequence.has_right
         self._events = settings.folder / 'collected'
 
     def run(self, progress: Callable[[int, int], None]) -> Replayed:
@@ -106,12 +106,21 @@ class Replay:
         processes.start(PLAYER, player_command(settings.sequence, write_extrinsics=extrinsics))
         self._until(lambda: processes.ended(PLAYER), processes, what='the camera pose')
         self._say(f'starting the node with model {settings.model}')
-        processes.start(OCC, occ_command(settings.model, settings.backend, extrinsics))
+        command = occ_command(settings.model, settings.backend, extrinsics, self._user_file())
+        processes.start(OCC, command)
         processes.start(COLLECTOR, collector_command(self._events, settings.store_every))
         self._until(
             lambda: self._now().class_info is not None, processes, OCC, COLLECTOR, what='the node'
         )
         self._say(f'node ready after {time.monotonic() - started_s:.1f} s')
+
+    def _user_file(self) -> Path:
+        """Write the params_file of the node: auto forgets a right camera slower than 1 Hz."""
+        if not self._has_right:
+            return config_dir() / 'empty.param.yaml'
+        path = self._settings.folder / 'user.param.yaml'
+        path.write_text("/**:\n  ros__parameters:\n    prior:\n      source: 'stereo'\n")
+        return path
 
     def _measure_pace(self, processes: Processes) -> tuple[float, int]:
         """Return the rate at which the node can follow, and how many clouds that took."""
@@ -185,14 +194,17 @@ class Replay:
             time.sleep(POLL_S)
 
 
-def occ_command(model: str, backend: str, extrinsics: Path) -> list[str]:
-    """Return the command of the node as launch/kitti_replay.launch.py starts it."""
+def occ_command(model: str, backend: str, extrinsics: Path, user: Path) -> list[str]:
+    """Return the command of the node as launch/kitti_replay.launch.py starts it.
+
+    extrinsics, user: the launch arguments extrinsics_file and params_file.
+    """
     chosen = {'model': model, 'backend': backend, 'output_frame': OUTPUT_FRAME}
     parameters: list[Mapping[str, object] | Path] = [
         config_dir() / 'occ.param.yaml',
         {'use_sim_time': True, **chosen},
         extrinsics,
-        config_dir() / 'empty.param.yaml',
+        user,
     ]
     return node_command(OCC, 'occ', parameters, CAMERA_TOPICS)
 

@@ -26,8 +26,9 @@ def test_the_demo_starts_what_launch_starts(tmp_path):
     for place, target in {'lib': 'scripts', 'share': '.'}.items():
         (tmp_path / place).mkdir()
         (tmp_path / place / 'cigocc_ros').symlink_to((REPOSITORY / target).resolve())
-    pose = tmp_path / 'pose.yaml'
+    pose, user = tmp_path / 'pose.yaml', tmp_path / 'user.yaml'
     arguments = {'sequence': '/data/00', 'extrinsics_file': str(pose), 'rate': '0.5'}
+    arguments['params_file'] = str(user)
     launched = evaluate(REPLAY, tmp_path, arguments | {'rviz': 'false'}).commands
     installed = {'lib/cigocc_ros': 'scripts', 'share/cigocc_ros/': ''}
     for there, here in installed.items():
@@ -35,7 +36,7 @@ def test_the_demo_starts_what_launch_starts(tmp_path):
             launched[name] = [
                 w.replace(f'{tmp_path}/{there}', f'{share_dir()}/{here}') for w in words
             ]
-    assert occ_command('mid', 'auto', pose) == launched['occ_node']
+    assert occ_command('mid', 'auto', pose, user) == launched['occ_node']
     options = {'rate': 0.5, 'loop': False, 'lidar_frame': OUTPUT_FRAME}
     assert player_command(Path('/data/00'), **options) == launched['kitti_player']
     assert len(CAMERA_TOPICS) == 4
@@ -66,6 +67,7 @@ def test_every_frame_becomes_voxels(demo):
     _, text = demo
     assert value_of(text, 'voxel clouds arrived') == '3 of 3'
     assert value_of(text, 'frames in (node)') == value_of(text, 'processed (node)') == '5'
+    assert value_of(text, 'stereo depth priors') == '5'
     assert value_of(text, 'dropped (node)') == '0 replaced by a newer frame'
     assert value_of(text, 'model, backend').startswith('handmade, onnxruntime')
     assert value_of(text, 'latency image to voxels').startswith('median ')
