@@ -12,7 +12,6 @@ from cigocc_ros.core.camera import stereo_focal_baseline
 from cigocc_ros.core.errors import CalibrationError, ConfigError, DataFileError
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.data.camera_file import read_camera
-from cigocc_ros.data.stereo_depth import stereo_depth_m
 
 if TYPE_CHECKING:
     from cigocc_ros.data.kitti_sequence import KittiSequence
@@ -49,6 +48,7 @@ def image_frame(
 ) -> CameraFrame:
     """Read one image with its calibration and, where given, its right image or depth PNG."""
     from cigocc_ros.data.image_files import read_depth_image, read_image  # needs OpenCV
+    from cigocc_ros.data.stereo_depth import stereo_depth_m  # needs OpenCV
 
     if calib is None:
         raise CalibrationError(
@@ -71,6 +71,8 @@ def image_frame(
 def _sequence_depth(
     sequence: KittiSequence, frame_id: str, image: NDArray[np.uint8], prior: str
 ) -> NDArray[np.float32] | None:
+    from cigocc_ros.data.stereo_depth import stereo_depth_m  # needs OpenCV
+
     if prior == MONO:
         return None
     if prior == DEPTH:
