@@ -1,84 +1,96 @@
-"""Buildings, fences, walls, poles and signs."""
+"""What stands along streets: fences, walls, guard rails, poles and signs."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from cigocc_ros.data.synthetic.mesh import (
-    GROUND,
-    PAINT,
-    PLAIN,
-    WALL,
-    Mesh,
-    box,
-    cylinder,
-    extruded,
-)
+from cigocc_ros.data.synthetic.mesh import BRICK, PAINT, PLAIN, WALL, Mesh, box, cylinder
 from cigocc_ros.data.synthetic.vehicles import STEEL, class_id
 
-_PLASTER = np.array(
-    [
-        [0.62, 0.58, 0.5], [0.7, 0.69, 0.66], [0.55, 0.42, 0.32], [0.45, 0.25, 0.2],
-        [0.6, 0.5, 0.35], [0.5, 0.5, 0.48], [0.66, 0.55, 0.45],
-    ]
-)  # fmt: skip
-_SIGNS = np.array([[0.6, 0.03, 0.03], [0.05, 0.15, 0.5], [0.75, 0.75, 0.72], [0.7, 0.55, 0.05]])
-
-
-def building(random: np.random.Generator, length: float, depth: float) -> Mesh:
-    """Return a house of `length` along x and `depth` along +y, its front at y = 0."""
-    mesh, label = Mesh(), class_id('building')
-    height = random.uniform(3.0, 11.0)
-    wall = random.choice(_PLASTER) * random.uniform(0.7, 1.15)
-    mesh.add(box((0, 0, -1), (length, depth, height)), label, WALL, wall)
-    if random.random() < 0.7:
-        rise = random.uniform(1.5, 3.5)
-        half = depth / 2
-        profile = [(-0.3, height), (depth + 0.3, height), (half, height + rise)]
-        roof = extruded(profile, length + 0.5, length + 0.5)[..., [1, 0, 2]]
-        roof = roof + [length / 2, 0, 0]
-        mesh.add(roof, label, PLAIN, np.array([0.3, 0.14, 0.1]) * random.uniform(0.5, 1.4))
-    if random.random() < 0.5:
-        start = random.uniform(0, max(length - 3, 0.1))
-        porch = box(
-            (start, -random.uniform(0.3, 1.2), -1), (start + 2.5, 0.1, random.uniform(2, 3))
-        )
-        mesh.add(porch, label, WALL, wall * 0.9)
-    return mesh
+_SIGNS = np.array([[0.5, 0.02, 0.02], [0.03, 0.1, 0.42], [0.75, 0.75, 0.72], [0.7, 0.5, 0.03]])
+_FENCES = np.array([[0.2, 0.13, 0.08], [0.4, 0.4, 0.38], [0.06, 0.09, 0.06], [0.65, 0.64, 0.6]])
 
 
 def fence(random: np.random.Generator, length: float) -> Mesh:
-    """Return a fence along x: pickets, boards, rails or a low wall."""
+    """Return a fence along x: a low wall, pickets, boards or posts with rails."""
     mesh, label = Mesh(), class_id('fence')
-    height = random.uniform(0.8, 1.9)
-    colour = random.choice([[0.35, 0.25, 0.17], [0.5, 0.5, 0.48], [0.15, 0.18, 0.15]])
-    kind = random.integers(3)
-    if kind == 0:
-        mesh.add(box((0, -0.06, -0.3), (length, 0.06, height)), label, GROUND, np.array(colour))
+    height, draw = random.uniform(0.8, 1.8), random.random()
+    if draw < 0.3:
+        brick = random.random() < 0.3
+        colour = np.array([0.3, 0.16, 0.11]) if brick else np.ones(3) * random.uniform(0.25, 0.6)
+        wall = box((0, -0.12, -0.5), (length, 0.12, height * 0.8))
+        mesh.add(wall, label, BRICK if brick else WALL, colour)
         return mesh
-    step = 0.18 if kind == 1 else 2.0
-    posts = [box((x, -0.04, -0.3), (x + 0.1, 0.04, height)) for x in np.arange(0, length, step)]
-    rails = [box((0, -0.03, z), (length, 0.03, z + 0.12)) for z in (0.25 * height, 0.8 * height)]
-    mesh.add(np.concatenate(posts + rails), label, PLAIN, np.array(colour))
+    colour = random.choice(_FENCES) * random.uniform(0.7, 1.3)
+    step, width = (0.16, 0.1) if draw < 0.6 else (0.22, 0.2) if draw < 0.75 else (2.2, 0.1)
+    posts = [box((x, -0.02, -0.3), (x + width, 0.02, height)) for x in np.arange(0, length, step)]
+    levels = (0.25, 0.8) if step < 1 else np.linspace(0.15, 0.95, 8)
+    rails = [box((0, 0.02, z * height), (length, 0.05, z * height + 0.06)) for z in levels]
+    mesh.add(np.concatenate(posts + rails), label, PLAIN, colour)
+    return mesh
+
+
+def guard_rail(length: float) -> Mesh:
+    """Return a crash barrier along x."""
+    mesh = Mesh()
+    posts = [box((x, -0.05, -0.3), (x + 0.1, 0.05, 0.6)) for x in np.arange(0, length, 4.0)]
+    rails = [box((0, -0.12, 0.42), (length, -0.05, 0.75))]
+    mesh.add(np.concatenate(posts + rails), class_id('fence'), PLAIN, np.array(STEEL) * 1.1)
     return mesh
 
 
 def pole(random: np.random.Generator) -> Mesh:
-    """Return a lamp post or a utility pole."""
+    """Return a lamp post, a utility pole or a bollard, its lamp towards -y."""
     mesh, label = Mesh(), class_id('pole')
-    height = random.uniform(3.5, 8)
-    mesh.add(cylinder(random.uniform(0.06, 0.14), 0, height), label, PLAIN, STEEL)
-    if random.random() < 0.7:
-        mesh.add(box((-0.06, -1.2, height - 0.15), (0.06, 0.1, height)), label, PLAIN, STEEL)
+    draw = random.random()
+    if draw < 0.15:
+        mesh.add(cylinder(0.07, -0.2, random.uniform(0.8, 1.1)), label, PLAIN, STEEL)
+        return mesh
+    height = random.uniform(4.0, 9.0)
+    wood = draw > 0.8
+    colour = np.array([0.2, 0.15, 0.11]) if wood else np.array(STEEL) * random.uniform(0.4, 1.4)
+    radius = random.uniform(0.06, 0.13)
+    mesh.add(cylinder(radius * 1.2, -0.2, height, radius * 0.8), label, PLAIN, colour)
+    if wood:
+        mesh.add(
+            box((-0.8, -0.06, height - 0.5), (0.8, 0.06, height - 0.38)), label, PLAIN, colour
+        )
+    else:
+        reach = random.uniform(0.4, 2.0)
+        arm = box((-0.04, -reach, height - 0.12), (0.04, 0.1, height - 0.04))
+        lamp = box((-0.15, -reach - 0.5, height - 0.2), (0.15, -reach, height - 0.06))
+        mesh.add(np.concatenate([arm, lamp]), label, PLAIN, colour)
     return mesh
 
 
 def sign(random: np.random.Generator) -> Mesh:
-    """Return a traffic sign on its pole, facing -x."""
-    mesh = Mesh()
+    """Return a traffic sign on its pole, facing -x: a disc, a triangle or a plate."""
+    mesh, label = Mesh(), class_id('traffic-sign')
     height = random.uniform(1.9, 2.8)
-    mesh.add(cylinder(0.04, 0, height), class_id('pole'), PLAIN, STEEL)
-    half = random.uniform(0.3, 0.45)
-    plate = box((-0.08, -half, height - half), (-0.03, half, height + half))
+    mesh.add(cylinder(0.035, -0.2, height + 0.3), class_id('pole'), PLAIN, STEEL)
+    size, corners = random.uniform(0.3, 0.45), int(random.choice([3, 4, 12, 12]))
+    colour = _SIGNS[random.integers(len(_SIGNS))]
+    for share, lift, paint in ((1.0, 0.0, colour), (0.72, 0.006, _SIGNS[random.integers(3)])):
+        plate = _plate(size * share, corners) + [-0.05 - lift, 0, height]
+        mesh.add(plate, label, PAINT, paint)
+    return mesh
+
+
+def board(random: np.random.Generator) -> Mesh:
+    """Return a large direction sign or a town sign on two poles, facing -x."""
+    mesh = Mesh()
+    half, low, high = random.uniform(0.5, 1.3), random.uniform(0.9, 2.2), random.uniform(2.6, 3.4)
+    for y in (-0.8 * half, 0.8 * half):
+        post = cylinder(0.045, -0.2, high) + [0, y, 0]
+        mesh.add(post, class_id('pole'), PLAIN, STEEL)
+    plate = box((-0.1, -half, low), (-0.05, half, high))
     mesh.add(plate, class_id('traffic-sign'), PAINT, random.choice(_SIGNS))
     return mesh
+
+
+def _plate(size: float, corners: int) -> np.ndarray:
+    """Return a regular plate in the y-z plane as a fan; triangles stand on their base."""
+    angle = 2 * np.pi * np.arange(corners) / corners + (np.pi / 4 if corners == 4 else np.pi / 2)
+    rim = np.column_stack([0 * angle, size * np.cos(angle), size * np.sin(angle)])
+    fan = [(0, i, i + 1) for i in range(1, corners - 1)]
+    return np.asarray(rim[np.array(fan)])

@@ -6,12 +6,13 @@ World frame: x along the street, y left, z up, metres; the road surface lies at 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Triangles = NDArray[np.float64]
-PLAIN, GROUND, WALL, FOLIAGE, PAINT, BARK, ASPHALT = range(7)
+PLAIN, GROUND, WALL, FOLIAGE, PAINT, BARK, ASPHALT, GRASS, PAVING, BRICK, GLASS, ROOF = range(12)
 """Surface kinds; `texture.py` says how each is coloured."""
 
 _BOX_FACES = np.array(
@@ -49,12 +50,13 @@ class Mesh:
     def extend(self, other: Mesh, transform: NDArray[np.float64] | None = None) -> None:
         """Append another mesh, moved by a (4, 4) transform."""
         move = np.eye(4) if transform is None else transform
-        self.triangles += [moved(t, move) for t in other.triangles]
-        self.classes += other.classes
-        self.surfaces += other.surfaces
-        self.colours += other.colours
-        self.volume += [moved(p, move) for p in other.volume]
-        self.volume_classes += other.volume_classes
+        whole = other.frozen()
+        self.triangles.append(moved(whole.triangles, move))
+        self.classes.append(whole.classes)
+        self.surfaces.append(whole.surfaces)
+        self.colours.append(whole.colours)
+        self.volume.append(moved(whole.volume, move))
+        self.volume_classes.append(whole.volume_classes)
 
     def frozen(self) -> FrozenMesh:
         """Return the concatenated arrays."""
@@ -134,10 +136,9 @@ def cylinder(radius: float, low: float, high: float, top: float | None = None) -
 
 def blob(radii: ArrayLike, rough: float, random: np.random.Generator, level: int = 2) -> Triangles:
     """Return an ellipsoid around the origin whose surface is displaced by `rough` (share)."""
-    triangles = _icosphere(level)
-    vertices, inverse = np.unique(triangles.reshape(-1, 3).round(9), axis=0, return_inverse=True)
+    vertices, inverse = _icosphere_vertices(level)
     displaced = vertices * (1 + rough * random.normal(size=(len(vertices), 1)))
-    ball: Triangles = displaced[inverse.reshape(-1)].reshape(-1, 3, 3) * np.asarray(radii, float)
+    ball: Triangles = displaced[inverse].reshape(-1, 3, 3) * np.asarray(radii, float)
     return ball
 
 
@@ -154,6 +155,13 @@ def _fan(outline: NDArray[np.float64]) -> Triangles:
     index = [[0, i, i + 1] for i in range(1, corners - 1)]
     fan: Triangles = outline[np.array(index)]
     return fan
+
+
+@cache
+def _icosphere_vertices(level: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    corners = _icosphere(level).reshape(-1, 3).round(9)
+    vertices, inverse = np.unique(corners, axis=0, return_inverse=True)
+    return vertices, inverse.reshape(-1)
 
 
 def _icosphere(level: int) -> Triangles:

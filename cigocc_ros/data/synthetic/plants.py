@@ -1,82 +1,156 @@
-"""Trees, bushes and hedges; nothing that grows is a box."""
+"""Trees, bushes and hedges: dark cores in shells of loose leaves; nothing that grows is a box."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from cigocc_ros.data.synthetic.mesh import BARK, FOLIAGE, Mesh, ball_points, blob, cylinder
 from cigocc_ros.data.synthetic.vehicles import class_id
 
-POINTS_PER_M3 = 60.0
+POINTS_PER_M3 = 80.0
+"""Density of sample points inside a crown, beside those on its outer leaves."""
+MAX_SAMPLED_HEIGHT_M = 7.5
+"""Leaves above this are never inside the voxel grid and are not sampled."""
+LEAVES_PER_M2 = 11.0
+_CORE_SHARE = 0.74
+_CORE_SHADE = 0.45
+
+Array = NDArray[np.float64]
 
 
-def leaf_colour(random: np.random.Generator) -> np.ndarray:
-    """Return a green between spring and dry summer."""
-    base = np.array([0.09, 0.17, 0.05]) * random.uniform(0.6, 1.6)
-    return base + np.array([0.08, 0.04, 0.0]) * random.random()
+@dataclass(frozen=True)
+class Foliage:
+    """Looks of one plant: leaf colour (3,), edge length of a leaf triangle and leaf density."""
+
+    colour: Array
+    leaf_m: float
+    density: float
+
+    @classmethod
+    def drawn(cls, random: np.random.Generator, detail: float) -> Foliage:
+        """Draw a species; `detail` < 1 uses fewer and larger leaves (for plants far away)."""
+        return cls(
+            leaf_colour(random),
+            random.uniform(0.2, 0.36) / np.sqrt(detail),
+            LEAVES_PER_M2 * detail,
+        )
 
 
-def tree(random: np.random.Generator) -> Mesh:
-    """Return a broad-leaved tree or a conifer, 4-11 m high."""
-    mesh = Mesh()
-    height = random.uniform(4, 11)
-    radius = height * random.uniform(0.012, 0.025) + 0.04
-    clear = min(height * random.uniform(0.2, 0.4), 3.2)
-    bark = np.array([0.16, 0.12, 0.09]) * random.uniform(0.6, 1.5)
-    mesh.add(cylinder(radius, 0, height * 0.7, radius * 0.5), class_id('trunk'), BARK, bark)
-    colour = leaf_colour(random)
-    if random.random() < 0.2:
-        _cone_crown(mesh, random, height, clear, colour)
+def leaf_colour(random: np.random.Generator) -> Array:
+    """Return a green between dark conifer, fresh spring, dry summer and autumn."""
+    base = np.array([0.075, 0.125, 0.035]) * random.uniform(0.45, 1.5)
+    dry = random.random() ** 3
+    return base + np.array([0.16, 0.06, 0.0]) * dry * base[1] / 0.125
+
+
+def tree(random: np.random.Generator, detail: float = 1.0, height: float | None = None) -> Mesh:
+    """Return a broad-leaved tree or a conifer, 4-14 m high."""
+    mesh, leaves = Mesh(), Foliage.drawn(random, detail)
+    height = random.uniform(4, 14) if height is None else height
+    bark = np.array([0.12, 0.095, 0.075]) * random.uniform(0.6, 1.6)
+    if random.random() < 0.15:
+        _conifer(mesh, random, height, leaves, bark)
         return mesh
-    spread = height * random.uniform(0.16, 0.26)
-    for _ in range(random.integers(4, 8)):
-        radii = spread * random.uniform(0.45, 0.75, 3)
-        level = random.uniform(clear + 0.4 * radii[2], max(height - radii[2], clear + radii[2]))
-        centre = [*(random.normal(size=2) * spread * 0.4), level]
-        _crown(mesh, random, radii, np.array(centre), colour)
+    clear = float(np.clip(height * random.uniform(0.18, 0.4), 1.2, 3.4))
+    radius = height * random.uniform(0.01, 0.018) + 0.04
+    _trunk(mesh, random, radius, clear + 0.3 * height, clear, bark)
+    spread = height * random.uniform(0.17, 0.3)
+    for _ in range(random.integers(5, 10)):
+        radii = spread * random.uniform(0.4, 0.75, 3) * [1, 1, 0.85]
+        low = clear + 0.5 * radii[2]
+        level = random.uniform(low, max(height - radii[2], low + 0.3))
+        centre = np.array([*(random.normal(size=2) * spread * 0.5), level])
+        _crown(mesh, random, radii, centre, leaves)
     return mesh
 
 
-def bush(random: np.random.Generator, size: float | None = None) -> Mesh:
-    """Return a bush of overlapping blobs standing on the ground."""
-    mesh, colour = Mesh(), leaf_colour(random)
-    size = random.uniform(0.5, 1.5) if size is None else size
-    for _ in range(random.integers(1, 4)):
-        radii = size * random.uniform(0.5, 1.0, 3)
-        centre = np.array([*(random.normal(size=2) * size * 0.4), radii[2] * 0.6])
-        _crown(mesh, random, radii, centre, colour)
+def bush(random: np.random.Generator, size: float | None = None, detail: float = 1.0) -> Mesh:
+    """Return a bush of overlapping leafy balls standing on the ground."""
+    mesh, leaves = Mesh(), Foliage.drawn(random, detail)
+    size = random.uniform(0.4, 1.7) if size is None else size
+    for _ in range(random.integers(1, 5)):
+        radii = size * random.uniform(0.45, 1.0, 3)
+        centre = np.array([*(random.normal(size=2) * size * 0.5), radii[2] * 0.55])
+        _crown(mesh, random, radii, centre, leaves)
     return mesh
 
 
 def hedge(random: np.random.Generator, length: float, height: float) -> Mesh:
-    """Return a hedge along x: a row of flattened, rough blobs."""
-    mesh, colour = Mesh(), leaf_colour(random)
-    thick = random.uniform(0.35, 0.6)
-    for x in np.arange(0, length, 0.7 * height):
-        radii = np.array([0.62 * height, thick, 0.62 * height]) * random.uniform(0.9, 1.1, 3)
-        _crown(mesh, random, radii, np.array([x, 0, 0.45 * height]), colour)
+    """Return a clipped or a loose hedge along x."""
+    mesh, leaves = Mesh(), Foliage.drawn(random, 1.0)
+    leaves = Foliage(leaves.colour, min(leaves.leaf_m, 0.24), leaves.density * 1.4)
+    thick, loose = random.uniform(0.35, 0.8), random.uniform(0.02, 0.15)
+    for x in np.arange(0, length, 0.6 * height):
+        size = random.uniform(1 - loose, 1 + loose, 3)
+        radii = np.array([0.62 * height, thick, 0.56 * height]) * size
+        _crown(mesh, random, radii, np.array([x, 0, 0.46 * height]), leaves)
     return mesh
 
 
-def _crown(
+def _trunk(
     mesh: Mesh,
     random: np.random.Generator,
-    radii: np.ndarray,
-    centre: np.ndarray,
-    colour: np.ndarray,
+    radius: float,
+    height: float,
+    clear: float,
+    bark: Array,
 ) -> None:
+    label = class_id('trunk')
+    mesh.add(cylinder(radius, -0.2, height, radius * 0.4), label, BARK, bark)
+    for _ in range(random.integers(2, 5)):
+        limb = cylinder(radius * 0.5, 0, height * 0.45, radius * 0.15)
+        tilt, turn = random.uniform(0.4, 0.9), random.uniform(0, 2 * np.pi)
+        limb = limb + np.stack(
+            [np.tan(tilt) * limb[..., 2], 0 * limb[..., 2], 0 * limb[..., 2]], -1
+        )
+        cos, sin = np.cos(turn), np.sin(turn)
+        limb = limb @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]]) + [0, 0, clear]
+        mesh.add(limb, label, BARK, bark)
+
+
+def _conifer(
+    mesh: Mesh, random: np.random.Generator, height: float, leaves: Foliage, bark: Array
+) -> None:
+    mesh.add(cylinder(0.02 * height, -0.2, height * 0.9, 0.02), class_id('trunk'), BARK, bark)
+    clear, slim = random.uniform(0.3, 1.2), random.uniform(0.14, 0.28)
+    dark = Foliage(leaves.colour * [0.6, 0.65, 0.8], leaves.leaf_m, leaves.density)
+    for level in np.linspace(clear, height * 0.95, 7):
+        width = slim * (height - level) + 0.2
+        radii = np.array([width, width, 0.11 * height])
+        _crown(mesh, random, radii, np.array([0, 0, level + 0.4 * radii[2]]), dark)
+
+
+def _crown(
+    mesh: Mesh, random: np.random.Generator, radii: Array, centre: Array, leaves: Foliage
+) -> None:
+    """Add an ellipsoid of foliage: a dark core, leaves around it, sample points within."""
     label = class_id('vegetation')
-    shade = colour * random.uniform(0.75, 1.25)
-    mesh.add(blob(radii, 0.12, random, 2) + centre, label, FOLIAGE, shade)
-    count = int(POINTS_PER_M3 * 4.19 * np.prod(radii))
-    points = ball_points(count, radii, random) + centre
-    mesh.add_volume(points[points[:, 2] > 0], label)
+    shade = leaves.colour * random.uniform(0.75, 1.25)
+    core = blob(radii * _CORE_SHARE, 0.1, random, 1) + centre
+    mesh.add(core, label, FOLIAGE, shade * _CORE_SHADE)
+    area = 4 * np.pi * np.mean([radii[0] * radii[1], radii[0] * radii[2], radii[1] * radii[2]])
+    shell = _leaf_triangles(random, int(area * leaves.density) + 8, radii, leaves.leaf_m) + centre
+    shell = shell[shell[..., 2].min(axis=1) > -0.1]
+    for part in np.array_split(np.arange(len(shell)), 3):
+        mesh.add(shell[part], label, FOLIAGE, shade * random.uniform(0.7, 1.35))
+    points = ball_points(int(POINTS_PER_M3 * 4.19 * np.prod(radii)), radii, random) + centre
+    pulled_in = 0.5 * (shell + shell.mean(axis=1, keepdims=True))
+    points = np.concatenate([points, pulled_in.reshape(-1, 3)])
+    mesh.add_volume(points[(points[:, 2] > 0) & (points[:, 2] < MAX_SAMPLED_HEIGHT_M)], label)
 
 
-def _cone_crown(
-    mesh: Mesh, random: np.random.Generator, height: float, clear: float, colour: np.ndarray
-) -> None:
-    for level in np.linspace(clear, height * 0.9, 5):
-        width = 0.28 * (height - level) + 0.3
-        radii = np.array([width, width, 0.14 * height])
-        _crown(mesh, random, radii, np.array([0, 0, level]), colour * 0.7)
+def _leaf_triangles(
+    random: np.random.Generator, count: int, radii: Array, edge_m: float
+) -> NDArray[np.float64]:
+    """Return triangles (count, 3, 3) strewn over the shell of an ellipsoid, turned at random."""
+    direction = random.normal(size=(count, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    depth = 1.04 - 0.34 * random.random((count, 1)) ** 1.5
+    middle = direction * depth * radii
+    corners = random.normal(size=(count, 3, 3))
+    corners *= 0.6 * edge_m / np.linalg.norm(corners, axis=2, keepdims=True)
+    leaves: NDArray[np.float64] = middle[:, None] + corners
+    return leaves

@@ -1,149 +1,128 @@
-"""Colours of surfaces, sky and light: value noise at several scales, no image files."""
+"""Colours of surfaces: value noise at several scales, joints, bricks, tiles and cracks."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.data.synthetic.mesh import ASPHALT, BARK, FOLIAGE, GROUND, PAINT, PLAIN, WALL
+from cigocc_ros.data.synthetic.mesh import (
+    ASPHALT,
+    BARK,
+    BRICK,
+    FOLIAGE,
+    GRASS,
+    GROUND,
+    PAINT,
+    PAVING,
+    PLAIN,
+    ROOF,
+    WALL,
+)
+from cigocc_ros.data.synthetic.noise import hashed, value_noise
 
 Array = NDArray[np.float32]
-_SCALES: dict[int, tuple[tuple[float, float], ...]] = {
+_OCTAVES: dict[int, tuple[tuple[float, float], ...]] = {
     # surface -> (noise cells per metre, strength)
-    PLAIN: ((1.5, 0.1), (8.0, 0.12), (30.0, 0.1)),
-    GROUND: ((0.3, 0.25), (2.0, 0.2), (12.0, 0.3), (45.0, 0.2)),
-    WALL: ((0.4, 0.12), (4.0, 0.1), (18.0, 0.12), (50.0, 0.08)),
-    FOLIAGE: ((1.0, 0.3), (5.0, 0.45), (14.0, 0.5)),
-    PAINT: ((0.8, 0.05), (10.0, 0.04)),
-    BARK: ((4.0, 0.3), (25.0, 0.4)),
-    ASPHALT: ((0.2, 0.12), (1.5, 0.1), (10.0, 0.12), (40.0, 0.14)),
+    PLAIN: ((1.5, 0.12), (8.0, 0.14), (30.0, 0.12)),
+    GROUND: ((0.15, 0.25), (1.2, 0.25), (7.0, 0.35), (30.0, 0.35)),
+    WALL: ((0.25, 0.14), (2.0, 0.12), (12.0, 0.12), (40.0, 0.12)),
+    FOLIAGE: ((0.6, 0.3), (3.0, 0.4), (12.0, 0.7), (35.0, 0.5)),
+    PAINT: ((0.8, 0.05), (10.0, 0.05)),
+    BARK: ((4.0, 0.3), (18.0, 0.5), (40.0, 0.3)),
+    ASPHALT: ((0.08, 0.2), (0.6, 0.14), (5.0, 0.14), (25.0, 0.2), (70.0, 0.2)),
+    GRASS: ((0.1, 0.3), (0.8, 0.3), (5.0, 0.4), (25.0, 0.6), (60.0, 0.4)),
+    PAVING: ((0.2, 0.15), (3.0, 0.15), (14.0, 0.2), (45.0, 0.2)),
+    BRICK: ((0.3, 0.2), (6.0, 0.2), (35.0, 0.2)),
+    ROOF: ((0.3, 0.2), (4.0, 0.2), (25.0, 0.25)),
 }
-
-
-@dataclass(frozen=True)
-class Light:
-    """Sun, sky and camera response of one sequence."""
-
-    sun: NDArray[np.float32]
-    sun_rgb: NDArray[np.float32]
-    sky_rgb: NDArray[np.float32]
-    horizon_rgb: NDArray[np.float32]
-    haze_per_m: float
-    clouds: float
-    exposure: float
-    gain_rgb: NDArray[np.float32]
-    noise: float
-    blur_px: float
-    seed: int
-
-    @classmethod
-    def drawn(cls, random: np.random.Generator) -> Light:
-        """Draw weather, daytime and camera response."""
-        azimuth, elevation = random.uniform(0, 2 * np.pi), random.uniform(0.25, 1.2)
-        sun = [
-            np.cos(azimuth) * np.cos(elevation),
-            np.sin(azimuth) * np.cos(elevation),
-            np.sin(elevation),
-        ]
-        overcast = random.random() ** 1.5
-        warm = np.array([1.0, 0.94, 0.85]) * (1 - overcast) * random.uniform(1.6, 2.6)
-        blue = (
-            np.array([0.42, 0.58, 0.85]) * (1 - overcast) + np.array([0.8, 0.82, 0.85]) * overcast
-        )
-        return cls(
-            np.array(sun, np.float32),
-            warm.astype(np.float32),
-            (blue * random.uniform(0.55, 1.0)).astype(np.float32),
-            np.array([0.85, 0.88, 0.92], np.float32) * random.uniform(0.8, 1.1),
-            random.uniform(0.0002, 0.0025),
-            random.random(),
-            random.uniform(0.4, 1.1),
-            (1 + 0.06 * random.normal(size=3)).astype(np.float32),
-            random.uniform(0.004, 0.02),
-            random.uniform(0.3, 0.8),
-            int(random.integers(1 << 30)),
-        )
-
-    def sky(self, directions: Array) -> Array:
-        """Return the colour of the sky in unit directions (N, 3)."""
-        up = np.clip(directions[:, 2:], 0, 1)
-        base = self.horizon_rgb + (self.sky_rgb - self.horizon_rgb) * np.sqrt(up)
-        plane = directions / np.maximum(directions[:, 2:], 0.05)
-        cloud = sum(value_noise(plane * scale, self.seed) / scale for scale in (1.0, 2.0, 4.0))
-        share = np.clip((cloud[:, None] - 1.2 + 0.6 * self.clouds) * 2, 0, 0.9)
-        result: Array = (base * (1 - share) + self.horizon_rgb * share).astype(np.float32)
-        return result
-
-
-def value_noise(points: NDArray[np.floating], seed: int) -> Array:
-    """Return trilinear value noise in 0..1 at points (N, 3), one lattice cell per unit."""
-    cell = np.floor(points).astype(np.int64)
-    f = (points - cell).astype(np.float32)
-    f = f * f * (3 - 2 * f)
-    total = np.zeros(len(points), np.float32)
-    for corner in range(8):
-        step = np.array([corner & 1, corner >> 1 & 1, corner >> 2])
-        weight = np.prod(np.where(step, f, 1 - f), axis=1)
-        total += weight * _hashed(cell + step, seed)
-    return total
+_CRACK_WIDTH = 0.012
+_PATCH_SHADES = (0.72, 1.22)
+_SLAB_M, _BRICK_M, _TILE_M = 0.5, (0.25, 0.085), 0.3
 
 
 def albedo(
-    points: NDArray[np.floating],
-    surfaces: NDArray[np.uint8],
-    colours: Array,
-    normals: Array,
-    seed: int,
-) -> Array:
-    """Return the colour (N, 3) of surface points (N, 3), metres."""
+    points: NDArray[np.floating], surfaces: NDArray[np.uint8], colours: Array, normals: Array,
+    footprint_m: Array, seed: int,
+) -> Array:  # fmt: skip
+    """Return the colour (N, 3) of surface points (N, 3), metres.
+
+    Detail finer than `footprint_m` (N,), the size of a pixel on the surface, is left out.
+    """
     result = colours.copy()
-    for surface, scales in _SCALES.items():
+    for surface, octaves in _OCTAVES.items():
         chosen = np.flatnonzero(surfaces == surface)
         if len(chosen) == 0:
             continue
-        factor = np.ones(len(chosen), np.float32)
-        for scale, strength in scales:
-            factor += strength * 2 * (value_noise(points[chosen] * scale, seed + surface) - 0.5)
-        result[chosen] *= np.clip(factor, 0.15, 2.5)[:, None]
-    _windows(result, points, surfaces, normals, seed)
-    return np.clip(result, 0.01, 1.0)
+        factor = _fractal(points[chosen], octaves, footprint_m[chosen], seed + surface)
+        factor *= _pattern(surface, points[chosen], normals[chosen], footprint_m[chosen], seed)
+        result[chosen] *= np.clip(factor, 0.1, 3.0)[:, None]
+    for surface in (GRASS, FOLIAGE, ROOF):
+        _tint(result, points, surfaces == surface, seed)
+    return np.clip(result, 0.004, 1.0)
 
 
-def _windows(
-    colours: Array,
+def _fractal(
     points: NDArray[np.floating],
-    surfaces: NDArray[np.uint8],
-    normals: Array,
+    octaves: tuple[tuple[float, float], ...],
+    footprint: Array,
     seed: int,
+) -> Array:
+    factor = np.ones(len(points), np.float32)
+    for number, (scale, strength) in enumerate(octaves):
+        kept = np.clip(1.6 - 1.2 * footprint * scale, 0, 1)
+        near = np.flatnonzero(kept > 0)
+        noise = value_noise(points[near] * scale, seed + 31 * number)
+        factor[near] += (2 * strength) * kept[near] * (noise - 0.5)
+    return factor
+
+
+def _pattern(
+    surface: int, points: NDArray[np.floating], normals: Array, footprint: Array, seed: int
+) -> Array:
+    if surface == ASPHALT:
+        return _tarmac(points, seed)
+    if surface == PAVING:
+        return _joints(points[:, 0], points[:, 1], (_SLAB_M, _SLAB_M), 0.03, 0.55, footprint)
+    if surface in (BRICK, ROOF):
+        along = points[:, 0] * -normals[:, 1] + points[:, 1] * normals[:, 0]
+        size = _BRICK_M if surface == BRICK else (_TILE_M, 0.2)
+        return _joints(along, points[:, 2], size, 0.15, 0.6, footprint)
+    return np.ones(len(points), np.float32)
+
+
+def _tarmac(points: NDArray[np.floating], seed: int) -> Array:
+    """Return repaired patches and tarred cracks of a road."""
+    flat = points * [1.0, 1.0, 0.0]
+    cells = np.floor(flat / [9.0, 2.5, 1.0])
+    draw = hashed(cells, seed + 7)
+    dark, light = _PATCH_SHADES
+    factor = np.where(draw < 0.06, dark, np.where(draw > 0.95, light, 1)).astype(np.float32)
+    lane = np.abs(value_noise(flat * [0.35, 0.9, 0.0], seed + 8) - 0.5)
+    field = value_noise(flat * 0.05, seed + 9)
+    cracked = (lane < _CRACK_WIDTH) & (field > 0.55)
+    factor[cracked] *= 0.5
+    return factor
+
+
+def _joints(
+    u: NDArray[np.floating], v: NDArray[np.floating], size: tuple[float, float], width: float,
+    shade: float, footprint: Array,
+) -> Array:  # fmt: skip
+    """Return dark joints between stones of `size` metres in running bond, each with its shade."""
+    row = np.floor(v / size[1])
+    column = u / size[0] + 0.5 * (row % 2)
+    joint = (column % 1 < width) | ((v / size[1]) % 1 < width)
+    stone = hashed(np.stack([np.floor(column), row, row * 0], axis=1), 5)
+    visible = np.clip(1.5 - footprint / min(size), 0, 1)
+    detail = np.where(joint, shade - 1, 0.3 * (stone - 0.5))
+    return (1 + visible * detail).astype(np.float32)
+
+
+def _tint(
+    colours: Array, points: NDArray[np.floating], mask: NDArray[np.bool_], seed: int
 ) -> None:
-    """Darken window panes on upright walls, in a grid of storeys."""
-    wall = np.flatnonzero(
-        (surfaces == WALL) & (np.abs(normals[:, 2]) < 0.3) & (points[:, 2] > 0.6)
-    )
-    if len(wall) == 0:
-        return
-    p, n = points[wall], normals[wall]
-    along = p[:, 0] * -n[:, 1] + p[:, 1] * n[:, 0]
-    column, storey = along / 2.6, (p[:, 2] - 0.6) / 2.7
-    fraction = np.stack([column % 1, storey % 1])
-    pane = (fraction[0] > 0.3) & (fraction[0] < 0.72) & (fraction[1] > 0.15) & (fraction[1] < 0.65)
-    frame = pane & (
-        (np.abs(fraction[0] - 0.51) < 0.02) | (fraction[0] < 0.33) | (fraction[0] > 0.69)
-    )
-    cells = np.stack([np.floor(column), np.floor(storey), np.zeros(len(wall))], axis=1).astype(
-        np.int64
-    )
-    exists = _hashed(cells, seed + 99) < 0.8
-    colours[wall[pane & exists]] = (0.08, 0.1, 0.13)
-    colours[wall[frame & exists]] = (0.6, 0.6, 0.58)
-
-
-def _hashed(cell: NDArray[np.int64], seed: int) -> Array:
-    """Return a reproducible number in 0..1 for each integer cell (N, 3)."""
-    mixed = cell.astype(np.uint32) * np.array([73856093, 19349663, 83492791], np.uint32)
-    code = mixed[:, 0] ^ mixed[:, 1] ^ mixed[:, 2] ^ np.uint32(seed * 2654435761 % (1 << 32))
-    code = (code ^ (code >> np.uint32(15))) * np.uint32(2246822519)
-    code = (code ^ (code >> np.uint32(13))) * np.uint32(3266489917)
-    return ((code ^ (code >> np.uint32(16))) & np.uint32(0xFFFFFF)).astype(np.float32) / 0xFFFFFF
+    """Shift hues slowly over space: dry patches, moss, sunburnt leaves."""
+    chosen = np.flatnonzero(mask)
+    if len(chosen):
+        warm = value_noise(points[chosen] * 0.4, seed + 77) - 0.5
+        colours[chosen] *= 1 + warm[:, None] * np.array([0.6, 0.15, -0.2], np.float32)

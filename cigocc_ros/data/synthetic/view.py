@@ -8,34 +8,84 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.camera import CameraModel
-from cigocc_ros.core.labels import IGNORE
+from cigocc_ros.core.labels import EMPTY, IGNORE
 from cigocc_ros.core.projection import velo_from_pixel
 from cigocc_ros.data.raycast import RayCaster
-from cigocc_ros.data.synthetic.mesh import FrozenMesh
-from cigocc_ros.data.synthetic.texture import Light, albedo
+from cigocc_ros.data.synthetic.light import Light
+from cigocc_ros.data.synthetic.mesh import FOLIAGE, GLASS, PAINT, FrozenMesh
+from cigocc_ros.data.synthetic.texture import albedo
 
 LIDAR_ELEVATION_DEG = (-24.8, 2.0)
 LIDAR_BEAMS, LIDAR_COLUMNS = 64, 1000
 LIDAR_RANGE_M = 80.0
+LIDAR_NOISE_M = 0.012
 _SHADOW_OFFSET_M = 0.02
+_LEAF_GLOW = 0.45
+"""Share of the sunlight that leaves scatter whichever way they face."""
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Some of a scene's triangles (world frame), their unit normals and their ray caster."""
+
+    mesh: FrozenMesh
+    normals: NDArray[np.float32]
+    caster: RayCaster
+
+    @classmethod
+    def of(cls, mesh: FrozenMesh) -> Layer:
+        """Build the ray caster and the normals of a mesh."""
+        a, b, c = mesh.triangles.transpose(1, 0, 2)
+        normals = np.cross(b - a, c - a)
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+        return cls(mesh, normals.astype(np.float32), RayCaster(mesh.triangles))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What N rays met: distance in ray lengths (inf: nothing) and the surface there."""
+
+    distance: Array
+    classes: NDArray[np.uint8]
+    surfaces: NDArray[np.uint8]
+    colours: NDArray[np.float32]
+    normals: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that exists at one moment, in the lidar frame of that moment."""
+    """Everything at one moment, world frame: what stands, what moves, where the lidar is."""
 
-    mesh: FrozenMesh
-    caster: RayCaster
-    normals: NDArray[np.float32]
-    world_from_velo: NDArray[np.float64]
+    layers: tuple[Layer, ...]
+    world_from_velo: Array
 
-    @classmethod
-    def of(cls, mesh: FrozenMesh, world_from_velo: NDArray[np.float64]) -> Scene:
-        """Build the ray caster and unit normals of a mesh given in the lidar frame."""
-        a, b, c = mesh.triangles.transpose(1, 0, 2)
-        normals = np.cross(b - a, c - a)
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-        return cls(mesh, RayCaster(mesh.triangles), normals.astype(np.float32), world_from_velo)
+    def cast(self, origins: Array, rays: Array) -> Seen:
+        """Return what each ray (N, 3) meets first."""
+        seen = Seen(
+            np.full(len(rays), np.inf),
+            np.full(len(rays), EMPTY, np.uint8),
+            np.zeros(len(rays), np.uint8),
+            np.zeros((len(rays), 3), np.float32),
+            np.zeros((len(rays), 3), np.float32),
+        )
+        for layer in self.layers:
+            hits = layer.caster.cast(origins, rays)
+            near = np.flatnonzero(hits.distance < seen.distance)
+            triangle = hits.triangle[near]
+            seen.distance[near] = hits.distance[near]
+            seen.classes[near] = layer.mesh.classes[triangle]
+            seen.surfaces[near] = layer.mesh.surfaces[triangle]
+            seen.colours[near] = layer.mesh.colours[triangle]
+            seen.normals[near] = layer.normals[triangle]
+        return seen
+
+    def occluded(self, origins: Array, rays: Array) -> NDArray[np.bool_]:
+        """Say which rays (N, 3) meet anything."""
+        mask = np.zeros(len(rays), bool)
+        for layer in self.layers:
+            mask |= layer.caster.occluded(origins, rays)
+        return mask
 
 
 @dataclass(frozen=True)
@@ -48,71 +98,63 @@ class View:
 
 
 def render(
-    scene: Scene, camera: CameraModel, cam_from_velo: NDArray[np.float64], light: Light,
+    scene: Scene, camera: CameraModel, cam_from_velo: Array, light: Light,
     random: np.random.Generator,
 ) -> View:  # fmt: skip
-    """Ray cast one camera; depth and classes belong to the pixel centres."""
-    inverse = velo_from_pixel(camera.projection @ cam_from_velo)
+    """Ray cast one camera; depth and classes belong to the pixel centres.
+
+    Pixels of the sky have depth 0 and class empty, those of the far hills an unknown class.
+    """
+    cam_from_world = cam_from_velo @ np.linalg.inv(scene.world_from_velo)
+    inverse = velo_from_pixel(camera.projection @ cam_from_world)
     u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
     rays = np.stack([u, v, np.ones_like(u)], axis=-1).reshape(-1, 3) @ inverse[:, :3].T
-    origin = np.broadcast_to(inverse[:, 3], rays.shape)
-    hits = scene.caster.cast(origin, rays)
-    seen = np.flatnonzero(hits.hit)
-    directions = (rays / np.linalg.norm(rays, axis=1, keepdims=True)).astype(np.float32)
-    world = scene.world_from_velo
-    colour = np.empty((len(rays), 3), np.float32)
-    missed = ~hits.hit
-    colour[missed] = light.sky(directions[missed] @ world[:3, :3].T.astype(np.float32))
-    points = origin[seen] + rays[seen] * hits.distance[seen, None]
-    triangle = hits.triangle[seen]
-    lit = _shaded(scene, points, directions[seen], triangle, light)
-    distance = np.linalg.norm(points, axis=1, keepdims=True)
-    haze = 1 - np.exp(-light.haze_per_m * distance)
-    colour[seen] = lit * (1 - haze) + light.horizon_rgb * haze
+    origins = np.broadcast_to(inverse[:, 3], rays.shape)
+    seen = scene.cast(origins, rays)
+    lengths = np.linalg.norm(rays, axis=1)
+    directions = (rays / lengths[:, None]).astype(np.float32)
+    colour, hills = light.sky(directions)
+    classes = np.where(hills & np.isinf(seen.distance), IGNORE, seen.classes).astype(np.uint8)
+    met = np.flatnonzero(np.isfinite(seen.distance))
+    points = origins[met] + rays[met] * seen.distance[met, None]
+    away = (seen.distance[met] * lengths[met]).astype(np.float32)
+    footprint = away / np.float32(camera.projection[0, 0])
+    lit = _shaded(scene, seen, met, points, directions[met], footprint, light)
+    haze = 1 - np.exp(-np.float32(light.haze_per_m) * away[:, None])
+    colour[met] = lit * (1 - haze) + light.horizon_rgb * haze
     shape = (camera.height, camera.width)
-    depth = np.where(hits.hit, hits.distance, 0).reshape(shape)
-    classes = np.full(len(rays), IGNORE, np.uint8)
-    classes[seen] = scene.mesh.classes[triangle]
-    image = _exposed(colour.reshape(*shape, 3), light, random)
+    depth = np.where(np.isfinite(seen.distance), seen.distance, 0).reshape(shape)
+    image = light.exposed(colour.reshape(*shape, 3), random)
     return View(image, depth.astype(np.float32), classes.reshape(shape))
 
 
 def _shaded(
-    scene: Scene, points: NDArray[np.float64], directions: NDArray[np.float32],
-    triangle: NDArray[np.int64], light: Light,
+    scene: Scene, seen: Seen, met: NDArray[np.int64], points: Array,
+    directions: NDArray[np.float32], footprint: NDArray[np.float32], light: Light,
 ) -> NDArray[np.float32]:  # fmt: skip
     """Return the reflected light (N, 3): sun with cast shadows, sky from above, ground bounce."""
-    normals = scene.normals[triangle]
-    normals = np.where((normals * directions).sum(1, keepdims=True) > 0, -normals, normals)
-    rotation = scene.world_from_velo[:3, :3].astype(np.float32)
-    sun = light.sun @ rotation
-    facing = np.clip(normals @ sun, 0, None)
-    start = points + normals * _SHADOW_OFFSET_M
-    shadow = scene.caster.occluded(start, np.broadcast_to(sun, points.shape))
-    facing = np.where(shadow, 0, facing)
-    up = (normals @ rotation.T)[:, 2:]
-    world_points = points @ rotation.T.astype(np.float64) + scene.world_from_velo[:3, 3]
-    surfaces, colours = scene.mesh.surfaces[triangle], scene.mesh.colours[triangle]
-    base = albedo(world_points, surfaces, colours, normals @ rotation.T, light.seed)
-    ambient = light.sky_rgb * (0.35 + 0.35 * up) + 0.08 * light.sun_rgb
-    result: NDArray[np.float32] = (base * (ambient + facing[:, None] * light.sun_rgb)).astype(
-        np.float32
-    )
+    surfaces, normals = seen.surfaces[met], seen.normals[met]
+    cosine = (normals * directions).sum(1, keepdims=True)
+    normals = np.where(cosine > 0, -normals, normals)
+    facing = np.clip(normals @ light.sun, 0, None)
+    leaf = surfaces == FOLIAGE
+    facing[leaf] = _LEAF_GLOW + (1 - _LEAF_GLOW) * facing[leaf]
+    sunlit = np.flatnonzero(facing > 0)
+    start = points[sunlit] + normals[sunlit] * _SHADOW_OFFSET_M
+    shadow = scene.occluded(start, np.broadcast_to(light.sun, start.shape))
+    facing[sunlit[shadow]] = 0
+    up = np.where(leaf[:, None], 0.3, normals[:, 2:])
+    oblique = footprint / np.clip(np.abs(cosine[:, 0]), 0.2, 1)
+    base = albedo(points, surfaces, seen.colours[met], normals, oblique, light.seed)
+    bounce = 0.1 * light.sun_rgb * light.sun[2]
+    ambient = light.ambient_rgb * (0.55 + 0.45 * up) + bounce * (0.6 - 0.4 * up)
+    result: NDArray[np.float32] = base * (ambient + facing[:, None] * light.sun_rgb)
+    shiny = np.flatnonzero((surfaces == GLASS) | (surfaces == PAINT))
+    mirrored = directions[shiny] - 2 * cosine[shiny] * seen.normals[met[shiny]]
+    fresnel = 0.05 + 0.6 * (1 - np.abs(cosine[shiny])) ** 3
+    sky, _ = light.sky(mirrored)
+    result[shiny] += fresnel * np.where(mirrored[:, 2:] > 0, sky, 0.15 * light.ambient_rgb)
     return result
-
-
-def _exposed(
-    radiance: NDArray[np.float32], light: Light, random: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Turn radiance into an 8 bit image: optics, exposure, white balance, noise, gamma."""
-    import cv2
-
-    blurred = cv2.GaussianBlur(radiance, (0, 0), light.blur_px)
-    exposed = np.clip(blurred * light.exposure * light.gain_rgb, 0, None)
-    toned = 1 - np.exp(-1.6 * exposed)
-    noisy = toned + light.noise * random.normal(size=toned.shape)
-    image: NDArray[np.uint8] = (255 * np.clip(noisy, 0, 1) ** (1 / 1.8) + 0.5).astype(np.uint8)
-    return image
 
 
 def scan(
@@ -124,10 +166,10 @@ def scan(
     azimuth = np.linspace(-np.pi, np.pi, LIDAR_COLUMNS, endpoint=False)[None]
     x, y = np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth)
     rays = np.stack(np.broadcast_arrays(x, y, np.sin(elevation)), axis=-1).reshape(-1, 3)
-    hits = scene.caster.cast(np.zeros_like(rays), rays)
-    kept = hits.hit & (hits.distance < LIDAR_RANGE_M)
-    distance = hits.distance[kept] + 0.01 * random.normal(size=kept.sum())
-    triangle = hits.triangle[kept]
-    intensity = scene.mesh.colours[triangle].mean(1)
+    pose = scene.world_from_velo
+    seen = scene.cast(np.broadcast_to(pose[:3, 3], rays.shape), rays @ pose[:3, :3].T)
+    kept = np.flatnonzero((seen.distance < LIDAR_RANGE_M) & (seen.surfaces != GLASS))
+    distance = seen.distance[kept] + LIDAR_NOISE_M * random.normal(size=len(kept))
+    intensity = np.clip(seen.colours[kept].mean(1) * 1.5, 0, 1)
     points = np.column_stack([rays[kept] * distance[:, None], intensity])
-    return points.astype(np.float32), scene.mesh.classes[triangle]
+    return points.astype(np.float32), seen.classes[kept]

@@ -1,27 +1,39 @@
-"""Ground-truth volumes of a scene: labels where a driving lidar would have seen surfaces.
+"""Ground-truth volumes of a scene: labels where a driving lidar would have found surfaces.
 
-Follows how SemanticKITTI's volumes come about: surfaces seen from the present or a later position
-of the vehicle are occupied; a voxel is `occluded` when the straight line to the present sensor
-meets an occupied voxel, `invalid` when that holds for every later position too.
+Follows how SemanticKITTI's volumes come about: a voxel is occupied when a scan from the present or
+a later position hit something in it; `occluded` when it is occupied itself or the line to the
+present sensor meets an occupied voxel; `invalid` when nothing was hit in it and occupied voxels
+hide it from every position.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
-from cigocc_ros.core.labels import EMPTY, NUM_CLASSES
+from cigocc_ros.core.labels import CLASS_NAMES, EMPTY, NUM_CLASSES
 from cigocc_ros.data.raycast import RayCaster
-from cigocc_ros.data.synthetic.mesh import FrozenMesh, quads
+from cigocc_ros.data.synthetic.mesh import FrozenMesh, moved, quads
 from cigocc_ros.data.synthetic.view import LIDAR_ELEVATION_DEG
+from cigocc_ros.data.synthetic.visibility import RangeImage
 
-POINTS_PER_M2 = 140.0
+Array = NDArray[np.float64]
+Near = Callable[[Array], NDArray[np.bool_]]
+POINTS_PER_M2 = 90.0
+SCATTER_M = 0.035
+"""Spread of points hit in many scans: range noise and inexact poses."""
 RANGE_M = (2.5, 70.0)
 HALF = (128, 128, 16)
-"""Visibility is computed at half resolution and repeated."""
+"""Empty space is looked at in half resolution and the answer repeated."""
+SURFACE_DEPTH_M, LEAF_DEPTH_M = 0.35, 1.6
+"""How far behind the first surface scans from many places still hit something."""
+_EVEN_STEPS = np.array([[0.7548776662466927], [0.5698402909980532]])
+"""Steps of the R2 sequence: successive points fall into the gaps between earlier ones."""
+VEGETATION = CLASS_NAMES.index('vegetation')
 
 
 @dataclass(frozen=True)
@@ -33,51 +45,99 @@ class Volumes:
     invalid: NDArray[np.bool_]
 
 
-def build_volumes(
-    mesh: FrozenMesh, sensors_m: NDArray[np.float64], random: np.random.Generator
-) -> Volumes:
-    """Voxelise a mesh given in the lidar frame; sensors_m (S, 3), the present one first."""
-    grid = SEMANTIC_KITTI_GRID
-    full = vote(*sample_points(mesh, grid, random), grid)
-    coarse = grid.with_shape(HALF)
-    solid = full.reshape(128, 2, 128, 2, 16, 2).max(axis=(1, 3, 5)) != EMPTY
-    caster = RayCaster(voxel_triangles(full != EMPTY, grid))
-    centers = coarse.centers_m()
-    hidden = np.stack([_hidden(caster, centers, sensor) for sensor in sensors_m])
-    scanned = np.zeros(HALF, bool)
-    for sensor, covered in zip(sensors_m, hidden, strict=True):
-        scanned |= _dilated(~covered & ~solid) & solid & _in_beam(centers - sensor)
-    labels = np.where(_repeated(scanned), full, EMPTY).astype(np.uint8)
-    unseen = hidden.all(0) | (solid & ~scanned)
-    occluded = _repeated(hidden[0]) | (labels != EMPTY)
-    return Volumes(labels, occluded, _repeated(unseen) & (labels == EMPTY))
+@dataclass(frozen=True)
+class Samples:
+    """Points (N, 3) float32 of surfaces and foliage, classes (N,); world frame, sorted by x."""
+
+    points: NDArray[np.float32]
+    classes: NDArray[np.uint8]
+
+    @classmethod
+    def of(
+        cls, mesh: FrozenMesh, random: np.random.Generator, near: Near | None = None
+    ) -> Samples:
+        """Sample a mesh evenly; foliage by the points in its volume, not by its leaves.
+
+        `near` says which points (N, 3) can come into a grid at all; the others are left out.
+        """
+        kept = mesh.classes != VEGETATION
+        volume, volume_classes = mesh.volume, mesh.volume_classes
+        if near is not None:
+            kept = kept & near(mesh.triangles.mean(axis=1))
+            inside = near(volume)
+            volume, volume_classes = volume[inside], volume_classes[inside]
+        points, classes = sample_surfaces(mesh.triangles[kept], mesh.classes[kept], random)
+        points = np.concatenate([points, volume]).astype(np.float32)
+        points += np.float32(SCATTER_M) * random.standard_normal(points.shape, np.float32)
+        order = np.argsort(points[:, 0], kind='stable')
+        return cls(points[order], np.concatenate([classes, volume_classes])[order])
+
+    def within(
+        self, velo_from_world: Array, grid: VoxelGrid
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Return the points near the grid, in its frame, and their classes."""
+        world_from_velo = np.linalg.inv(velo_from_world)
+        middle = np.array(grid.origin_m) + np.array(grid.extent_m) / 2
+        centre = world_from_velo[:3, :3] @ middle + world_from_velo[:3, 3]
+        reach = np.hypot(grid.extent_m[0], grid.extent_m[1]) / 2
+        start, stop = np.searchsorted(self.points[:, 0], [centre[0] - reach, centre[0] + reach])
+        move = velo_from_world.astype(np.float32)
+        points = self.points[start:stop] @ move[:3, :3].T + move[:3, 3]
+        return points, self.classes[start:stop]
 
 
-def sample_points(
-    mesh: FrozenMesh, grid: VoxelGrid, random: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """Return points (N, 3) on the surfaces and in the volumes of a mesh, and their classes."""
-    low, high = np.array(grid.origin_m), np.array(grid.max_m)
-    inside = (mesh.triangles.max(1) >= low).all(1) & (mesh.triangles.min(1) <= high).all(1)
-    a, b, c = mesh.triangles[inside].transpose(1, 0, 2)
+def sample_surfaces(
+    triangles: Array, classes: NDArray[np.uint8], random: np.random.Generator
+) -> tuple[Array, NDArray[np.uint8]]:
+    """Return points (N, 3) spread evenly over triangles (T, 3, 3), and their classes."""
+    a, b, c = triangles.transpose(1, 0, 2)
     area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
-    expected = area * POINTS_PER_M2
-    count = np.floor(expected + random.random(len(area))).astype(int)
+    count = np.floor(area * POINTS_PER_M2 + random.random(len(area))).astype(int)
     index = np.repeat(np.arange(len(area)), count)
-    s, t = random.random((2, len(index), 1))
+    first = np.repeat(np.cumsum(count) - count, count)
+    number = np.arange(len(index)) - first
+    start = random.random((2, len(area)))[:, index]
+    s, t = ((start + number * _EVEN_STEPS) % 1.0)[..., None]
     fold = s + t > 1
     s, t = np.where(fold, 1 - s, s), np.where(fold, 1 - t, t)
-    points = a[index] + s * (b - a)[index] + t * (c - a)[index]
-    classes = mesh.classes[inside][index]
-    return np.concatenate([points, mesh.volume]), np.concatenate([classes, mesh.volume_classes])
+    return a[index] + s * (b - a)[index] + t * (c - a)[index], classes[index]
+
+
+def build_volumes(
+    points: NDArray[np.float32], classes: NDArray[np.uint8], scanners: list[RangeImage],
+    velo_from_world: Array, grid: VoxelGrid = SEMANTIC_KITTI_GRID,
+) -> Volumes:  # fmt: skip
+    """Voxelise points in the grid's frame; scanners in the world, the present one first."""
+    full = vote(points, classes, grid)
+    voxel = np.argwhere(full != EMPTY)
+    label = full[tuple(voxel.T)]
+    centers_world = moved(grid.center_of(voxel), np.linalg.inv(velo_from_world))
+    hit = _scanned(centers_world, label, scanners)
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[tuple(voxel[hit].T)] = label[hit]
+    blocks = RayCaster(voxel_triangles(labels != EMPTY, grid))
+
+    def surface(origins: Array, rays: Array) -> NDArray[np.float32]:
+        return blocks.cast(origins, rays).distance
+
+    centers = grid.with_shape(HALF).centers_m().reshape(-1, 3)
+    hidden = np.ones((len(scanners), len(centers)), bool)
+    for number, scanner in enumerate(scanners):
+        origin = moved(scanner.origin, velo_from_world)
+        hidden[number] = ~RangeImage.cast(origin, surface).visible(centers, 0.0)
+    occupied = labels != EMPTY
+    occluded = _repeated(hidden[0].reshape(HALF)) | occupied
+    return Volumes(labels, occluded, _repeated(hidden.all(axis=0).reshape(HALF)) & ~occupied)
 
 
 def vote(
-    points: NDArray[np.float64], classes: NDArray[np.uint8], grid: VoxelGrid
+    points: NDArray[np.float32], classes: NDArray[np.uint8], grid: VoxelGrid
 ) -> NDArray[np.uint8]:
     """Return the commonest class per voxel (X, Y, Z), the lowest id in a tie, 0 where none."""
-    index, inside = grid.index_of(points)
-    flat = np.ravel_multi_index(tuple(index[inside].T), grid.shape)
+    scaled = (points - np.float32(grid.origin_m)) / np.float32(grid.voxel_size_m)
+    inside = ((scaled >= 0) & (scaled < grid.shape)).all(axis=1)
+    x, y, z = scaled[inside].astype(np.int64).T
+    flat = (x * grid.shape[1] + y) * grid.shape[2] + z
     codes, counts = np.unique(flat * NUM_CLASSES + classes[inside], return_counts=True)
     voxel, label = codes // NUM_CLASSES, codes % NUM_CLASSES
     order = np.lexsort((-label, counts, voxel))
@@ -86,7 +146,28 @@ def vote(
     return labels.reshape(grid.shape)
 
 
-def voxel_triangles(occupied: NDArray[np.bool_], grid: VoxelGrid) -> NDArray[np.float64]:
+def _scanned(
+    centers: Array, label: NDArray[np.uint8], scanners: list[RangeImage]
+) -> NDArray[np.bool_]:
+    """Say which occupied voxels (N,) a scan from any of the positions hits."""
+    margin = np.where(label == VEGETATION, LEAF_DEPTH_M, SURFACE_DEPTH_M).astype(np.float32)
+    hit = np.zeros(len(centers), bool)
+    for scanner in scanners:
+        left = np.flatnonzero(~hit)
+        left = left[_in_beam(centers[left] - scanner.origin)]
+        hit[left] = scanner.visible(centers[left], margin[left])
+    return hit
+
+
+def _in_beam(offsets: Array) -> NDArray[np.bool_]:
+    """Say which offsets from the sensor (N, 3) lie in the lidar's range and elevation."""
+    flat = np.linalg.norm(offsets[:, :2], axis=1)
+    low, high = np.tan(np.deg2rad(LIDAR_ELEVATION_DEG))
+    slope = offsets[:, 2] / np.maximum(flat, 1e-6)
+    return (slope >= low) & (slope <= high) & (flat > RANGE_M[0]) & (flat < RANGE_M[1])
+
+
+def voxel_triangles(occupied: NDArray[np.bool_], grid: VoxelGrid) -> Array:
     """Return the outer faces of occupied voxels as triangles (T, 3, 3)."""
     padded = np.pad(occupied, 1)
     size, origin = np.array(grid.voxel_size_m), np.array(grid.origin_m)
@@ -100,35 +181,6 @@ def voxel_triangles(occupied: NDArray[np.bool_], grid: VoxelGrid) -> NDArray[np.
             corners = np.stack([low, low + first, low + first + second, low + second], axis=1)
             faces.append(quads(corners))
     return np.concatenate(faces)
-
-
-def _hidden(
-    caster: RayCaster, centers: NDArray[np.float64], sensor: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Say which voxels' line to the sensor meets an occupied voxel, (X, Y, Z)."""
-    start = centers.reshape(-1, 3)
-    hits = caster.cast(start, sensor - start)
-    return (hits.distance < 1).reshape(centers.shape[:-1])
-
-
-def _in_beam(offsets: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Say which offsets from the sensor (..., 3) lie in the lidar's range and elevation."""
-    flat = np.linalg.norm(offsets[..., :2], axis=-1)
-    elevation = np.rad2deg(np.arctan2(offsets[..., 2], flat))
-    low, high = LIDAR_ELEVATION_DEG
-    return (elevation >= low) & (elevation <= high) & (flat > RANGE_M[0]) & (flat < RANGE_M[1])
-
-
-def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    grown = mask.copy()
-    for axis in range(3):
-        for step in (-1, 1):
-            moved = np.roll(mask, step, axis)
-            edge = [slice(None)] * 3
-            edge[axis] = slice(0, 1) if step == 1 else slice(-1, None)
-            moved[tuple(edge)] = False
-            grown |= moved
-    return grown
 
 
 def _repeated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
