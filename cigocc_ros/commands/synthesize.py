@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+from cigocc_ros.core.errors import ConfigError
 
 HELP = 'write synthetic street sequences (images, depth, lidar, voxels)'
 
@@ -23,15 +26,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generate; the result depends on the seeds alone."""
-    from tqdm import tqdm
+    from cigocc_ros.data.synthetic.sequence import (
+        SequenceSettings,
+        write_sequence,
+        write_sequences,
+    )
 
-    from cigocc_ros.data.synthetic.sequence import SequenceSettings, write_sequences
-
+    if args.sequences < 1 or args.workers < 1:
+        raise ConfigError(
+            'expected --sequences and --workers of at least 1, '
+            f'found {args.sequences} and {args.workers}'
+        )
     settings = SequenceSettings(args.frames, args.width, args.step_m, args.seed)
     digits = max(2, len(str(args.sequences - 1)))
     seeds = {f'{i:0{digits}d}': args.seed + i for i in range(args.sequences)}
-    done = write_sequences(args.out, seeds, settings, args.workers)
-    for _ in tqdm(done, total=len(seeds), desc='sequences', unit='seq'):
-        pass
+    if len(seeds) == 1:
+        (name,) = seeds
+        frames = write_sequence(args.out / 'sequences' / name, settings)
+        _show(frames, args.frames, 'frames')
+    else:
+        _show(write_sequences(args.out, seeds, settings, args.workers), len(seeds), 'sequences')
     print(f'{len(seeds)} sequences of {args.frames} frames in {args.out}/sequences')
     return 0
+
+
+def _show(steps: Iterator[str], total: int, name: str) -> None:
+    """Run the steps behind a progress bar."""
+    from tqdm import tqdm
+
+    for _ in tqdm(steps, total=total, desc=name):
+        pass

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cigocc_ros.core.camera import stereo_focal_baseline
-from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY, IGNORE, train_from_raw
 from cigocc_ros.core.projection import unproject
@@ -109,6 +109,12 @@ def test_all_classes_appear_over_a_few_streets() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match='frames >= 1'):
         SequenceSettings(**wrong)
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / 'notes.txt').write_text('keep me')
+    with pytest.raises(DataFileError, match='not empty'):
+        next(write_sequence(tmp_path, SequenceSettings(frames=1, width=WIDTH)))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import raw_from_train
 from cigocc_ros.data.image_files import write_depth_image, write_image, write_semantic_image
@@ -30,7 +31,14 @@ MAX_DEPTH_M = 250.0
 
 
 def write_sequence(folder: Path, settings: SequenceSettings) -> Iterator[str]:
-    """Write one sequence; yield the id of each frame once it is on disk."""
+    """Write one sequence; yield the id of each frame once it is on disk.
+
+    Raise DataFileError where the folder holds something already: frames of two streets would mix.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise DataFileError(
+            f'{folder} is not empty: choose another output folder, or delete this one first'
+        )
     drive = Drive.drawn(settings)
     _write_text(folder, drive)
     for number in range(settings.frames):
