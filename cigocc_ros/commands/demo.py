@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import statistics
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 HELP = 'replay a sequence through the node over DDS, print a table, write pictures'
 MARK = '.cigocc-demo'  # only folders with it are emptied
-SYNTHETIC_SEED = 7
+SYNTHETIC_SEED = 8
 SYNTHETIC_STEP_M = 1.0
 
 
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     settings = ReplaySettings(
         sequence, args.out.resolve(), args.frames, str(folder), args.backend, store_every
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the processes end too
     replayed = Replay(settings, _say).run(_progress)
     print(_table(sequence, replayed))
     for path in _draw(args, sequence, replayed):

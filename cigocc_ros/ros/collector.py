@@ -95,12 +95,12 @@ class Collector(Node):  # type: ignore[misc]  # rclpy is not read by mypy
     def _store(self, points: NDArray[Any], image: Image | None, truth: PointCloud2 | None) -> str:
         """Write a cloud with its image and ground truth, as far as they came; return the name."""
         name = f'{self._clouds:06d}.npz'
-        arrays = {'points': points}
+        arrays: dict[str, Any] = {'points': points}
         if image is not None:
             arrays['image'] = rgb_from_image(image)
         if truth is not None:
             arrays['truth_points'] = points_from_cloud(truth)
-        np.savez(self._folder / name, allow_pickle=False, **arrays)
+        np.savez(self._folder / name, **arrays)
         return name
 
     def _on_markers(self, message: MarkerArray) -> None:

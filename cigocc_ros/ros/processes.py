@@ -93,9 +93,13 @@ class Processes:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop whatever still runs, the latest first."""
-        for name in reversed(list(self._running)):
-            self.stop(name)
+        """Stop whatever still runs, the latest first; a second Ctrl-C kills at once."""
+        try:
+            for name in reversed(list(self._running)):
+                self.stop(name)
+        finally:
+            for child in self._running.values():
+                _signal_group(child, signal.SIGKILL)
 
     def start(self, name: str, words: Sequence[str]) -> None:
         """Start a process under a name that is free."""
@@ -128,13 +132,14 @@ class Processes:
 
     def stop(self, name: str) -> int:
         """End a process group by SIGINT, by SIGKILL where that does not help; return its code."""
-        child = self._running.pop(name)
+        child = self._running[name]
         if child.poll() is None:
             _signal_group(child, signal.SIGINT)
             deadline = time.monotonic() + STOPS_WITHIN_S
             while child.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.02)
         _signal_group(child, signal.SIGKILL)
+        del self._running[name]
         return child.wait()
 
     def _tail(self, name: str) -> str:

@@ -1,5 +1,7 @@
 """`cigocc demo`, whole: node, player and collector as processes, pictures from what arrived."""
 
+import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from fixtures_processes import REPOSITORY
+from fixtures_processes import REPOSITORY, wait_for_line
 from fixtures_sequence import build_sequence
 from fixtures_tiny_model import build_tiny_model_dir
 from launch_standin import evaluate
@@ -42,14 +44,18 @@ def test_the_demo_starts_what_launch_starts(tmp_path):
     assert len(CAMERA_TOPICS) == 4
 
 
+def demo_words(folder: Path) -> list[str]:
+    sequence = build_sequence(folder / 'sequences' / '00')
+    model, out = build_tiny_model_dir(folder / 'model'), folder / 'out'
+    words = [sys.executable, '-m', 'cigocc_ros.commands.main', 'demo', '--frames', '3']
+    given = {'--sequence': sequence, '--model': model, '--out': out, '--pictures': 2}
+    return [*words, *(str(word) for pair in given.items() for word in pair)]
+
+
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp('demo')
-    sequence = build_sequence(folder / 'sequences' / '00')
-    model = build_tiny_model_dir(folder / 'model')
-    out = folder / 'out'
-    words = [sys.executable, '-m', 'cigocc_ros.commands.main', 'demo', '--frames', '3']
-    words += ['--sequence', sequence, '--model', model, '--out', out, '--pictures', '2']
+    out, words = folder / 'out', demo_words(folder)
     done = subprocess.run(
         words, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
     )
@@ -94,6 +100,42 @@ def test_a_second_run_empties_its_own_folder_only(demo, tmp_path, capsys):
     assert main(['demo', '--out', str(tmp_path), '--model', model]) == 2
     assert 'other files' in capsys.readouterr().err
     assert (tmp_path / 'thesis.tex').exists()
+
+
+def processes_naming(text: str) -> list[str]:
+    found = []
+    for path in Path('/proc').glob('[0-9]*/cmdline'):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode(errors='replace').replace('\0', ' ')
+            found += [words] if text in words and path.parent.name != str(os.getpid()) else []
+    return found
+
+
+@pytest.mark.slow
+def test_a_broken_model_ends_the_demo_with_the_log_of_the_node(tmp_path):
+    words = demo_words(tmp_path)
+    with (tmp_path / 'model/model.onnx').open('ab') as stream:
+        stream.write(b'tampered')
+    done = subprocess.run(
+        words, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert 'cigocc demo: occ_node ended with 1' in done.stderr and 'model.onnx' in done.stderr
+    assert processes_naming(str(tmp_path / 'out')) == []
+
+
+@pytest.mark.slow
+def test_sigterm_leaves_no_process_behind(tmp_path):
+    output = tmp_path / 'output.txt'
+    with output.open('w') as stream:
+        child = subprocess.Popen(
+            demo_words(tmp_path), cwd=REPOSITORY, stdout=stream, start_new_session=True
+        )
+    wait_for_line(output, 'measuring the pace', child)
+    assert processes_naming(str(tmp_path / 'out'))
+    child.terminate()
+    assert child.wait(20) == 130
+    assert processes_naming(str(tmp_path / 'out')) == []
 
 
 def test_bad_requests_end_before_anything_starts(tmp_path, capsys):
