@@ -12,7 +12,7 @@ from types import ModuleType
 from cigocc_ros import __version__
 from cigocc_ros.core.errors import CigoccError
 
-VERBS = ('bag', 'demo', 'export', 'infer', 'render', 'synthesize', 'train')
+VERBS = ('bag', 'demo', 'export', 'infer', 'render', 'synthesize', 'train', 'voxelize')
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130

@@ -59,6 +59,15 @@ class RayCaster:
         mask: NDArray[np.bool_] = answer >= 0
         return mask
 
+    def blocked(self, origins: NDArray[Any], spans: NDArray[Any]) -> NDArray[np.bool_]:
+        """Say which lines from `origins` to `origins + spans` (N, 3) meet any triangle, (N,)."""
+        if self._scene is None or len(spans) == 0:
+            return np.zeros(len(spans), dtype=bool)
+        reach = np.ones(len(spans), np.float32)
+        answer = self._scene.run(_rays(origins), _rays(spans), dists=reach, query='OCCLUDED')
+        mask: NDArray[np.bool_] = answer >= 0
+        return mask
+
 
 def _embree_scene(vertices: NDArray[np.float32]) -> Any:
     from embreex.mesh_construction import TriangleMesh

@@ -27,10 +27,18 @@ def test_occlusion_is_any_hit():
     np.testing.assert_array_equal(blocked, [True, False])
 
 
+def test_a_line_is_blocked_only_between_its_ends():
+    origins = np.array([[0.0, 0, 0], [0, 0, 0], [3, 0, 0], [3, 0, 0]])
+    spans = np.array([[2.1, 1, 1], [1.9, 1, 1], [-4, 1, 1], [1, 0, 0]])
+    blocked = RayCaster(TRIANGLES).blocked(origins, spans)
+    np.testing.assert_array_equal(blocked, [True, False, True, False])
+
+
 def test_nothing_to_hit():
     caster = RayCaster(np.zeros((0, 3, 3)))
     assert not caster.cast(np.zeros((4, 3)), np.ones((4, 3))).hit.any()
     assert not caster.occluded(np.zeros((4, 3)), np.ones((4, 3))).any()
+    assert not caster.blocked(np.zeros((4, 3)), np.ones((4, 3))).any()
 
 
 def test_other_shapes_are_refused():
