@@ -85,20 +85,26 @@ def majority(
 
 
 def _placed(scan: LabelledScan, grid: VoxelGrid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return flat voxel index and label of the points that count.
-
-    In float32 like the official tool: points on a voxel's border then fall to the same side.
-    """
+    """Return flat voxel index and label of the points that count."""
     distance = np.linalg.norm(scan.points, axis=1)
     near = (distance >= RANGE_M[0]) & (distance <= RANGE_M[1])
     move = scan.velo_from_scan.astype(np.float32)
-    points = scan.points[near] @ move[:3, :3].T + move[:3, 3]
+    flat, inside = flat_voxels(scan.points[near] @ move[:3, :3].T + move[:3, 3], grid)
+    return flat, scan.labels[near][inside].astype(np.int64)
+
+
+def flat_voxels(
+    points: NDArray[np.float32], grid: VoxelGrid
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the flat voxel indices of the points (N, 3) that are inside, and which are, (N,).
+
+    In float32 like the official tool: points on a voxel's border then fall to the same side.
+    """
     origin, size = (np.array(triple, np.float32) for triple in (grid.origin_m, grid.voxel_size_m))
     scaled = (points - origin) / size
     inside = np.all((scaled >= 0) & (scaled < grid.shape), axis=1)
     index = scaled[inside].astype(np.int64)
-    flat = np.ravel_multi_index(tuple(index.T), grid.shape)
-    return flat.astype(np.int64), scan.labels[near][inside].astype(np.int64)
+    return np.ravel_multi_index(tuple(index.T), grid.shape).astype(np.int64), inside
 
 
 def _hidden(

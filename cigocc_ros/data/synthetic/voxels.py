@@ -15,18 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
-from cigocc_ros.core.labels import CLASS_NAMES, EMPTY, NUM_CLASSES
+from cigocc_ros.core.labels import CLASS_NAMES, EMPTY
 from cigocc_ros.data.raycast import RayCaster
-from cigocc_ros.data.synthetic.mesh import FrozenMesh, moved, quads
+from cigocc_ros.data.synthetic.mesh import FrozenMesh, moved
 from cigocc_ros.data.synthetic.view import LIDAR_ELEVATION_DEG
 from cigocc_ros.data.synthetic.visibility import RangeImage
+from cigocc_ros.data.voxel_faces import voxel_triangles
+from cigocc_ros.data.voxelizer import RANGE_M, flat_voxels, majority
 
 Array = NDArray[np.float64]
 Near = Callable[[Array], NDArray[np.bool_]]
 POINTS_PER_M2 = 90.0
 SCATTER_M = 0.035
 """Spread of points hit in many scans: range noise and inexact poses."""
-RANGE_M = (2.5, 70.0)
 HALF = (128, 128, 16)
 """Empty space is looked at in half resolution and the answer repeated."""
 SURFACE_DEPTH_M, LEAF_DEPTH_M = 0.35, 1.6
@@ -134,16 +135,9 @@ def vote(
     points: NDArray[np.float32], classes: NDArray[np.uint8], grid: VoxelGrid
 ) -> NDArray[np.uint8]:
     """Return the commonest class per voxel (X, Y, Z), the lowest id in a tie, 0 where none."""
-    scaled = (points - np.float32(grid.origin_m)) / np.float32(grid.voxel_size_m)
-    inside = ((scaled >= 0) & (scaled < grid.shape)).all(axis=1)
-    x, y, z = scaled[inside].astype(np.int64).T
-    flat = (x * grid.shape[1] + y) * grid.shape[2] + z
-    codes, counts = np.unique(flat * NUM_CLASSES + classes[inside], return_counts=True)
-    voxel, label = codes // NUM_CLASSES, codes % NUM_CLASSES
-    order = np.lexsort((-label, counts, voxel))
-    labels = np.zeros(grid.num_voxels, np.uint8)
-    labels[voxel[order]] = label[order]  # the last of a voxel wins: most points, lowest id
-    return labels.reshape(grid.shape)
+    flat, inside = flat_voxels(points, grid)
+    labels, _ = majority(flat, classes[inside], grid)
+    return labels.astype(np.uint8)
 
 
 def _scanned(
@@ -165,22 +159,6 @@ def _in_beam(offsets: Array) -> NDArray[np.bool_]:
     low, high = np.tan(np.deg2rad(LIDAR_ELEVATION_DEG))
     slope = offsets[:, 2] / np.maximum(flat, 1e-6)
     return (slope >= low) & (slope <= high) & (flat > RANGE_M[0]) & (flat < RANGE_M[1])
-
-
-def voxel_triangles(occupied: NDArray[np.bool_], grid: VoxelGrid) -> Array:
-    """Return the outer faces of occupied voxels as triangles (T, 3, 3)."""
-    padded = np.pad(occupied, 1)
-    size, origin = np.array(grid.voxel_size_m), np.array(grid.origin_m)
-    faces = []
-    for axis in range(3):
-        first, second = np.eye(3)[[a for a in range(3) if a != axis]] * size
-        for side in (0, 1):
-            neighbour = np.roll(padded, 1 - 2 * side, axis)[1:-1, 1:-1, 1:-1]
-            low = origin + np.argwhere(occupied & ~neighbour) * size
-            low[:, axis] += side * size[axis]
-            corners = np.stack([low, low + first, low + first + second, low + second], axis=1)
-            faces.append(quads(corners))
-    return np.concatenate(faces)
 
 
 def _repeated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
