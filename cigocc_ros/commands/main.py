@@ -12,7 +12,18 @@ from types import ModuleType
 from cigocc_ros import __version__
 from cigocc_ros.core.errors import CigoccError
 
-VERBS = ('bag', 'demo', 'export', 'infer', 'render', 'synthesize', 'train', 'voxelize')
+VERBS = (
+    'bag',
+    'demo',
+    'evaluate',
+    'export',
+    'infer',
+    'render',
+    'submit',
+    'synthesize',
+    'train',
+    'voxelize',
+)
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130

@@ -1,0 +1,64 @@
+"""Which frames are scored, and the loop that scores them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.data.semantic_kitti import SPLITS, FrameKey, labelled_frames
+from cigocc_ros.evaluation.ground_truth import GroundTruth
+from cigocc_ros.evaluation.metrics import SscScores
+from cigocc_ros.evaluation.ranges import RangedMetrics
+
+Predict = Callable[[FrameKey], NDArray[np.uint8]]
+LABELLED_SPLITS = tuple(name for name in SPLITS if name != 'test')
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome: scores by range in metres, from counts over all frames."""
+
+    scores: dict[float, SscScores]
+    confusion: dict[float, NDArray[np.int64]]
+    """(20, 20) voxels: rows prediction, columns ground truth."""
+    frames: dict[str, int]
+    """Sequence -> number of frames scored."""
+
+
+def select_frames(
+    truth: GroundTruth, split: str | None, sequences: Sequence[str]
+) -> tuple[FrameKey, ...]:
+    """Return the frames to score: an official split, some sequences, or all ground truth.
+
+    A split must be complete. Raises DataFileError where ground truth is missing.
+    """
+    if split is not None:
+        frames = labelled_frames(SPLITS[split])
+        truth.require(frames)
+        return frames
+    present = sorted({key.sequence for key in truth.frames})
+    unknown = sorted(set(sequences) - set(present))
+    if unknown:
+        raise DataFileError(
+            f'no ground truth of sequence {unknown[0]}; there is some of {", ".join(present)}'
+        )
+    chosen = set(sequences or present)
+    frames = tuple(key for key in truth.frames if key.sequence in chosen)
+    truth.require(frames)
+    return frames
+
+
+def evaluate(frames: Iterable[FrameKey], truth: GroundTruth, predict: Predict) -> Evaluation:
+    """Score the predictions of all frames; counts are added up and divided once."""
+    metrics = RangedMetrics()
+    counts: Counter[str] = Counter()
+    for key in frames:
+        metrics.update(predict(key), truth.labels(key))
+        counts[key.sequence] += 1
+    confusion = {range_m: each.confusion for range_m, each in metrics.metrics.items()}
+    return Evaluation(metrics.compute(), confusion, dict(counts))

@@ -1,0 +1,71 @@
+"""Predictions as files: ROOT/sequences/SS/predictions/FFFFFF.label, uint16 raw ids."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, Shape
+from cigocc_ros.core.labels import IGNORE, RAW_FROM_TRAIN, train_from_raw
+from cigocc_ros.data.atomic import read_bytes
+from cigocc_ros.data.semantic_kitti import FrameKey, sequence_folder
+
+FOLDER = 'predictions'
+
+
+class PredictionFiles:
+    """The predictions below a folder, by frame."""
+
+    def __init__(self, root: Path) -> None:
+        """Take the folder above `sequences` (`sequences` itself and one sequence do too)."""
+        self.root = root
+
+    def path(self, frame: FrameKey) -> Path:
+        """Return the file of a frame, whether it is there or not."""
+        return sequence_folder(self.root, frame.sequence) / FOLDER / f'{frame.frame_id}.label'
+
+    def require(self, frames: tuple[FrameKey, ...]) -> None:
+        """Raise DataFileError naming the first missing file: every frame must be predicted."""
+        missing = [path for path in map(self.path, frames) if not path.is_file()]
+        if missing:
+            raise DataFileError(
+                f'{missing[0]}: missing, as are {len(missing) - 1} more of {len(frames)} '
+                'predictions: run "cigocc infer" or "cigocc submit" on these frames, or choose '
+                'other --sequences'
+            )
+
+    def __call__(self, frame: FrameKey) -> NDArray[np.uint8]:
+        """Return the train ids 0..19 of a frame, (X, Y, Z) uint8; raise DataFileError."""
+        path = self.path(frame)
+        return prediction_labels(read_bytes(path), str(path))
+
+
+def prediction_labels(
+    content: bytes, where: str, shape: Shape = SEMANTIC_KITTI_GRID.shape
+) -> NDArray[np.uint8]:
+    """Return the train ids 0..19 in a prediction file; raise DataFileError beginning with `where`.
+
+    An id that is not scored (train id 255) is refused: it breaks the official confusion matrix.
+    """
+    expected = 2 * math.prod(shape)
+    if len(content) != expected:
+        raise DataFileError(
+            f'{where}: expected {expected} bytes (a uint16 a voxel of {shape}), found '
+            f'{len(content)}: the file is truncated, or of another grid or kind'
+        )
+    raw = np.frombuffer(content, dtype='<u2').reshape(shape)
+    try:
+        labels = train_from_raw(raw)
+    except DataFileError as error:
+        raise DataFileError(f'{where}: {error}') from error
+    if (labels == IGNORE).any():
+        found = np.unique(raw[labels == IGNORE]).tolist()
+        raise DataFileError(
+            f'{where}: raw ids {found} are not scored and must not be predicted; expected those '
+            f'of the 20 classes, {RAW_FROM_TRAIN.tolist()}'
+        )
+    return labels

@@ -1,0 +1,141 @@
+"""An evaluation as JSON, for programs, and as Markdown, for people."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cigocc_ros import __version__
+from cigocc_ros.core.labels import CLASS_NAMES, EMPTY
+from cigocc_ros.data.atomic import write_atomically
+from cigocc_ros.evaluation.evaluate import Evaluation
+from cigocc_ros.evaluation.metrics import SscScores
+
+JSON_FILE, MARKDOWN_FILE = 'evaluation.json', 'evaluation.md'
+NOT_RECORDED = 'not recorded'
+STUDENT = 'student: the network alone, no teacher at run time'
+"""The path of everything that runs on an engine: its inputs have no teacher features."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was scored, against what."""
+
+    model: str
+    """Model id, or the name that the user gave to prediction files."""
+    backend: str
+    depth_prior: str
+    semantic_path: str
+    """Whether the high-level features came from the student or from the cached teacher."""
+    model_sha256: str | None
+    model_commit: str | None
+    """Commit of the code that trained the model."""
+    code_commit: str | None
+    """Commit of the code that scored it."""
+    data: str
+    ground_truth: str
+    split: str
+
+
+def report_dict(subject: Subject, evaluation: Evaluation) -> dict[str, Any]:
+    """Return everything as plain values; scores in 0..1, ranges in metres as text keys."""
+    return {
+        'cigocc': __version__,
+        'subject': asdict(subject),
+        'frames': evaluation.frames,
+        'class_names': list(CLASS_NAMES),
+        'scores': {f'{m:g}': _scores_dict(scores) for m, scores in evaluation.scores.items()},
+        'confusion_rows_predicted': {
+            f'{m:g}': matrix.tolist() for m, matrix in evaluation.confusion.items()
+        },
+    }
+
+
+def report_markdown(subject: Subject, evaluation: Evaluation) -> str:
+    """Return tables of the subject, the ranges and the classes; scores in percent."""
+    sections = (
+        [f'# Scores of {subject.model}', ''],
+        _subject_lines(subject, evaluation),
+        _range_lines(evaluation),
+        _class_lines(evaluation),
+        _note_lines(evaluation),
+    )
+    return '\n'.join(line for section in sections for line in section) + '\n'
+
+
+def write_report(folder: Path, subject: Subject, evaluation: Evaluation) -> tuple[Path, Path]:
+    """Write evaluation.json and evaluation.md into a folder and return both paths."""
+    paths = folder / JSON_FILE, folder / MARKDOWN_FILE
+    text = json.dumps(report_dict(subject, evaluation), indent=2) + '\n'
+    write_atomically(paths[0], text.encode())
+    write_atomically(paths[1], report_markdown(subject, evaluation).encode())
+    return paths
+
+
+def _scores_dict(scores: SscScores) -> dict[str, Any]:
+    names = ('precision', 'recall', 'iou', 'miou', 'num_voxels')
+    plain = {name: getattr(scores, name) for name in names}
+    return {**plain, 'iou_per_class': scores.by_name()}
+
+
+def _subject_lines(subject: Subject, evaluation: Evaluation) -> list[str]:
+    frames = ', '.join(f'{name}: {count}' for name, count in sorted(evaluation.frames.items()))
+    rows = {
+        'Model': subject.model,
+        'Backend': subject.backend,
+        'Depth prior': subject.depth_prior,
+        'Semantic path': subject.semantic_path,
+        'Model sha256': subject.model_sha256 or NOT_RECORDED,
+        'Model trained at commit': subject.model_commit or NOT_RECORDED,
+        'Scored at commit': subject.code_commit or NOT_RECORDED,
+        'Data': subject.data,
+        'Ground truth': subject.ground_truth,
+        'Split': subject.split,
+        'Frames by sequence': f'{frames} (total {sum(evaluation.frames.values())})',
+    }
+    return ['| | |', '|---|---|', *(f'| {name} | {value} |' for name, value in rows.items()), '']
+
+
+def _range_lines(evaluation: Evaluation) -> list[str]:
+    lines = [
+        '| Range (m) | IoU | Precision | Recall | mIoU | Known voxels |',
+        '|---:|---:|---:|---:|---:|---:|',
+    ]
+    for range_m, scores in evaluation.scores.items():
+        values = (scores.iou, scores.precision, scores.recall, scores.miou)
+        cells = ' | '.join(_percent(value) for value in values)
+        lines.append(f'| {range_m:g} | {cells} | {scores.num_voxels} |')
+    return [*lines, '']
+
+
+def _class_lines(evaluation: Evaluation) -> list[str]:
+    ranges = [f'{range_m:g} m' for range_m in evaluation.scores]
+    truth = evaluation.confusion[max(evaluation.confusion)].sum(0)
+    occupied = max(int(truth[1:].sum()), 1)
+    lines = [
+        f'| Class | {" | ".join(f"IoU {name}" for name in ranges)} | Share of occupied |',
+        f'|---|{"---:|" * (len(ranges) + 1)}',
+    ]
+    for train_id, name in enumerate(CLASS_NAMES):
+        if train_id != EMPTY:
+            scores = (each.iou_per_class[train_id] for each in evaluation.scores.values())
+            cells = ' | '.join(_percent(value) for value in scores)
+            lines.append(f'| {name} | {cells} | {_percent(truth[train_id] / occupied)} |')
+    return [*lines, '']
+
+
+def _note_lines(evaluation: Evaluation) -> list[str]:
+    truth = evaluation.confusion[max(evaluation.confusion)].sum(0)
+    present = int((truth[1:] > 0).sum())
+    return [
+        'Scores in percent, from voxel counts added up over all frames. Range R: the voxels with '
+        'x < R and |y| < R/2. Unknown ground truth (255, invalid) is left out, nothing else: '
+        'what the camera cannot see is scored too. mIoU is the mean over the 19 classes; of these '
+        f'{present} occur in the ground truth, and a class that does not occur counts as 0.',
+    ]
+
+
+def _percent(value: float) -> str:
+    return f'{100 * value:.2f}'
