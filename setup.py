@@ -20,7 +20,7 @@ EXTRAS: dict[str, list[str]] = {
         'opencv-python-headless>=4.8',
         'tqdm',
     ],
-    'render': ['embreex>=4.4', 'pillow>=9', 'tqdm'],
+    'render': ['embreex>=4.4', 'pillow>=10.1', 'tqdm'],
     'bag': [
         'opencv-python-headless>=4.8',
         'rosbags>=0.10.5',  # its Writer needs an explicit bag version since then

@@ -14,7 +14,8 @@ from cigocc_ros.ros.conversions import stamp_to_ns
 
 AnyImage: TypeAlias = Image | CompressedImage
 DEPTH, STEREO, NONE, AUTO = 'depth', 'stereo', 'none', 'auto'
-# A source that has been silent for this long is no longer waited for in mode auto.
+# In mode auto, a source is waited for while it was heard this recently, by the clock or by stamps:
+# a bag played slowly leaves more time between messages than between their stamps.
 LIVE_S = 1.0
 KEPT_MESSAGES = 8
 
@@ -36,6 +37,12 @@ class _Source:
     def __init__(self) -> None:
         self.messages: deque[tuple[int, AnyImage]] = deque(maxlen=KEPT_MESSAGES)
         self.seen_s = float('-inf')
+
+    def is_live(self, now_s: float, stamp_ns: int) -> bool:
+        """Say whether the next message of this source can be expected for an image."""
+        if now_s - self.seen_s <= LIVE_S:
+            return True
+        return any(abs(stamp - stamp_ns) <= LIVE_S * 1e9 for stamp, _ in self.messages)
 
     def nearest(self, stamp_ns: int, tolerance_ns: int) -> AnyImage | None:
         """Return the message nearest to a stamp, None where none is within the tolerance."""
@@ -65,18 +72,18 @@ class Pairing:
         """Whether an image is held back."""
         return self._pending is not None
 
-    def expected(self) -> str:
-        """Return the kind of prior that the next image should get."""
+    def expected(self, stamp_ns: int) -> str:
+        """Return the kind of prior that the image of a stamp should get."""
         if self._wanted != AUTO:
             return self._wanted
         now = self._now_s()
-        live = [kind for kind, source in self._sources.items() if now - source.seen_s <= LIVE_S]
+        live = [kind for kind, source in self._sources.items() if source.is_live(now, stamp_ns)]
         return live[0] if live else NONE
 
     def add_image(self, bundle: Bundle) -> list[Bundle]:
         """Take an image without prior; return the bundles that are ready, oldest first."""
         ready = self.flush()
-        kind = self.expected()
+        kind = self.expected(stamp_to_ns(bundle.image.header.stamp))
         bundle = replace(bundle, prior_kind=kind)
         if kind == NONE:
             return [*ready, bundle]

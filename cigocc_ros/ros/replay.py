@@ -115,7 +115,7 @@ class Replay:
         self._say(f'node ready after {time.monotonic() - started_s:.1f} s')
 
     def _user_file(self) -> Path:
-        """Write the params_file of the node: auto forgets a right camera slower than 1 Hz."""
+        """Write the params_file of the node: stereo by name, so that the first image waits too."""
         if not self._has_right:
             return config_dir() / 'empty.param.yaml'
         path = self._settings.folder / 'user.param.yaml'

@@ -73,13 +73,25 @@ def test_a_new_image_lets_the_old_one_go():
 def test_auto_follows_what_is_published_and_prefers_depth():
     clock = Clock()
     pairs = pairing(AUTO, clock)
-    assert pairs.expected() == NONE
+    far_ns = 5000 * MS
+    assert pairs.expected(far_ns) == NONE
     pairs.add_prior(STEREO, image(0))
-    assert pairs.expected() == STEREO
+    assert pairs.expected(far_ns) == STEREO
     pairs.add_prior(DEPTH, image(0))
-    assert pairs.expected() == DEPTH
+    assert pairs.expected(far_ns) == DEPTH
     clock.now_s += 2
-    assert pairs.expected() == NONE
+    assert pairs.expected(far_ns) == NONE
+
+
+def test_auto_keeps_a_source_whose_stamps_are_near_however_slow_the_replay():
+    clock = Clock()
+    pairs = pairing(AUTO, clock)
+    pairs.add_prior(STEREO, image(100))
+    clock.now_s += 30
+    assert pairs.expected(200 * MS) == STEREO
+    assert pairs.add_image(Bundle(image(200))) == []
+    (bundle,) = pairs.add_prior(STEREO, image(200))
+    assert bundle.prior is not None
 
 
 def test_the_other_kind_does_not_complete():
