@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -31,8 +32,10 @@ SOURCES = (
 SITE_PACKAGES = Path(sysconfig.get_path('purelib'))
 TIMEOUT_S = 240
 
+# Not find_spec: looking for pip makes setuptools refuse to be imported in this process.
+DISTRIBUTIONS = {each.metadata['Name'] for each in importlib.metadata.distributions()}
 needs_build_tools = pytest.mark.skipif(
-    importlib.util.find_spec('setuptools') is None or importlib.util.find_spec('pip') is None,
+    not DISTRIBUTIONS >= {'setuptools', 'pip'},
     reason='pip and setuptools are not installed',
 )
 needs_colcon = pytest.mark.skipif(
