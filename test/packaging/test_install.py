@@ -35,7 +35,7 @@ TIMEOUT_S = 240
 # Not find_spec: looking for pip makes setuptools refuse to be imported in this process.
 DISTRIBUTIONS = {each.metadata['Name'] for each in importlib.metadata.distributions()}
 needs_build_tools = pytest.mark.skipif(
-    not DISTRIBUTIONS >= {'setuptools', 'pip'},
+    not {'setuptools', 'pip'} <= DISTRIBUTIONS,
     reason='pip and setuptools are not installed',
 )
 needs_colcon = pytest.mark.skipif(
