@@ -52,9 +52,8 @@ def main() -> int:
     if args.checkpoint:
         predictors.append(Predictor.from_model_dir(args.checkpoint, TORCH, args.threads))
     results = measure(predictors, KittiSequence(args.sequence), args.runs)
-    print(
-        f'{platform.machine()}, {args.threads} threads of {os.cpu_count()}, fp32, {args.runs} runs\n'
-    )
+    machine = f'{platform.machine()}, {args.threads} threads of {os.cpu_count()}'
+    print(f'{machine}, fp32, {args.runs} runs\n')
     print('| engine | step | median ms | p95 ms |\n|---|---|---|---|')
     for predictor, rows in zip(predictors, results, strict=True):
         for column, step in enumerate(STEPS):
