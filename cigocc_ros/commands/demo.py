@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from cigocc_ros.core.errors import ConfigError, DataFileError, FrameError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY
+from cigocc_ros.core.share import DEFAULT_MODEL
+from cigocc_ros.runtime.engine import AUTO, BACKENDS
 
 if TYPE_CHECKING:
     from cigocc_ros.render.sheet import VoxelPanel
@@ -37,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out', type=Path, default=Path('demo_output'), help='default %(default)s'
     )
-    parser.add_argument('--model', default='mid', help='name of a shipped model, or a folder')
     parser.add_argument(
-        '--backend', default='auto', choices=('auto', 'onnxruntime', 'torch', 'tensorrt')
+        '--model', default=DEFAULT_MODEL, help='name of a shipped model, or a folder'
     )
+    parser.add_argument('--backend', default=AUTO, choices=BACKENDS)
     parser.add_argument(
         '--pictures', type=int, default=3, help='how many frames are drawn (default 3)'
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cigocc_ros.core.config import load_model_config
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.share import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from cigocc_ros.core.config import ModelConfig
@@ -23,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', type=Path, required=True, help='folder that holds sequences/')
     parser.add_argument('--val', type=Path, help='folder of the validation sequences')
     parser.add_argument(
-        '--model', default='mid', help='name in config/model or YAML file (default %(default)s)'
+        '--model',
+        default=DEFAULT_MODEL,
+        help='name in config/model or YAML file (default %(default)s)',
     )
     parser.add_argument(
         '--config',

@@ -10,7 +10,7 @@ from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.labels import NUM_CLASSES
 from cigocc_ros.core.mapping import from_mapping, load_yaml, to_mapping
-from cigocc_ros.core.share import config_dir
+from cigocc_ros.core.share import config_file
 
 __all__ = ['BackboneConfig', 'ModelConfig', 'from_mapping', 'load_model_config', 'to_mapping']
 
@@ -122,10 +122,5 @@ class ModelConfig:
 
 def load_model_config(name_or_path: str | Path) -> ModelConfig:
     """Load config/model/<name>.yaml or a YAML file; raise ConfigError naming what is wrong."""
-    path = Path(name_or_path)
-    if path.suffix != '.yaml':
-        path = config_dir() / 'model' / f'{name_or_path}.yaml'
-    if not path.is_file():
-        known = sorted(file.stem for file in (config_dir() / 'model').glob('*.yaml'))
-        raise ConfigError(f'no model config {str(name_or_path)!r}; known: {known}, or give a path')
+    path = config_file('model', name_or_path)
     return from_mapping(ModelConfig, load_yaml(path), str(path))

@@ -13,6 +13,9 @@ from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import EMPTY, NUM_CLASSES
 from cigocc_ros.core.projection import check_transform
 
+LIDAR_FRAME = 'velo_link'
+"""Frame of the voxels unless told otherwise: the lidar of KITTI, x forward, y left, z up."""
+
 
 @dataclass(frozen=True)
 class CameraFrame:
@@ -28,7 +31,7 @@ class CameraFrame:
     cam_from_velo: NDArray[np.float64]
     stamp_ns: int
     frame_id: str
-    grid_frame_id: str = 'velo_link'
+    grid_frame_id: str = LIDAR_FRAME
     depth_m: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
+from cigocc_ros.core.atomic import write_atomically
 from cigocc_ros.core.errors import ConfigError, ManifestError
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import CLASS_NAMES
@@ -171,8 +171,5 @@ def file_spec(model_dir: Path, name: str) -> FileSpec:
 def write_manifest(model_dir: Path, manifest: ModelManifest) -> Path:
     """Write manifest.yaml atomically and return its path."""
     path = Path(model_dir) / MANIFEST_FILE
-    temporary = path.with_suffix('.tmp')
-    text = yaml.safe_dump(to_mapping(manifest), sort_keys=False, width=99)
-    temporary.write_text(text, encoding='utf-8')
-    os.replace(temporary, path)
+    write_atomically(path, yaml.safe_dump(to_mapping(manifest), sort_keys=False, width=99))
     return path

@@ -9,6 +9,8 @@ from pathlib import Path
 from cigocc_ros.core.errors import ConfigError
 
 PACKAGE = 'cigocc_ros'
+DEFAULT_MODEL = 'mid'
+"""Name of a shipped model and of its config: what runs, or is trained, unless told otherwise."""
 
 
 def _candidates() -> list[Path]:
@@ -34,6 +36,19 @@ def share_dir() -> Path:
 def config_dir() -> Path:
     """Return the folder of the configs."""
     return share_dir() / 'config'
+
+
+def config_file(kind: str, name_or_path: str | Path) -> Path:
+    """Return config/<kind>/<name>.yaml or a YAML file by its path; ConfigError without it."""
+    path, folder = Path(name_or_path), config_dir() / kind
+    if path.suffix != '.yaml':
+        path = folder / f'{name_or_path}.yaml'
+    if not path.is_file():
+        known = sorted(file.stem for file in folder.glob('*.yaml'))
+        raise ConfigError(
+            f'no {kind} config {str(name_or_path)!r}; known: {known}, or give a path'
+        )
+    return path
 
 
 def models_dir() -> Path:

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.atomic import read_bytes, write_atomically
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import IGNORE, NUM_CLASSES
-from cigocc_ros.data.atomic import read_bytes, write_atomically
 
 DEPTH_STEPS_PER_M = 256
 MAX_DEPTH_M = 65535 / DEPTH_STEPS_PER_M

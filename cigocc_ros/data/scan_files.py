@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.atomic import read_bytes, write_atomically
 from cigocc_ros.core.errors import DataFileError
-from cigocc_ros.data.atomic import read_bytes, write_atomically
 
 POINT_BYTES = 16
 LABEL_BYTES = 4

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.atomic import read_bytes, write_atomically
 from cigocc_ros.core.errors import CalibrationError, DataFileError
-from cigocc_ros.data.atomic import read_bytes, write_atomically
 
 CALIB_ROWS = ('P0', 'P1', 'P2', 'P3', 'Tr')
 Array = NDArray[np.float64]
@@ -95,7 +95,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _write_lines(path: Path, rows: list[str]) -> None:
-    write_atomically(path, ''.join(f'{row}\n' for row in rows).encode())
+    write_atomically(path, ''.join(f'{row}\n' for row in rows))
 
 
 def _row(matrix: NDArray[Any], name: str) -> str:

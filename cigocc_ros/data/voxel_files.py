@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.atomic import read_bytes, write_atomically
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, Shape
-from cigocc_ros.data.atomic import read_bytes, write_atomically
 
 
 def read_voxel_bits(

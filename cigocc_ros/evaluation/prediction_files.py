@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.atomic import read_bytes
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, Shape
 from cigocc_ros.core.labels import IGNORE, RAW_FROM_TRAIN, train_from_raw
-from cigocc_ros.data.atomic import read_bytes
 from cigocc_ros.data.semantic_kitti import FrameKey, sequence_folder
 
 FOLDER = 'predictions'

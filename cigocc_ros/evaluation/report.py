@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cigocc_ros import __version__
+from cigocc_ros.core.atomic import write_atomically
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY
-from cigocc_ros.data.atomic import write_atomically
 from cigocc_ros.evaluation.evaluate import Evaluation
 from cigocc_ros.evaluation.metrics import SscScores
 
@@ -69,8 +69,8 @@ def write_report(folder: Path, subject: Subject, evaluation: Evaluation) -> tupl
     """Write evaluation.json and evaluation.md into a folder and return both paths."""
     paths = folder / JSON_FILE, folder / MARKDOWN_FILE
     text = json.dumps(report_dict(subject, evaluation), indent=2) + '\n'
-    write_atomically(paths[0], text.encode())
-    write_atomically(paths[1], report_markdown(subject, evaluation).encode())
+    write_atomically(paths[0], text)
+    write_atomically(paths[1], report_markdown(subject, evaluation))
     return paths
 
 

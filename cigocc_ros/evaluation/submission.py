@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cigocc_ros.core.atomic import read_bytes, replacing
 from cigocc_ros.core.errors import DataFileError
-from cigocc_ros.data.atomic import read_bytes
 from cigocc_ros.data.semantic_kitti import FrameKey
 from cigocc_ros.evaluation.prediction_files import FOLDER, prediction_labels
 
@@ -37,17 +35,12 @@ def validate_submission(path: Path, frames: tuple[FrameKey, ...]) -> None:
 
 def pack_submission(folder: Path, frames: tuple[FrameKey, ...], archive: Path) -> None:
     """Write the predictions of `frames` as a zip; a reader sees all of it or none."""
-    temporary = archive.with_name(f'.{archive.name}.{uuid.uuid4().hex}')
-    try:
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as target:
-            for frame in frames:
-                target.write(folder / member_name(frame), member_name(frame))
-        os.replace(temporary, archive)
-    except OSError as error:
-        raise DataFileError(f'{archive}: cannot be written: {error.strerror or error}') from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        replacing(archive) as temporary,
+        zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as target,
+    ):
+        for frame in frames:
+            target.write(folder / member_name(frame), member_name(frame))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from cigocc_ros.core.atomic import replacing, write_atomically
 from cigocc_ros.core.config import ModelConfig, from_mapping, to_mapping
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.model.backbone import load_strictly
@@ -31,16 +32,13 @@ def save_checkpoint(model: CigOcc, folder: Path) -> None:
     """Write weights and config into `folder`; each file appears whole or not at all."""
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
-    partial = folder / f'{WEIGHTS_FILE}.part'
-    save_file(tensors, partial)
-    partial.replace(folder / WEIGHTS_FILE)
-    partial = folder / f'{CONFIG_FILE}.part'
-    partial.write_text(json.dumps(to_mapping(model.config), indent=2) + '\n', encoding='utf-8')
-    partial.replace(folder / CONFIG_FILE)
+    with replacing(folder / WEIGHTS_FILE) as partial:
+        save_file(tensors, partial)
+    config = json.dumps(to_mapping(model.config), indent=2) + '\n'
+    write_atomically(folder / CONFIG_FILE, config)
 
 
 def load_checkpoint(folder: Path) -> CigOcc:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from sensor_msgs.msg import CameraInfo
 
 from cigocc_ros.core.camera import CameraModel, camera_from_info
 from cigocc_ros.core.errors import CalibrationError
-from cigocc_ros.ros.dropped import DroppedFrame
+from cigocc_ros.ros.dropped import DroppedFrame, opencv
 
 Map = NDArray[np.float32]
 # Images of a wrong size are accepted where width and height differ by one factor, within a pixel.
@@ -37,7 +38,7 @@ class ImageGeometry:
         """Return the rectified (H, W, 3) image; black where the raw image has nothing."""
         if self.maps is None:
             return image
-        cv2 = _cv2()
+        cv2 = _opencv()
         rectified: NDArray[np.uint8] = cv2.remap(image, *self.maps, cv2.INTER_LINEAR)
         return rectified
 
@@ -45,7 +46,7 @@ class ImageGeometry:
         """Return rectified (H, W) metres by nearest pixel; 0, unknown, outside the raw image."""
         if self.maps is None:
             return depth_m
-        cv2 = _cv2()
+        cv2 = _opencv()
         rectified: NDArray[np.float32] = cv2.remap(depth_m, *self.maps, cv2.INTER_NEAREST)
         return rectified
 
@@ -126,7 +127,7 @@ def _rectification(
     distortion = np.asarray(info.d, dtype=np.float64)
     if not np.isfinite(distortion).all():
         raise CalibrationError(f'D must be finite, found {distortion.tolist()}')
-    cv2 = _cv2()
+    cv2 = _opencv()
     if info.distortion_model in PINHOLE_MODELS:
         undistort = cv2.initUndistortRectifyMap
     elif info.distortion_model in FISHEYE_MODELS:
@@ -143,13 +144,5 @@ def _rectification(
     return maps[0], maps[1]
 
 
-def _cv2() -> Any:
-    try:
-        import cv2
-    except ImportError as error:
-        raise DroppedFrame(
-            'no_opencv',
-            'rectifying raw images needs OpenCV: "pip install opencv-python-headless" or '
-            '"apt install python3-opencv"; or remap `image` to a rectified topic',
-        ) from error
-    return cv2
+def _opencv() -> ModuleType:
+    return opencv('rectifying raw images', '; or remap `image` to a rectified topic')

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from cigocc_ros.core.errors import FrameError
+from cigocc_ros.core.opencv import import_cv2
 
 
 class DroppedFrame(FrameError):
@@ -12,3 +15,11 @@ class DroppedFrame(FrameError):
         """Keep the reason beside the explanation."""
         super().__init__(message)
         self.reason = reason
+
+
+def opencv(purpose: str, otherwise: str = '') -> ModuleType:
+    """Return cv2; drop the frame where it is missing, saying what for and what to do instead."""
+    try:
+        return import_cv2(purpose)
+    except ImportError as error:
+        raise DroppedFrame('no_opencv', f'{error}{otherwise}') from error

@@ -5,14 +5,13 @@ cv_bridge is asked where it is installed, else OpenCV; both are imported on firs
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
-from cigocc_ros.ros.dropped import DroppedFrame
+from cigocc_ros.ros.dropped import DroppedFrame, opencv
 from cigocc_ros.ros.image_rows import image_rows
 
 # ROS names a Bayer pattern by its first row, OpenCV by the second one from the second column.
@@ -52,7 +51,7 @@ def decode_other(message: Image) -> NDArray[np.uint8]:
 
 def decode_compressed(data: NDArray[np.uint8], stated_format: str) -> NDArray[np.uint8]:
     """Decode the bytes of a JPEG or PNG to (H, W, 3) uint8 rgb; raise DroppedFrame."""
-    cv2 = _cv2()
+    cv2 = opencv('decoding this image')
     decoded: NDArray[np.uint8] | None = cv2.imdecode(data, cv2.IMREAD_COLOR)
     if decoded is None:
         raise DroppedFrame(
@@ -75,21 +74,9 @@ def _high_bytes(message: Image, channels: int) -> NDArray[np.uint8]:
 
 
 def _converted(pixels: NDArray[np.uint8], code: str) -> NDArray[np.uint8]:
-    cv2 = _cv2()
+    cv2 = opencv('decoding this image')
     rgb: NDArray[np.uint8] = cv2.cvtColor(np.ascontiguousarray(pixels), getattr(cv2, code))
     return rgb
-
-
-def _cv2() -> ModuleType:
-    try:
-        import cv2
-    except ImportError as error:
-        raise DroppedFrame(
-            'no_opencv',
-            'this image needs OpenCV to be decoded: "pip install opencv-python-headless" or '
-            '"apt install python3-opencv"',
-        ) from error
-    return cv2
 
 
 def _cv_bridge() -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cigocc_ros.core.frames import LIDAR_FRAME
+from cigocc_ros.core.share import DEFAULT_MODEL
 from cigocc_ros.ros.parameters import parameter
 from cigocc_ros.runtime.engine import AUTO, BACKENDS, DEFAULT_THREADS
 
@@ -14,7 +16,7 @@ UNSET_ROTATION = (0.0, 0.0, 0.0, 0.0)
 class OccParameters:
     """What the robot decides; what the model needs travels in its manifest."""
 
-    model: str = parameter('mid', 'Model folder, or the name of a shipped model')
+    model: str = parameter(DEFAULT_MODEL, 'Model folder, or the name of a shipped model')
     backend: str = parameter(AUTO, 'What runs the network', choices=BACKENDS)
     threads: int = parameter(
         DEFAULT_THREADS,
@@ -22,7 +24,7 @@ class OccParameters:
         limits=(0, 256),
     )
     output_frame: str = parameter(
-        'velo_link',
+        LIDAR_FRAME,
         'Frame of the voxel grid: x forward, y left, z up, placed like the lidar of '
         'SemanticKITTI (the grid reaches from 2 m below it to 4.4 m above)',
     )

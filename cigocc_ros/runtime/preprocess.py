@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.errors import FrameError
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.manifest import DEPTH_PRIOR, IMAGE, PIXEL_FROM_VELO, VELO_FROM_PIXEL
+from cigocc_ros.core.opencv import import_cv2
 from cigocc_ros.core.projection import pixel_from_velo, velo_from_pixel
 from cigocc_ros.runtime.contract import Arrays
 
@@ -48,7 +48,7 @@ class ImageFit:
         self._check_size(image, 'image')
         scaled = image
         if self.scaled_size != self.source_size:
-            cv2 = _import_cv2()
+            cv2 = import_cv2('resampling images')
             scaled = cv2.resize(image, self.scaled_size[::-1], interpolation=cv2.INTER_AREA)
         rows, columns = self.kept_size
         return self._placed(scaled[self.crop_top : self.crop_top + rows, :columns], 0)
@@ -176,14 +176,3 @@ def _as_input(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
 def _nearest(index: NDArray[np.int64], source: int, scaled: int) -> NDArray[np.int64]:
     # Half-pixel aware: the source pixel under the centre of target i, (i + 0.5) * source / scaled.
     return np.minimum((2 * index + 1) * source // (2 * scaled), source - 1)
-
-
-def _import_cv2() -> ModuleType:
-    try:
-        import cv2
-    except ImportError as error:
-        raise ImportError(
-            'resampling images needs OpenCV, which is not installed; install it with '
-            '"pip install opencv-python-headless" or "apt install python3-opencv"'
-        ) from error
-    return cv2

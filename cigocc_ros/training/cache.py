@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.atomic import replacing
 from cigocc_ros.core.camera import stereo_focal_baseline
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import IGNORE, NUM_CLASSES, coarsen_labels
 from cigocc_ros.core.projection import pixel_from_velo, project_points
+from cigocc_ros.core.workers import process_pool
 from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
 from cigocc_ros.data.stereo_depth import stereo_depth_m
 from cigocc_ros.runtime.preprocess import ImageFit, fit_camera
@@ -97,7 +98,7 @@ def prepare_frames(
         for frame in missing:
             yield _prepare_one(frame, config)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with process_pool(workers) as pool:
         yield from pool.map(_prepare_one, missing, [config] * len(missing), chunksize=4)
 
 
@@ -180,11 +181,8 @@ def _prepare_one(frame: FrameRef, config: ModelConfig) -> FrameRef:
 
     cv2.setNumThreads(1)  # the frames are what runs in parallel
     arrays = compact_arrays(KittiSequence(frame.sequence), frame.frame_id, config)
-    frame.cached.parent.mkdir(parents=True, exist_ok=True)
-    partial = frame.cached.with_suffix(f'.{os.getpid()}.part')
-    with partial.open('wb') as file:
+    with replacing(frame.cached) as partial, partial.open('wb') as file:
         np.savez(file, **arrays)
-    partial.replace(frame.cached)
     return frame
 
 

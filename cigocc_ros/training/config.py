@@ -9,7 +9,7 @@ from typing import Literal
 from cigocc_ros.core.config import from_mapping
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.mapping import load_yaml
-from cigocc_ros.core.share import config_dir
+from cigocc_ros.core.share import config_file
 
 Stage = Literal['1', '2', 'joint']
 
@@ -103,10 +103,5 @@ class TrainConfig:
 
 def load_train_config(name_or_path: str | Path) -> TrainConfig:
     """Load config/train/<name>.yaml or a YAML file; raise ConfigError naming what is wrong."""
-    path = Path(name_or_path)
-    if path.suffix != '.yaml':
-        path = config_dir() / 'train' / f'{name_or_path}.yaml'
-    if not path.is_file():
-        known = sorted(file.stem for file in (config_dir() / 'train').glob('*.yaml'))
-        raise ConfigError(f'no train config {str(name_or_path)!r}; known: {known}, or give a path')
+    path = config_file('train', name_or_path)
     return from_mapping(TrainConfig, load_yaml(path), str(path))

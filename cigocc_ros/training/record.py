@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cigocc_ros.core.atomic import write_atomically
 from cigocc_ros.core.mapping import to_mapping
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ def write_record(out: Path, trainer: Trainer, data: Path, val: Path | None) -> N
         'torch': version('torch'),
         'commit': code_commit(),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / RECORD_FILE).write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
+    write_atomically(out / RECORD_FILE, json.dumps(record, indent=2) + '\n')
 
 
 def code_commit() -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cigocc_ros.core.atomic import replacing
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.mapping import from_mapping
 from cigocc_ros.model.cigocc import CigOcc
@@ -49,10 +50,9 @@ def save_state(
         tensors |= {f'optimizer/{index}/{key}': value for key, value in state.items()}
     tensors['random'] = torch.get_rng_state()
     tensors['average_updates'] = torch.tensor(average.updates)
-    partial = path.with_suffix('.part')
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(contiguous, partial, metadata={_PROGRESS: json.dumps(asdict(progress))})
-    partial.replace(path)
+    with replacing(path) as partial:
+        save_file(contiguous, partial, metadata={_PROGRESS: json.dumps(asdict(progress))})
 
 
 def read_progress(path: Path) -> Progress:

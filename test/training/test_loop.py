@@ -179,7 +179,7 @@ def test_run_leaves_loadable_weights(
         model = load_checkpoint(tmp_path / folder)
         scores = validate(model, SceneDataset(frames, tiny))
         assert scores.num_voxels == 3 * 32 * 32 * 8
-    assert not list(tmp_path.rglob('*.part'))
+    assert not [*tmp_path.rglob('*.part'), *tmp_path.rglob('.*')]
 
 
 def test_one_sample_can_be_learnt_by_heart(

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cigocc_ros.core.errors import DataFileError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` beside `path` and move it there; raise DataFileError where that fails."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it replaces `path` when the block ends.
+
+    Nothing is left of it when the block raises. Raises DataFileError where writing fails.
+    """
     temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DataFileError(f'{path}: cannot be written: {error.strerror or error}') from error
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Replace `path` by `content`, text as UTF-8; raise DataFileError where that fails."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -1,0 +1,18 @@
+"""OpenCV on demand: nothing but what needs it fails where it is not installed."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+
+def import_cv2(purpose: str) -> ModuleType:
+    """Return cv2; the ImportError says what it is needed for and how to install it."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise type(error)(
+            f'{purpose} needs OpenCV, which cannot be imported ({error}); install it with '
+            '"pip install opencv-python-headless" or "apt install python3-opencv"',
+            name='cv2',
+        ) from error
+    return cv2
