@@ -17,6 +17,7 @@ TOPICS = {
     'camera_info': ('camera_info', '/kitti/camera_color_left/camera_info'),
     'right_image': ('right/image', '/kitti/camera_color_right/image_rect'),
     'right_camera_info': ('right/camera_info', '/kitti/camera_color_right/camera_info'),
+    'depth': ('depth', '/kitti/camera_color_left/depth'),
 }
 # What the player publishes besides, as in the bags.
 EXTRA_TOPICS = [

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='file format (default %(default)s)',
     )
     parser.add_argument('--right', action='store_true', help='add the right camera')
+    parser.add_argument('--depth', action='store_true', help='add the depth images (depth_2)')
     parser.add_argument('--lidar', action='store_true', help='add the lidar scans')
     parser.add_argument(
         '--ground-truth', action='store_true', help='add the labelled voxels as a cloud'
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     content = BagContent(
         right=args.right,
+        depth=args.depth,
         lidar=args.lidar,
         ground_truth=args.ground_truth,
         compressed=args.compressed,

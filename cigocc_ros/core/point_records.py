@@ -1,4 +1,4 @@
-"""Point clouds as structured arrays, in the very bytes of a PointCloud2."""
+"""Point clouds and depth images in the very bytes of PointCloud2 and Image."""
 
 from __future__ import annotations
 
@@ -58,3 +58,8 @@ def occupancy_points(occupancy: Occupancy) -> NDArray[Any]:
 def lidar_points(scan: NDArray[np.float32]) -> NDArray[Any]:
     """Return a scan (N, 4) x, y, z, intensity as a structured array of LIDAR_DTYPE, (N,)."""
     return np.ascontiguousarray(scan, dtype='<f4').view(LIDAR_DTYPE)[:, 0]
+
+
+def depth_pixels(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (H, W) metres, 0 where unknown, as 32FC1 has them: NaN where unknown (REP 118)."""
+    return np.where(depth_m > 0, depth_m, np.nan).astype('<f4')

@@ -30,17 +30,11 @@ class BagMessages:
 
     def image(self, rgb: NDArray[np.uint8], stamp_ns: int, frame_id: str) -> Any:
         """Return (H, W, 3) uint8 rgb as an Image."""
-        height, width = rgb.shape[:2]
-        return self._make(
-            'sensor_msgs/msg/Image',
-            header=self._header(stamp_ns, frame_id),
-            height=height,
-            width=width,
-            encoding='rgb8',
-            is_bigendian=0,
-            step=3 * width,
-            data=_bytes(rgb),
-        )
+        return self._image('rgb8', rgb, stamp_ns, frame_id)
+
+    def depth(self, depth_m: NDArray[np.float32], stamp_ns: int, frame_id: str) -> Any:
+        """Return (H, W) float32 metres, NaN where unknown, as an Image."""
+        return self._image('32FC1', depth_m, stamp_ns, frame_id)
 
     def compressed_image(self, rgb: NDArray[np.uint8], stamp_ns: int, frame_id: str) -> Any:
         """Return (H, W, 3) uint8 rgb as a CompressedImage, JPEG."""
@@ -112,6 +106,20 @@ class BagMessages:
             for pose in poses
         ]
         return self._make('tf2_msgs/msg/TFMessage', transforms=transforms)
+
+    def _image(self, encoding: str, pixels: NDArray[Any], stamp_ns: int, frame_id: str) -> Any:
+        height, width = pixels.shape[:2]
+        data = _bytes(pixels)
+        return self._make(
+            'sensor_msgs/msg/Image',
+            header=self._header(stamp_ns, frame_id),
+            height=height,
+            width=width,
+            encoding=encoding,
+            is_bigendian=0,
+            step=data.size // height,
+            data=data,
+        )
 
     def _fields(self, dtype: np.dtype[Any]) -> list[Any]:
         point_field = self.typestore.types['sensor_msgs/msg/PointField']

@@ -20,28 +20,15 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from cigocc_ros.core.errors import ConfigError, DataFileError
-from cigocc_ros.core.point_records import lidar_points, occupancy_points
 from cigocc_ros.data.bag_messages import BagMessages
-from cigocc_ros.data.kitti_rig import (
-    EARLIEST_STAMP_NS,
-    LEFT_FRAME,
-    LIDAR_FRAME,
-    KittiRig,
-    RigCamera,
-    ground_truth,
-    rig_of_sequence,
-)
-from cigocc_ros.data.kitti_sequence import KittiSequence, Side
+from cigocc_ros.data.kitti_recording import RIGHT_TOPICS, TOPICS, Item, Kind, Recording, Topic
+from cigocc_ros.data.kitti_rig import rig_of_sequence
+from cigocc_ros.data.kitti_sequence import KittiSequence
 
 Storage = Literal['mcap', 'sqlite3']
 STORAGES: tuple[Storage, ...] = ('mcap', 'sqlite3')
 BAG_VERSION: Literal[8] = 8
 """Metadata that rosbag2 reads from Humble on; 9 is for Jazzy and later."""
-# Names of kitti2bag.
-IMAGE_TOPIC = '/kitti/{frame}/image_rect'
-CAMERA_INFO_TOPIC = '/kitti/{frame}/camera_info'
-LIDAR_TOPIC = '/kitti/velo/pointcloud'
-GROUND_TRUTH_TOPIC = '/kitti/ground_truth'
 TF_TOPIC = '/tf_static'
 FOREVER = QosTime(9223372036, 854775807)
 Track = Callable[[Sequence[str]], Iterable[str]]
@@ -75,11 +62,25 @@ class BagContent:
     """
 
     right: bool = False
+    depth: bool = False
     lidar: bool = False
     ground_truth: bool = False
     compressed: bool = False
     start: int = 0
     end: int | None = None
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics that are asked for, by the names of the player."""
+        asked = {
+            'camera_info': True,
+            'image': True,
+            **dict.fromkeys(RIGHT_TOPICS, self.right),
+            'depth': self.depth,
+            'velodyne': self.lidar,
+            'ground_truth': self.ground_truth,
+        }
+        return tuple(topic for topic, wanted in asked.items() if wanted)
 
 
 def write_bag(
@@ -133,6 +134,8 @@ def _check_content(sequence: KittiSequence, frames: Sequence[str], content: BagC
     missing = []
     if content.right and not sequence.has_right:
         missing.append('image_3 (right images)')
+    if content.depth and not any(map(sequence.has_depth, frames)):
+        missing.append('depth_2 (depth images)')
     if content.lidar and not any(map(sequence.has_velodyne, frames)):
         missing.append('velodyne (lidar scans)')
     if content.ground_truth and not any(map(sequence.has_voxel_labels, frames)):
@@ -146,51 +149,38 @@ class _Bag:
 
     def __init__(self, writer: Writer, sequence: KittiSequence, content: BagContent) -> None:
         self._writer = writer
-        self._sequence = sequence
         self._content = content
-        self._messages = BagMessages()
+        self._messages = messages = BagMessages()
+        self._makers: dict[Kind, Callable[[Any, int, str], Any]] = {
+            'image': messages.image,
+            'camera_info': messages.camera_info,
+            'depth': messages.depth,
+            'cloud': messages.cloud,
+        }
         self._connections: dict[str, Any] = {}
         rig = rig_of_sequence(sequence)
-        self._rig = rig if content.right else KittiRig(rig.left, None)
-        first_ns = sequence.stamp_ns(sequence.frame_ids[0])
-        self._offset_ns = max(EARLIEST_STAMP_NS - first_ns, 0)
+        self._recording = Recording(sequence, rig if content.right else rig.without_right())
         self.counts: dict[str, int] = {}
 
     def write_static(self, first_frame: str) -> None:
         """Write /tf_static, latched, at the time of the first frame."""
-        stamp_ns = self._stamp_ns(first_frame)
-        poses = self._messages.tf(self._rig.static_poses(), stamp_ns)
+        stamp_ns = self._recording.stamp_ns(first_frame)
+        poses = self._messages.tf(self._recording.rig.static_poses(), stamp_ns)
         self._write(TF_TOPIC, poses, stamp_ns, LATCHED)
 
     def write_frame(self, frame_id: str) -> None:
         """Write everything that was asked for and that the frame has."""
-        stamp_ns = self._stamp_ns(frame_id)
-        for camera in self._rig.cameras:
-            self._write_camera(camera, frame_id, stamp_ns)
-        if self._content.lidar and self._sequence.has_velodyne(frame_id):
-            points = lidar_points(self._sequence.velodyne(frame_id))
-            cloud = self._messages.cloud(points, stamp_ns, LIDAR_FRAME)
-            self._write(LIDAR_TOPIC, cloud, stamp_ns)
-        if self._content.ground_truth and self._sequence.has_voxel_labels(frame_id):
-            points = occupancy_points(ground_truth(self._sequence, frame_id, stamp_ns))
-            cloud = self._messages.cloud(points, stamp_ns, LIDAR_FRAME)
-            self._write(GROUND_TRUTH_TOPIC, cloud, stamp_ns)
+        stamp_ns = self._recording.stamp_ns(frame_id)
+        for topic in self._content.topics:
+            item = self._recording.item(topic, frame_id)
+            if item is not None:
+                self._write_item(TOPICS[topic], item, stamp_ns)
 
-    def _write_camera(self, camera: RigCamera, frame_id: str, stamp_ns: int) -> None:
-        side: Side = 'left' if camera.frame_id == LEFT_FRAME else 'right'
-        image = self._sequence.image(frame_id, side)
-        info = self._messages.camera_info(camera.model, stamp_ns, camera.frame_id)
-        self._write(CAMERA_INFO_TOPIC.format(frame=camera.frame_id), info, stamp_ns)
-        topic = IMAGE_TOPIC.format(frame=camera.frame_id)
-        if self._content.compressed:
-            jpeg = self._messages.compressed_image(image, stamp_ns, camera.frame_id)
-            self._write(f'{topic}/compressed', jpeg, stamp_ns)
-        else:
-            raw = self._messages.image(image, stamp_ns, camera.frame_id)
-            self._write(topic, raw, stamp_ns)
-
-    def _stamp_ns(self, frame_id: str) -> int:
-        return self._sequence.stamp_ns(frame_id) + self._offset_ns
+    def _write_item(self, topic: Topic, item: Item, stamp_ns: int) -> None:
+        compressed = topic.kind == 'image' and self._content.compressed
+        make = self._messages.compressed_image if compressed else self._makers[topic.kind]
+        name = f'{topic.in_bags}/compressed' if compressed else topic.in_bags
+        self._write(name, make(item.content, stamp_ns, item.frame_id), stamp_ns)
 
     def _write(self, topic: str, message: Any, stamp_ns: int, qos: Qos = STREAM) -> None:
         typestore = self._messages.typestore

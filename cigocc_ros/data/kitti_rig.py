@@ -13,16 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.camera import CameraModel, stereo_focal_baseline
-from cigocc_ros.core.frames import Occupancy
+from cigocc_ros.core.frames import LIDAR_FRAME, Occupancy
 from cigocc_ros.core.labels import EMPTY, IGNORE
 from cigocc_ros.core.rotation import Quaternion, quaternion_xyzw
-from cigocc_ros.data.kitti_sequence import FrameId, KittiSequence
+from cigocc_ros.data.kitti_sequence import FrameId, KittiSequence, Side
 
-LIDAR_FRAME = 'velo_link'
 LEFT_FRAME = 'camera_color_left'
 RIGHT_FRAME = 'camera_color_right'
-EARLIEST_STAMP_NS = 1_000_000_000
-"""A stamp of 0 means 'not set' in ROS, and KITTI's first one is 0: recordings start at 1 s."""
 CERTAIN = 255
 Transform = NDArray[np.float64]
 
@@ -62,21 +59,32 @@ class KittiRig:
         """The cameras that there are, left first."""
         return (self.left,) if self.right is None else (self.left, self.right)
 
+    def camera(self, side: Side) -> RigCamera | None:
+        """Return the camera of a side; None for a right one that there is not."""
+        return self.left if side == 'left' else self.right
+
+    def without_right(self) -> KittiRig:
+        """Return the rig with its left camera alone."""
+        return KittiRig(self.left, None)
+
     def static_poses(self, lidar_frame: str = LIDAR_FRAME) -> tuple[StaticPose, ...]:
         """Return the pose of each camera in the lidar frame, as /tf_static carries it."""
         return tuple(camera_pose(camera, lidar_frame) for camera in self.cameras)
 
 
-def rig_of_sequence(sequence: KittiSequence) -> KittiRig:
+def rig_of_sequence(
+    sequence: KittiSequence, left_frame: str = LEFT_FRAME, right_frame: str = RIGHT_FRAME
+) -> KittiRig:
     """Return the rig of a sequence; raise CalibrationError where left and right do not fit."""
     left = sequence.camera_left
     intrinsics = np.hstack([left.intrinsics, np.zeros((3, 1))])
     left_camera = RigCamera(
-        LEFT_FRAME,
+        left_frame,
         CameraModel(left.width, left.height, intrinsics),
         true_pose(left, sequence.cam_from_velo),
     )
-    return KittiRig(left_camera, _right_camera(sequence) if sequence.has_right else None)
+    right = _right_camera(sequence, right_frame) if sequence.has_right else None
+    return KittiRig(left_camera, right)
 
 
 def true_pose(camera: CameraModel, cam0_from_velo: Transform) -> Transform:
@@ -105,9 +113,9 @@ def ground_truth(
     return Occupancy(labels, probability, sequence.grid, stamp_ns, lidar_frame)
 
 
-def _right_camera(sequence: KittiSequence) -> RigCamera:
+def _right_camera(sequence: KittiSequence, frame_id: str) -> RigCamera:
     """Return the right camera; KITTI's rows differ by millimetres, ROS knows one baseline."""
     right = sequence.camera_right
     offset = np.array([[-stereo_focal_baseline(sequence.camera_left, right)], [0.0], [0.0]])
     model = CameraModel(right.width, right.height, np.hstack([right.intrinsics, offset]))
-    return RigCamera(RIGHT_FRAME, model, true_pose(right, sequence.cam_from_velo))
+    return RigCamera(frame_id, model, true_pose(right, sequence.cam_from_velo))

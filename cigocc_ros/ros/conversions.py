@@ -14,6 +14,7 @@ from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
+from cigocc_ros.core.point_records import depth_pixels
 from cigocc_ros.ros.dropped import DroppedFrame
 from cigocc_ros.ros.encodings import decode_compressed, decode_other
 from cigocc_ros.ros.image_rows import check_size, image_rows
@@ -111,7 +112,7 @@ def image_from_depth(depth_m: NDArray[np.float32]) -> Image:
     """Return a 32FC1 Image of (H, W) metres, unknown (0) as NaN (REP-118), without header."""
     height, width = depth_m.shape
     message = Image(height=height, width=width, encoding='32FC1', step=4 * width)
-    message.data = byte_array(np.where(depth_m > 0, depth_m, np.nan).astype('<f4'))
+    message.data = byte_array(depth_pixels(depth_m))
     return message
 
 

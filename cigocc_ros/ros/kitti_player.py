@@ -17,14 +17,11 @@ from rclpy.utilities import ok
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.data.kitti_recording import RIGHT_TOPICS, TOPICS, Kind, Recording
+from cigocc_ros.data.kitti_rig import camera_pose, rig_of_sequence
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.ros.conversions import stamp_from_ns
-from cigocc_ros.ros.kitti_messages import (
-    FrameMessages,
-    played_rig,
-    static_transform,
-    write_extrinsics,
-)
+from cigocc_ros.ros.kitti_messages import frame_messages, static_transform, write_extrinsics
 from cigocc_ros.ros.log_forwarding import Throttle, forward_logging
 from cigocc_ros.ros.parameters import declare
 from cigocc_ros.ros.playback import Playback
@@ -33,14 +30,11 @@ from cigocc_ros.ros.process import run_node
 
 logger = logging.getLogger(__name__)
 NODE_NAME = 'kitti_player'
-TOPICS = {
-    'camera_info': CameraInfo,
+MESSAGES: dict[Kind, type] = {
     'image': Image,
-    'right/camera_info': CameraInfo,
-    'right/image': Image,
+    'camera_info': CameraInfo,
     'depth': Image,
-    'velodyne': PointCloud2,
-    'ground_truth': PointCloud2,
+    'cloud': PointCloud2,
 }
 # Loaded only for those who listen: large, and of no use to the node under test.
 ON_REQUEST = ('velodyne', 'ground_truth')
@@ -76,31 +70,34 @@ class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         self.parameters = declare(self, PlayerParameters)
         settings = self.parameters
         sequence = open_sequence(settings.sequence)
-        self.rig = played_rig(sequence)
+        frames = settings.camera_frame, settings.right_camera_frame
+        rig = rig_of_sequence(sequence, *frames)
+        self._recording = Recording(
+            sequence, rig if settings.right else rig.without_right(), settings.lidar_frame
+        )
         end = None if settings.end < 0 else settings.end
         self._frames = list(sequence.frame_ids)[settings.start : end]
-        stamps = [sequence.stamp_ns(frame) for frame in self._frames]
+        stamps = [self._recording.stamp_ns(frame) for frame in self._frames]
         self._playback = Playback(stamps, settings.rate, settings.loop)
-        frames = settings.camera_frame, settings.lidar_frame
-        self._messages = FrameMessages(sequence, self.rig, *frames)
         self._throttle = Throttle()
         self._started_s: float | None = None
         self._matched_s: float | None = None
         self._finished_s: float | None = None
         self.done = bool(settings.write_extrinsics)
         if self.done:
-            write_extrinsics(Path(settings.write_extrinsics), self.rig, settings.lidar_frame)
+            pose = camera_pose(rig.left, settings.lidar_frame)
+            write_extrinsics(Path(settings.write_extrinsics), pose)
             logger.info('camera pose written to %s', settings.write_extrinsics)
         else:
             self._advertise()
 
     def _advertise(self) -> None:
         settings = self.parameters
-        off = {'right/image', 'right/camera_info'} if not settings.right else set()
-        off |= {'depth'} if not settings.depth else set()
+        off = set() if settings.right else set(RIGHT_TOPICS)
+        off |= set() if settings.depth else {'depth'}
         self._topics = {
-            name: self.create_publisher(kind, name, QoSProfile(depth=5))
-            for name, kind in TOPICS.items()
+            name: self.create_publisher(MESSAGES[topic.kind], name, QoSProfile(depth=5))
+            for name, topic in TOPICS.items()
             if name not in off
         }
         self._clock_topic = self._clock_publisher() if settings.clock else None
@@ -123,10 +120,10 @@ class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             return None
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         publisher = self.create_publisher(TFMessage, '/tf_static', latched)
-        settings = self.parameters
-        frames = settings.lidar_frame, settings.camera_frame
-        transform = static_transform(self.rig, *frames, self._playback.first_ns)
-        publisher.publish(TFMessage(transforms=[transform]))
+        poses = self._recording.rig.static_poses(self.parameters.lidar_frame)
+        stamp_ns = self._playback.first_ns
+        transforms = [static_transform(pose, stamp_ns) for pose in poses]
+        publisher.publish(TFMessage(transforms=transforms))
         return publisher
 
     def _load(self) -> dict[str, Any]:
@@ -136,7 +133,7 @@ class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             for name, topic in self._topics.items()
             if name not in ON_REQUEST or topic.get_subscription_count()
         ]
-        return self._messages(self._frames[self._playback.index], wanted)
+        return frame_messages(self._recording, self._frames[self._playback.index], wanted)
 
     def _tick(self) -> None:
         if self._started_s is None and not self._may_start():

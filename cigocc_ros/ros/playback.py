@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from cigocc_ros.core.errors import ConfigError, DataFileError
 
-# A time of 0 means 'not known yet' in ROS, and KITTI's first stamp is 0: play a second later.
-EARLIEST_STAMP_NS = 1_000_000_000
 LONE_FRAME_PERIOD_NS = 100_000_000
 
 
@@ -23,7 +21,7 @@ class Playback:
         if not rate > 0:
             raise ConfigError(f'parameter rate: expected more than 0, found {rate}')
         self._rate, self._loop = rate, loop
-        self._first_ns = max(stamps_ns[0], EARLIEST_STAMP_NS)
+        self._first_ns = stamps_ns[0]
         self._offsets_ns = [stamp - stamps_ns[0] for stamp in stamps_ns]
         gaps = max(len(stamps_ns) - 1, 1)
         period_ns = self._offsets_ns[-1] // gaps or LONE_FRAME_PERIOD_NS

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cigocc_ros.core.frames import LIDAR_FRAME
+from cigocc_ros.data.kitti_rig import LEFT_FRAME, RIGHT_FRAME
 from cigocc_ros.ros.parameters import parameter
 
 
@@ -22,8 +24,9 @@ class PlayerParameters:
     )
     right: bool = parameter(True, 'Publish the right camera')
     depth: bool = parameter(False, 'Publish depth_2 of the folder as topic depth')
-    camera_frame: str = parameter('camera_color_left', 'Frame of the left camera')
-    lidar_frame: str = parameter('velo_link', 'Frame of the lidar and of the ground truth')
+    camera_frame: str = parameter(LEFT_FRAME, 'Frame of the left camera')
+    right_camera_frame: str = parameter(RIGHT_FRAME, 'Frame of the right camera')
+    lidar_frame: str = parameter(LIDAR_FRAME, 'Frame of the lidar and of the ground truth')
     wait_for_subscribers: int = parameter(
         1, 'Start when image and camera_info have this many subscribers', limits=(0, 100)
     )

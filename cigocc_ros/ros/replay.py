@@ -14,20 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from cigocc_ros.core.errors import EngineError
+from cigocc_ros.core.frames import LIDAR_FRAME
 from cigocc_ros.core.share import config_dir
+from cigocc_ros.data.kitti_recording import TOPICS
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.ros.collected import Collected, CollectedCloud, read_collected
 from cigocc_ros.ros.processes import Processes, node_command, ros_environment
 
 OCC, PLAYER, COLLECTOR = 'occ_node', 'kitti_player', 'collector'
-CAMERA_TOPICS = {
-    'image': '/kitti/camera_color_left/image_rect',
-    'camera_info': '/kitti/camera_color_left/camera_info',
-    'right/image': '/kitti/camera_color_right/image_rect',
-    'right/camera_info': '/kitti/camera_color_right/camera_info',
-}
-LIDAR_TOPICS = {'velodyne': '/kitti/velo/pointcloud', 'ground_truth': '/kitti/ground_truth'}
-OUTPUT_FRAME = 'velo_link'
+# what the node does not hear
+LIDAR_TOPICS = {name: topic.in_bags for name, topic in TOPICS.items() if topic.kind == 'cloud'}
+CAMERA_TOPICS = {name: topic.in_bags for name, topic in TOPICS.items() if name not in LIDAR_TOPICS}
 READY_WITHIN_S, SILENT_FOR_S, POLL_S = 60.0, 30.0, 0.1
 PACE_FRAMES, PACE_RATE = 2, 0.2
 PACE_RESERVE, PACE_RESERVE_S = 1.3, 0.05  # longer than the slower of the frames measured
@@ -146,7 +143,7 @@ class Replay:
     ) -> None:
         """Play the first frames and wait until their clouds are there, or no more come."""
         # node and collector must hear the first image, though only the node wants camera_info
-        options = {'rate': rate, 'loop': False, 'lidar_frame': OUTPUT_FRAME, 'end': count}
+        options = {'rate': rate, 'loop': False, 'lidar_frame': LIDAR_FRAME, 'end': count}
         processes.start(PLAYER, player_command(self._settings.sequence, **options))
         arrived, last_s, over_s = 0, time.monotonic(), None
         while arrived < count:
@@ -199,7 +196,7 @@ def occ_command(model: str, backend: str, extrinsics: Path, user: Path) -> list[
 
     extrinsics, user: the launch arguments extrinsics_file and params_file.
     """
-    chosen = {'model': model, 'backend': backend, 'output_frame': OUTPUT_FRAME}
+    chosen = {'model': model, 'backend': backend, 'output_frame': LIDAR_FRAME}
     parameters: list[Mapping[str, object] | Path] = [
         config_dir() / 'occ.param.yaml',
         {'use_sim_time': True, **chosen},

@@ -19,7 +19,7 @@ from cigocc_ros.data.kitti_rig import rig_of_sequence
 from cigocc_ros.data.kitti_sequence import KittiSequence
 
 LEFT, RIGHT = '/kitti/camera_color_left', '/kitti/camera_color_right'
-EVERYTHING = BagContent(right=True, lidar=True, ground_truth=True)
+EVERYTHING = BagContent(right=True, depth=True, lidar=True, ground_truth=True)
 SECOND = 1_000_000_000
 
 
@@ -73,6 +73,7 @@ def check_everything(messages, sequence):
         f'{LEFT}/camera_info': 3,
         f'{RIGHT}/image_rect': 3,
         f'{RIGHT}/camera_info': 3,
+        f'{LEFT}/depth': 3,
         '/kitti/velo/pointcloud': 3,
         '/kitti/ground_truth': 3,
     }
@@ -84,6 +85,11 @@ def check_everything(messages, sequence):
             assert (image.encoding, image.step) == ('rgb8', 480)
             np.testing.assert_array_equal(pixels(image), sequence.image(index, side))
     check_calibration(messages, sequence)
+    for index, (_, image) in enumerate(messages[f'{LEFT}/depth']):
+        assert (image.encoding, image.step, image.width, image.height) == ('32FC1', 640, 160, 48)
+        depth = np.frombuffer(bytes(image.data), '<f4').reshape(48, 160)
+        np.testing.assert_array_equal(np.nan_to_num(depth), sequence.depth(index))
+        assert np.isnan(depth[0]).all()
     for index, (_, cloud) in enumerate(messages['/kitti/velo/pointcloud']):
         assert cloud.header.frame_id == 'velo_link'
         scan = records(cloud, LIDAR_DTYPE).view('<f4').reshape(-1, 4)
@@ -156,9 +162,11 @@ def test_what_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
     folder = build_sequence(tmp_path / '00', frames=2)
     for path in [*(folder / 'voxels').iterdir(), *(folder / 'velodyne').iterdir()]:
         path.unlink()
+    for path in (folder / 'depth_2').iterdir():
+        path.unlink()
     (folder / 'image_3/000000.png').unlink()
     sequence = KittiSequence(folder)
-    with pytest.raises(DataFileError, match=r'image_3.*velodyne.*voxels/\*\.label'):
+    with pytest.raises(DataFileError, match=r'image_3.*depth_2.*velodyne.*voxels/\*\.label'):
         write_bag(sequence, tmp_path / 'bag', content=EVERYTHING)
     with pytest.raises(ConfigError, match='start 2 and end None select no frame'):
         write_bag(sequence, tmp_path / 'bag', content=BagContent(start=2))

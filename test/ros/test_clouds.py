@@ -10,12 +10,8 @@ from sensor_msgs.msg import PointField
 from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import PALETTE_RGB
-from cigocc_ros.ros.clouds import (
-    OCCUPANCY_DTYPE,
-    cloud_from_lidar,
-    cloud_from_occupancy,
-    header,
-)
+from cigocc_ros.core.point_records import OCCUPANCY_DTYPE, lidar_points
+from cigocc_ros.ros.clouds import cloud_from_occupancy, cloud_from_points, header
 
 GRID = VoxelGrid((0.0, -2.0, -1.0), (0.5, 1.0, 0.25), (4, 4, 8))
 
@@ -74,6 +70,6 @@ def test_sensor_msgs_py_reads_the_same():
 
 def test_lidar_cloud():
     points = np.array([[1, 2, 3, 0.5], [4, 5, 6, 0.25]], np.float32)
-    cloud = cloud_from_lidar(points, header(7, 'velo_link'))
+    cloud = cloud_from_points(lidar_points(points), header(7, 'velo_link'))
     assert [f.name for f in cloud.fields] == ['x', 'y', 'z', 'intensity']
     np.testing.assert_array_equal(np.frombuffer(cloud.data, '<f4').reshape(2, 4), points)

@@ -18,8 +18,9 @@ from launch_standin import evaluate
 from PIL import Image
 
 from cigocc_ros.commands.main import main
+from cigocc_ros.core.frames import LIDAR_FRAME
 from cigocc_ros.core.share import share_dir
-from cigocc_ros.ros.replay import CAMERA_TOPICS, OUTPUT_FRAME, occ_command, player_command
+from cigocc_ros.ros.replay import CAMERA_TOPICS, occ_command, player_command
 
 REPLAY = REPOSITORY / 'launch' / 'kitti_replay.launch.py'
 
@@ -39,9 +40,9 @@ def test_the_demo_starts_what_launch_starts(tmp_path):
                 w.replace(f'{tmp_path}/{there}', f'{share_dir()}/{here}') for w in words
             ]
     assert occ_command('mid', 'auto', pose, user) == launched['occ_node']
-    options = {'rate': 0.5, 'loop': False, 'lidar_frame': OUTPUT_FRAME}
+    options = {'rate': 0.5, 'loop': False, 'lidar_frame': LIDAR_FRAME}
     assert player_command(Path('/data/00'), **options) == launched['kitti_player']
-    assert len(CAMERA_TOPICS) == 4
+    assert len(CAMERA_TOPICS) == 5
 
 
 def demo_words(folder: Path) -> list[str]:

@@ -12,6 +12,7 @@ pytest.importorskip('rclpy')
 from fixtures_ros import FORWARD_XYZW
 
 from cigocc_ros.core.errors import CalibrationError, ConfigError
+from cigocc_ros.core.rotation import quaternion_xyzw, rigid_transform
 from cigocc_ros.ros import extrinsics
 from cigocc_ros.ros.dropped import DroppedFrame
 from cigocc_ros.ros.extrinsics import (
@@ -19,8 +20,6 @@ from cigocc_ros.ros.extrinsics import (
     ParameterExtrinsics,
     TfExtrinsics,
     create_extrinsics,
-    quaternion_xyzw,
-    rigid_transform,
 )
 from cigocc_ros.ros.occ_parameters import OccParameters
 

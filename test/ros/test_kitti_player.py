@@ -18,9 +18,8 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from cigocc_ros.core.errors import ConfigError, DataFileError
-from cigocc_ros.ros.clouds import OCCUPANCY_DTYPE
+from cigocc_ros.core.point_records import OCCUPANCY_DTYPE
 from cigocc_ros.ros.conversions import stamp_to_ns
-from cigocc_ros.ros.kitti_messages import played_rig
 from cigocc_ros.ros.kitti_player import KittiPlayer, open_sequence
 
 FIRST_NS = 10**9
@@ -67,7 +66,8 @@ def test_a_part_without_right_camera_and_with_depth(play, sequence_dir):
     topics = {'image': Image, 'camera_info': CameraInfo, 'depth': Image}
     part = {'start': 1, 'end': 2, 'right': False, 'depth': True}
     result = play(topics, frames=1, sequence=str(sequence_dir), linger_s=0.2, **part)
-    assert len(result.heard['image']) == len(result.heard['depth']) == 1
+    assert stamps(result.heard['image']) == [FIRST_NS + 100_000_000]  # as in a bag
+    assert len(result.heard['depth']) == 1
     assert '/right/image' not in result.names
 
 
@@ -116,13 +116,14 @@ def check_cloud(cloud: PointCloud2, sequence_dir, model) -> None:
     """Compare a cloud with what the handmade network answers by hand."""
     from cigocc_ros.core.frames import CameraFrame
     from cigocc_ros.core.manifest import load_manifest
+    from cigocc_ros.data.kitti_rig import rig_of_sequence
     from cigocc_ros.runtime.preprocess import Preprocessor
 
     sequence, manifest = open_sequence(str(sequence_dir)), load_manifest(model)
     frame_index = round((stamp_to_ns(cloud.header.stamp) - FIRST_NS) / 1e8) % 3
-    rig = played_rig(sequence)
+    left = rig_of_sequence(sequence).left
     image = sequence.image(frame_index)
-    frame = CameraFrame(image, rig.left, rig.cam_from_velo, 0, 'cam')
+    frame = CameraFrame(image, left.model, left.cam_from_velo, 0, 'cam')
     expected = expected_outputs(Preprocessor(manifest.image_size)(frame), manifest)
     points = np.frombuffer(cloud.data, OCCUPANCY_DTYPE)
     centers = np.stack([points[axis] for axis in 'xyz'], axis=-1)

@@ -17,6 +17,7 @@ from fixtures_processes import REPOSITORY, process, ros_environment, wait_for_li
 from fixtures_ros import EXTRINSICS
 from fixtures_tiny_model import build_tiny_model_dir
 
+from cigocc_ros.data.kitti_recording import TOPICS
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.parameters import specs
 from cigocc_ros.ros.player_parameters import PlayerParameters
@@ -39,8 +40,8 @@ GIVEN = {OCC: {}, REPLAY: {'sequence': '/data/sequences/00'}}
 ARGUMENTS = {
     OCC: 'image camera_info right_image right_camera_info depth image_transport model backend '
     'output_frame extrinsics_file params_file namespace use_sim_time rviz dds_profile',
-    REPLAY: 'sequence from_bag rate loop image camera_info right_image right_camera_info model '
-    'backend output_frame extrinsics_file params_file namespace rviz dds_profile',
+    REPLAY: 'sequence from_bag rate loop image camera_info right_image right_camera_info depth '
+    'model backend output_frame extrinsics_file params_file namespace rviz dds_profile',
 }
 both = pytest.mark.parametrize('path', [OCC, REPLAY], ids=['occ', 'kitti_replay'])
 
@@ -179,17 +180,12 @@ def test_player_and_node_of_the_replay_agree_on_topics(prefix):
 
 
 def test_replay_listens_to_the_topics_of_our_bags(prefix):
-    pytest.importorskip('rosbags')
-    from cigocc_ros.data import kitti_bag
-    from cigocc_ros.data.kitti_rig import LEFT_FRAME, RIGHT_FRAME
-
     commands = evaluate(REPLAY, prefix, GIVEN[REPLAY]).commands
     heard, played = remapped(commands['occ_node']), remapped(commands['kitti_player'])
-    assert played['velodyne'] == kitti_bag.LIDAR_TOPIC
-    assert played['ground_truth'] == kitti_bag.GROUND_TRUTH_TOPIC
-    for side, frame in {'': LEFT_FRAME, 'right/': RIGHT_FRAME}.items():
-        assert heard[f'{side}image'] == kitti_bag.IMAGE_TOPIC.format(frame=frame)
-        assert heard[f'{side}camera_info'] == kitti_bag.CAMERA_INFO_TOPIC.format(frame=frame)
+    for topic, (kind, in_bags) in TOPICS.items():
+        assert played[topic] == in_bags
+        if kind != 'cloud':
+            assert heard[topic] == in_bags
 
 
 def displays():
