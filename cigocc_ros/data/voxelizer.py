@@ -10,7 +10,6 @@ tool shares the answer of one line among the voxels it passes, which moves some 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
+from cigocc_ros.core.workers import process_pool
 from cigocc_ros.data.kitti_files import write_voxel_bits, write_voxel_labels
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.data.voxel_faces import VoxelOccluders
@@ -179,7 +179,7 @@ def write_voxels(
     if workers <= 1:
         yield from map(one, frame_ids)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with process_pool(workers) as pool:
         yield from pool.map(one, frame_ids)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import yaml
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import raw_from_train
+from cigocc_ros.core.workers import process_pool
 from cigocc_ros.data.image_files import write_depth_image, write_image, write_semantic_image
 from cigocc_ros.data.kitti_files import (
     write_calib,
@@ -63,7 +63,7 @@ def write_sequences(
         for folder, job in jobs:
             yield _write_whole(folder, job)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with process_pool(workers) as pool:
         yield from pool.map(_write_whole, *zip(*jobs, strict=True))
 
 
