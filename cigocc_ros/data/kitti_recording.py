@@ -77,11 +77,13 @@ class Recording:
 
     def _image(self, side: Side, frame_id: str) -> Item | None:
         camera = self.rig.camera(side)
-        return camera and Item(self.sequence.image(frame_id, side), camera.frame_id)
+        if camera is None:
+            return None
+        return Item(self.sequence.image(frame_id, side), camera.frame_id)
 
     def _camera_info(self, side: Side) -> Item | None:
         camera = self.rig.camera(side)
-        return camera and Item(camera.model, camera.frame_id)
+        return None if camera is None else Item(camera.model, camera.frame_id)
 
     def _depth(self, frame_id: str) -> Item | None:
         if not self.sequence.has_depth(frame_id):
