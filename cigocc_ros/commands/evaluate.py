@@ -6,9 +6,9 @@ import argparse
 from contextlib import closing
 from pathlib import Path
 
+from cigocc_ros.commands.infer import add_engine_arguments, add_prior_argument
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.manifest import ModelManifest
-from cigocc_ros.data.camera_frames import AUTO, PRIORS
 from cigocc_ros.data.semantic_kitti import FrameKey
 from cigocc_ros.evaluation.evaluate import (
     LABELLED_SPLITS,
@@ -27,8 +27,6 @@ from cigocc_ros.evaluation.report import (
     write_report,
 )
 from cigocc_ros.evaluation.sequence_predictions import SequencePredictions
-from cigocc_ros.runtime.engine import AUTO as AUTO_BACKEND
-from cigocc_ros.runtime.engine import BACKENDS, DEFAULT_THREADS
 from cigocc_ros.runtime.postprocess import labels_on_grid
 from cigocc_ros.runtime.predictor import Predictor
 
@@ -67,22 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare how a model is run on sequences."""
     group = parser.add_argument_group('running the model')
-    group.add_argument(
-        '--backend',
-        choices=BACKENDS,
-        default=AUTO_BACKEND,
-        help='torch takes a checkpoint folder as --model (default %(default)s)',
-    )
-    group.add_argument(
-        '--threads', type=int, default=DEFAULT_THREADS, help='0 (default): every core'
-    )
-    group.add_argument(
-        '--prior',
-        choices=PRIORS,
-        default=AUTO,
-        help='depth prior from image_3/, from depth_2/, or none; auto (default): stereo where '
-        'image_3/ exists, else none',
-    )
+    add_engine_arguments(group)
+    add_prior_argument(group)
 
 
 def run(args: argparse.Namespace) -> int:

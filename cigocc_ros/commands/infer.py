@@ -43,15 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--model', default=DEFAULT_MODEL, help='shipped model or folder (default %(default)s)'
     )
-    parser.add_argument(
-        '--backend',
-        choices=BACKENDS,
-        default=AUTO_BACKEND,
-        help='torch takes a checkpoint folder as --model (default %(default)s)',
-    )
-    parser.add_argument(
-        '--threads', type=int, default=DEFAULT_THREADS, help='0 (default): every core'
-    )
+    add_engine_arguments(parser)
     parser.add_argument('--picture', action='store_true', help='also draw a PNG of every frame')
     image = parser.add_argument_group('one image')
     image.add_argument(
@@ -63,7 +55,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     image.add_argument(
         '--depth', type=Path, help='depth prior: 16 bit PNG of metres * 256, 0 unknown'
     )
-    parser.add_argument_group('a sequence').add_argument(
+    add_prior_argument(parser.add_argument_group('a sequence'))
+
+
+def add_engine_arguments(arguments: argparse._ActionsContainer) -> None:
+    """Declare what runs the network."""
+    arguments.add_argument(
+        '--backend',
+        choices=BACKENDS,
+        default=AUTO_BACKEND,
+        help='torch takes a checkpoint folder as --model (default %(default)s)',
+    )
+    arguments.add_argument(
+        '--threads', type=int, default=DEFAULT_THREADS, help='0 (default): every core'
+    )
+
+
+def add_prior_argument(arguments: argparse._ActionsContainer) -> None:
+    """Declare where the depth prior of a sequence comes from."""
+    arguments.add_argument(
         '--prior',
         choices=PRIORS,
         default=AUTO,
