@@ -111,6 +111,7 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 env=self._environment,
                 start_new_session=True,
+                preexec_fn=_hear_interrupt,
             )
 
     def log(self, name: str) -> Path:
@@ -145,6 +146,11 @@ class Processes:
     def _tail(self, name: str) -> str:
         lines = self.log(name).read_text(errors='replace').splitlines()[-LOG_LINES_SHOWN:]
         return '\n  '.join([f'{self.log(name)}:', *lines])
+
+
+def _hear_interrupt() -> None:
+    """Undo the ignored SIGINT that a shell gives to what it runs in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
