@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.labels import EMPTY, IGNORE, train_from_raw
 from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
+from cigocc_ros.data.semantic_kitti import VOXELS_EVERY
 from cigocc_ros.data.voxelizer import (
-    EVERY,
     LATER_SCANS,
     VoxelVolumes,
     frames_to_voxelize,
@@ -104,7 +104,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Compare the voxeliser with official volumes.')
     parser.add_argument('dataset', type=Path, help='folder above sequences/')
     parser.add_argument('--reference', type=Path, help='folder of SS_FFFFFF.npz with `label`')
-    parser.add_argument('--every', type=int, default=EVERY)
+    parser.add_argument('--every', type=int, default=VOXELS_EVERY)
     parser.add_argument('--scans', type=int, default=LATER_SCANS)
     return parser.parse_args()
 

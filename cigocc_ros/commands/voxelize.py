@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from cigocc_ros.data import voxelizer
     from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
 
-    every = voxelizer.EVERY if args.every is None else args.every
+    every = voxelizer.VOXELS_EVERY if args.every is None else args.every
     later = voxelizer.LATER_SCANS if args.scans is None else args.scans
     sequences = [KittiSequence(path) for path in find_sequences(args.sequence)]
     jobs = [(s, voxelizer.frames_to_voxelize(s, every, later)) for s in sequences]

@@ -22,14 +22,13 @@ from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.workers import process_pool
 from cigocc_ros.data.kitti_files import write_voxel_bits, write_voxel_labels
 from cigocc_ros.data.kitti_sequence import KittiSequence
+from cigocc_ros.data.semantic_kitti import VOXELS_EVERY
 from cigocc_ros.data.voxel_faces import VoxelOccluders
 
 Array = NDArray[np.float64]
 RANGE_M = (2.5, 70.0)
 """Distance from its own sensor within which a point counts."""
 LATER_SCANS = 70
-EVERY = 5
-"""SemanticKITTI labels every fifth frame."""
 _LABEL_BITS = 16
 
 
@@ -147,7 +146,7 @@ def write_volumes(folder: Path, frame_id: str, volumes: VoxelVolumes) -> None:
 
 
 def frames_to_voxelize(
-    sequence: KittiSequence, every: int = EVERY, later: int = LATER_SCANS
+    sequence: KittiSequence, every: int = VOXELS_EVERY, later: int = LATER_SCANS
 ) -> list[str]:
     """Return the ids divisible by `every`; raise DataFileError naming what their scans lack."""
     if every < 1 or later < 0:
