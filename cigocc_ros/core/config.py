@@ -22,22 +22,36 @@ HEAD_FACTOR = 2
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """A residual image network; features leave at strides 4, 8 and 16."""
+    """An image network; features leave at strides 4 and 16.
 
-    embedding_size: int
+    `basic` and `bottleneck` are residual networks of any size. `efficientnet_lite0` is that
+    published network, which has no sizes to choose.
+    """
+
+    layer_type: Literal['basic', 'bottleneck', 'efficientnet_lite0'] = 'basic'
+    embedding_size: int = 0
     """Channels of the stem."""
-    hidden_sizes: tuple[int, ...]
+    hidden_sizes: tuple[int, ...] = ()
     """Channels of the three stages at strides 4, 8, 16."""
-    depths: tuple[int, ...]
+    depths: tuple[int, ...] = ()
     """Blocks per stage."""
-    layer_type: Literal['basic', 'bottleneck'] = 'basic'
+    frozen_norm: bool = False
+    """Whether the encoder's batch norms keep their statistics while training: right for
+    pre-trained weights at small batches, wrong for random ones."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError unless there are three stages."""
-        if len(self.hidden_sizes) != 3 or len(self.depths) != 3:
+        """Raise ConfigError for sizes that the type does not take."""
+        sizes = (self.embedding_size, self.hidden_sizes, self.depths)
+        if self.layer_type == 'efficientnet_lite0':
+            if sizes != (0, (), ()):
+                raise ConfigError(
+                    'backbone: efficientnet_lite0 takes no embedding_size, hidden_sizes or '
+                    f'depths, found {sizes}'
+                )
+        elif self.embedding_size < 1 or len(self.hidden_sizes) != 3 or len(self.depths) != 3:
             raise ConfigError(
-                'backbone: hidden_sizes and depths need 3 values (strides 4, 8, 16), found '
-                f'{self.hidden_sizes} and {self.depths}'
+                f'backbone: {self.layer_type} needs embedding_size, and hidden_sizes and depths '
+                f'with 3 values (strides 4, 8, 16), found {sizes}'
             )
 
 
@@ -89,6 +103,11 @@ class ModelConfig:
         self._require(
             self.channels % self.num_heads == 0,
             f'channels {self.channels} must be divisible by num_heads {self.num_heads}',
+        )
+        self._require(
+            self.backbone.layer_type != 'efficientnet_lite0' or self.image_size[0] % stride == 0,
+            f'image_size must be multiples of {stride} for efficientnet_lite0, found '
+            f'{self.image_size}',
         )
         factor = 2 ** (len(self.unet_widths) - 1)
         self._require(

