@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,16 +57,23 @@ class FrameRef:
             return False
 
 
-def find_frames(root: Path, config: ModelConfig, cache: Path | None = None) -> list[FrameRef]:
+def find_frames(
+    root: Path,
+    config: ModelConfig,
+    cache: Path | None = None,
+    sequences: Collection[str] | None = None,
+) -> list[FrameRef]:
     """List the frames with voxel labels under root/sequences; raise DataFileError if none.
 
     They are cached inside `root`, or in a folder of their own inside `cache` where given.
+    `sequences` names those to take, None takes all.
     """
     cache = root / 'cache' if cache is None else cache / _folder_key(root)
     cache = cache / cache_key(config)
     frames = [
         FrameRef(folder, frame_id, cache / folder.name / f'{frame_id}.npz')
         for folder in find_sequences(root)
+        if sequences is None or folder.name in sequences
         for frame_id in KittiSequence(folder).voxel_ids
     ]
     if not frames:

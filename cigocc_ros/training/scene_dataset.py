@@ -17,6 +17,7 @@ from cigocc_ros.core.projection import velo_from_pixel
 from cigocc_ros.training.augmentation import Sample, choose_prior, flip_sample, jitter_colors
 from cigocc_ros.training.cache import FEATURE_STRIDE, Arrays, FrameRef, load_frame
 from cigocc_ros.training.config import AugmentConfig
+from cigocc_ros.training.mixture import Mixture
 
 Prior = Literal['none', 'stereo', 'measured']
 
@@ -71,19 +72,20 @@ class TrainingStream(Dataset[Sample]):
     """An endless, reproducible sequence of augmented samples.
 
     Draw k is the same in every run with the same seed, so training resumes by starting at k. Every
-    epoch shows each frame once in a new order.
+    epoch shows each frame once in a new order; of a mixture, every epoch of each of its sets.
     """
 
     def __init__(
         self,
-        frames: Sequence[FrameRef],
+        frames: Sequence[FrameRef] | Mixture,
         config: ModelConfig,
         augment: AugmentConfig,
         seed: int,
         num_draws: int = 2**31,
     ) -> None:
         """Take prepared frames."""
-        self.frames = tuple(frames)
+        self.mixture = frames if isinstance(frames, Mixture) else Mixture.of(frames, seed)
+        self.frames = self.mixture.frames
         self.config = config
         self.augment = augment
         self.seed = seed
@@ -95,10 +97,8 @@ class TrainingStream(Dataset[Sample]):
 
     def __getitem__(self, draw: int) -> Sample:
         """Return the sample of draw `draw`."""
-        epoch, position = divmod(draw, len(self.frames))
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.frames))
         rng = np.random.default_rng((self.seed, 1, draw))
-        arrays = load_frame(self.frames[order[position]])
+        arrays = load_frame(self.mixture.frame(draw))
         return augmented_sample(arrays, self.config, self.augment, rng)
 
 
