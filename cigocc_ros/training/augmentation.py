@@ -38,6 +38,8 @@ class Sample(NamedTuple):
     """(H/4, W/4) the classes of the cell are known."""
     depth: NDArray[np.float32]
     """(H/4, W/4) measured metres, 0 = unknown."""
+    teacher_features: NDArray[np.float32] | None = None
+    """(Csem, H/4, W/4) of the teacher, NaN where it says nothing; None without a teacher."""
 
 
 def flip_projection(pixel_from_velo: NDArray[Any], width: int) -> NDArray[np.float64]:
@@ -66,6 +68,9 @@ def flip_sample(sample: Sample) -> Sample:
         masks=_flipped(sample.masks, 2),
         mask_valid=_flipped(sample.mask_valid, 1),
         depth=_flipped(sample.depth, 1),
+        teacher_features=(
+            None if sample.teacher_features is None else _flipped(sample.teacher_features, 2)
+        ),
     )
 
 

@@ -34,11 +34,15 @@ class Batch(NamedTuple):
     masks: Tensor
     mask_valid: Tensor
     depth: Tensor
+    teacher_features: Tensor | None = None
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples."""
-    return Batch(*default_collate(list(samples)))
+    """Stack samples; a batch has teacher features where all its samples have them."""
+    arrays, features = zip(*((one[:-1], one.teacher_features) for one in samples), strict=True)
+    known = [one for one in features if one is not None]
+    teacher = default_collate(known) if len(known) == len(samples) else None
+    return Batch(*default_collate(list(arrays)), teacher_features=teacher)
 
 
 class SceneDataset(Dataset[Sample]):

@@ -27,7 +27,11 @@ def arrays(tiny: ModelConfig) -> dict[str, Any]:
 
 @pytest.fixture
 def sample(arrays: dict[str, Any], tiny: ModelConfig) -> Sample:
-    return make_sample(arrays, tiny, arrays['measured'].astype(np.float32))
+    plain = make_sample(arrays, tiny, arrays['measured'].astype(np.float32))
+    shape = (tiny.semantic_channels, *plain.depth.shape)
+    features = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    features[:, :2] = np.nan
+    return plain._replace(teacher_features=features)
 
 
 @pytest.fixture(scope='session')

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.training.augmentation import Sample
 from cigocc_ros.training.cache import FrameRef, load_frame
 from cigocc_ros.training.config import AugmentConfig
 from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream, collate
@@ -22,7 +23,12 @@ def test_collated_batch_has_the_shapes_of_the_model(
 ) -> None:
     stream = TrainingStream(frames, tiny, AugmentConfig(), seed=0, num_draws=2)
     batch = next(iter(DataLoader(stream, batch_size=2, collate_fn=collate)))
-    found = {name: (tuple(t.shape), str(t.dtype)) for name, t in batch._asdict().items()}
+    assert batch.teacher_features is None
+    found = {
+        name: (tuple(t.shape), str(t.dtype))
+        for name, t in batch._asdict().items()
+        if t is not None
+    }
     assert found == {
         'image': ((2, 48, 160, 3), 'torch.uint8'),
         'depth_prior': ((2, 48, 160), 'torch.float32'),
@@ -34,6 +40,13 @@ def test_collated_batch_has_the_shapes_of_the_model(
         'mask_valid': ((2, 12, 40), 'torch.bool'),
         'depth': ((2, 12, 40), 'torch.float32'),
     }
+
+
+def test_batch_has_teacher_features_where_all_samples_have(sample: Sample) -> None:
+    without = sample._replace(teacher_features=None)
+    features = collate([sample, sample]).teacher_features
+    assert features is not None and features.shape[0] == 2
+    assert collate([sample, without]).teacher_features is None
 
 
 def test_draws_are_reproducible_and_differ(frames: list[FrameRef], tiny: ModelConfig) -> None:
