@@ -82,6 +82,8 @@ class ModelConfig:
     """Fixed number of query slots for cross-attention."""
     num_mask_channels: int = NUM_CLASSES - 1
     fusion: Literal['deform_attn', 'concat', 'none'] = 'deform_attn'
+    queries: Literal['unet', 'static'] = 'unet'
+    """Whether a voxel's query comes from the 3D UNet or from a learned table, as VoxFormer's."""
     completion: Literal['complement', 'add', 'mask_token'] = 'complement'
     lifting: Literal['gather', 'scatter'] = 'gather'
     head_upsample: Literal['trilinear', 'subvoxel'] = 'subvoxel'

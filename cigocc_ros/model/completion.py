@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,19 @@ class FactorisedPosition(nn.Module):
         x, y, z = self.tables
         total = x[:, None, None] + y[None, :, None] + z[None, None, :]
         return total.reshape(1, -1, total.shape[-1])
+
+
+class StaticQueries(nn.Module):
+    """Ablation: one learned vector per voxel that the scene does not change (VoxFormer)."""
+
+    def __init__(self, shape: tuple[int, int, int], channels: int) -> None:
+        """Take the volume's shape and the width."""
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(1, math.prod(shape), channels))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return the table for a batch like H (B, N, C), of which nothing else is used."""
+        return self.table.to(hidden.dtype).expand_as(hidden)
 
 
 class CrossLayer(nn.Module):
@@ -107,7 +122,11 @@ class CigNet(nn.Module):
         """Take the network config."""
         super().__init__()
         channels = config.channels
-        self.query = nn.Linear(channels, channels)
+        self.query: nn.Module
+        if config.queries == 'static':
+            self.query = StaticQueries(config.query_shape, channels)
+        else:
+            self.query = nn.Linear(channels, channels)
         self.query_position = FactorisedPosition(config.query_shape, channels)
         self.cross = nn.ModuleList(CrossLayer(config) for _ in range(config.cross_layers))
         self.complete = Completion(config)

@@ -66,6 +66,7 @@ def test_gradients_reach_every_parameter(tiny_with, make_inputs, lifting, comple
     [
         {'fusion': 'concat'},
         {'fusion': 'none'},
+        {'queries': 'static'},
         {'completion': 'add'},
         {'lifting': 'scatter'},
         {'head_upsample': 'trilinear'},

@@ -54,3 +54,34 @@ def test_the_order_of_proposals_does_not_matter(tiny_with, completion):
     second = net(volume, index[:, torch.randperm(100)], features, reference, view)
     assert first.shape == volume.shape
     assert torch.allclose(first, second, atol=1e-6)
+
+
+def updated_volume(config, volume, features):
+    torch.manual_seed(3)
+    net = CigNet(config).eval()
+    everywhere = torch.ones(1, *config.query_shape, dtype=torch.bool)
+    reference = torch.full((1, *config.query_shape, 2), 0.5)
+    return net(volume, torch.arange(100)[None], features, reference, everywhere)
+
+
+@pytest.mark.parametrize('queries', ['unet', 'static'])
+def test_static_queries_and_a_mask_token_leave_only_the_image(tiny_with, queries):
+    config = tiny_with(queries=queries, completion='mask_token')
+    volume = torch.randn(1, config.channels, *config.query_shape)
+    features = torch.randn(1, config.channels, 3, 10)
+    first = updated_volume(config, volume, features)
+    other_volume = updated_volume(config, volume + 1.0, features)
+    other_image = updated_volume(config, volume, features + 1.0)
+    assert torch.equal(first, other_volume) == (queries == 'static')
+    assert not torch.equal(first, other_image)
+
+
+def test_static_queries_differ_from_voxel_to_voxel(tiny_with):
+    queries = CigNet(tiny_with(queries='static')).query(torch.zeros(2, 16 * 16 * 4, 16))
+    assert torch.equal(queries[0], queries[1])
+    assert queries[0].unique(dim=0).shape == (16 * 16 * 4, 16)
+
+
+def test_queries_of_the_unet_are_the_default(tiny):
+    assert tiny.queries == 'unet'
+    assert isinstance(CigNet(tiny).query, torch.nn.Linear)
