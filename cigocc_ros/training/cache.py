@@ -130,7 +130,7 @@ def compact_arrays(sequence: KittiSequence, frame_id: str, config: ModelConfig) 
     fit = fit_camera(sequence.camera_left, config.image_size)
     image = sequence.image(frame_id, 'left')
     voxels = sequence.voxel_labels(frame_id)
-    measured = fit.apply_depth(_measured_depth(sequence, frame_id))
+    measured = fit.apply_depth(measured_depth(sequence, frame_id))
     masks, valid = _class_masks(sequence, frame_id, fit)
     arrays: Arrays = {
         'image': fit.apply(image),
@@ -210,7 +210,7 @@ def _class_masks(
     return cell_masks(fit.apply_nearest(sequence.semantic_image(frame_id), IGNORE))
 
 
-def _measured_depth(sequence: KittiSequence, frame_id: str) -> NDArray[np.float32]:
+def measured_depth(sequence: KittiSequence, frame_id: str) -> NDArray[np.float32]:
     """Return the depth image of a frame, else its lidar scan as the left camera sees it."""
     if sequence.has_depth(frame_id):
         return sequence.depth(frame_id)
