@@ -12,7 +12,7 @@ from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import IGNORE, PALETTE_RGB, coarsen_labels, raw_from_train
 from cigocc_ros.core.projection import pixel_from_velo, unproject, velo_from_pixel
-from cigocc_ros.training.cache import cell_depth, cell_masks
+from cigocc_ros.training.cells import cell_depth, cell_masks
 
 Box = tuple[float, float, float, float, float, float, int]
 CAR, ROAD, BUILDING = 1, 9, 13

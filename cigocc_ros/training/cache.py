@@ -22,20 +22,15 @@ from cigocc_ros.core.camera import stereo_focal_baseline
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
-from cigocc_ros.core.labels import IGNORE, NUM_CLASSES, coarsen_labels
+from cigocc_ros.core.labels import IGNORE, coarsen_labels
 from cigocc_ros.core.projection import pixel_from_velo, project_points
 from cigocc_ros.core.workers import process_pool
 from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
 from cigocc_ros.data.stereo_depth import stereo_depth_m
 from cigocc_ros.runtime.preprocess import ImageFit, fit_camera
+from cigocc_ros.training.cells import cell_depth, cell_masks
 
 CACHE_VERSION = 1
-FEATURE_STRIDE = 4
-"""Pixels of the model's input per cell of its masks and depth targets."""
-MIN_CLASS_SHARE = 1 / 8
-"""Share of a cell's pixels that a class needs to count as seen in it."""
-MIN_KNOWN_SHARE = 1 / 2
-"""Share of a cell's pixels whose class must be known for the cell to be supervised."""
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -149,31 +144,6 @@ def compact_arrays(sequence: KittiSequence, frame_id: str, config: ModelConfig) 
     return arrays
 
 
-def cell_depth(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the lower median of the known depths of each stride-4 cell, (H/4, W/4), 0 if none.
-
-    A median keeps to one side of a depth edge where a mean would float between.
-    """
-    cells = _cells(depth_m)
-    ordered = np.sort(np.where(cells > 0, cells, np.inf), axis=-1)
-    known = (cells > 0).sum(-1)
-    middle = np.maximum(known - 1, 0) // 2
-    median = np.take_along_axis(ordered, middle[..., None], axis=-1)[..., 0]
-    return np.where(known > 0, median, 0).astype(np.float32)
-
-
-def cell_masks(classes: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Turn an (H, W) image of train ids, 255 = unknown, into masks (19, h, w) and valid (h, w).
-
-    A cell may show several classes: all those that fill at least an eighth of it.
-    """
-    cells = _cells(classes)
-    valid = (cells != IGNORE).mean(-1) >= MIN_KNOWN_SHARE
-    shares = [(cells == train_id).mean(-1) for train_id in range(1, NUM_CLASSES)]
-    masks = (np.stack(shares) >= MIN_CLASS_SHARE) & valid
-    return masks, valid
-
-
 def _folder_key(root: Path) -> str:
     """Name a data set, so that sets with sequences of the same name do not share files."""
     return f'{root.resolve().name}-{_digest(str(root.resolve()))}'
@@ -222,11 +192,3 @@ def measured_depth(sequence: KittiSequence, frame_id: str) -> NDArray[np.float32
     nearest = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
     np.minimum.at(nearest, (row, column), depth[seen].astype(np.float32))
     return np.where(np.isfinite(nearest), nearest, np.float32(0))
-
-
-def _cells(image: NDArray[Any]) -> NDArray[Any]:
-    """Cut (H, W) into cells of stride 4, (H/4, W/4, 16)."""
-    height, width = image.shape
-    stride = FEATURE_STRIDE
-    cells = image.reshape(height // stride, stride, width // stride, stride)
-    return cells.transpose(0, 2, 1, 3).reshape(height // stride, width // stride, -1)

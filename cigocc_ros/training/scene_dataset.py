@@ -15,7 +15,8 @@ from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import NUM_CLASSES
 from cigocc_ros.core.projection import velo_from_pixel
 from cigocc_ros.training.augmentation import Sample, choose_prior, flip_sample, jitter_colors
-from cigocc_ros.training.cache import FEATURE_STRIDE, Arrays, FrameRef, load_frame
+from cigocc_ros.training.cache import Arrays, FrameRef, load_frame
+from cigocc_ros.training.cells import FEATURE_STRIDE
 from cigocc_ros.training.config import AugmentConfig
 from cigocc_ros.training.mixture import Mixture
 
