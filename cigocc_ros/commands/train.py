@@ -1,10 +1,10 @@
-"""`cigocc train`: train a network on a SemanticKITTI-layout folder, real or synthetic."""
+"""`cigocc train`: train a network on SemanticKITTI-layout folders, real or synthetic."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cigocc_ros.core.config import load_model_config
 from cigocc_ros.core.errors import ConfigError
@@ -14,15 +14,28 @@ if TYPE_CHECKING:
     from cigocc_ros.core.config import ModelConfig
     from cigocc_ros.model.cigocc import CigOcc
     from cigocc_ros.training.cache import FrameRef
+    from cigocc_ros.training.config import TrainConfig
+    from cigocc_ros.training.data_choice import DataChoice
+    from cigocc_ros.training.loop import Trainer
 
-HELP = 'train a network on a folder in the layout of SemanticKITTI'
+HELP = 'train a network on folders in the layout of SemanticKITTI'
 DEFAULT_OUT = Path('runs/train')
+DATA_SYNTAX = 'DIR[@SEQUENCES][:WEIGHT]'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument('--data', type=Path, required=True, help='folder that holds sequences/')
-    parser.add_argument('--val', type=Path, help='folder of the validation sequences')
+    parser.add_argument(
+        '--data',
+        action='append',
+        required=True,
+        metavar=DATA_SYNTAX,
+        help='folder that holds sequences/, of which only @train (the official split) or @00,02 '
+        'if so said; may be given again, with the shares of the draws: synth:0.5, real:0.5',
+    )
+    parser.add_argument(
+        '--val', metavar='DIR[@SEQUENCES]', help='frames to validate with, e.g. dataset@val'
+    )
     parser.add_argument(
         '--model',
         default=DEFAULT_MODEL,
@@ -44,7 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--init', type=Path, help='checkpoint folder to start from')
     parser.add_argument('--resume', action='store_true', help='go on with the run in --out')
-    parser.add_argument('--steps', type=int, help='optimiser steps, instead of the config')
     parser.add_argument(
         '--time-budget-min',
         type=float,
@@ -54,54 +66,115 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cache', type=Path, help='folder of the prepared frames (default: cache/ in the data)'
     )
-    parser.add_argument('--threads', type=int, help='CPU threads (default: all cores)')
+    _add_overrides(parser.add_argument_group('instead of the config'))
+    _add_devices(parser.add_argument_group('devices'))
+
+
+def _add_overrides(group: argparse._ArgumentGroup) -> None:
+    group.add_argument('--steps', type=int, help='optimiser steps')
+    group.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'))
+    group.add_argument('--compile', action='store_true', default=None, help='use torch.compile')
+    group.add_argument('--num-workers', type=int, help='loader processes per training process')
+
+
+def _add_devices(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--accelerator',
+        choices=('auto', 'cpu', 'cuda'),
+        default='auto',
+        help='auto takes CUDA where there is some (default auto)',
+    )
+    group.add_argument(
+        '--devices', type=int, default=1, metavar='N', help='GPUs, or processes on the CPU'
+    )
+    group.add_argument('--threads', type=int, help='CPU threads per process (default: all cores)')
 
 
 def run(args: argparse.Namespace) -> int:
     """Prepare the frames, train, and say where the weights are; return 0."""
-    import dataclasses
     import logging
+    import os
 
     import torch
 
     from cigocc_ros.training.config import load_train_config
-    from cigocc_ros.training.loop import LATEST, Trainer, plan_stages
+    from cigocc_ros.training.loop import LATEST
     from cigocc_ros.training.record import write_record
-    from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream
+    from cigocc_ros.training.schedule import plan_stages
 
     logging.getLogger('cigocc_ros.training').setLevel(logging.INFO)
-    model_config, config = load_model_config(args.model), load_train_config(args.config)
-    if args.steps is not None:
-        config = dataclasses.replace(config, steps=args.steps)
+    model_config = load_model_config(args.model)
+    config = _with_overrides(load_train_config(args.config), args)
     budget_s = None if args.time_budget_min is None else 60 * args.time_budget_min
     plans = plan_stages(args.stage, config, budget_s)
     if args.threads is not None:
         torch.set_num_threads(args.threads)
+        os.environ['OMP_NUM_THREADS'] = str(args.threads)  # of further processes
     torch.manual_seed(config.seed)
-    train = _prepared(args.data, model_config, args.cache)
-    val = None if args.val is None else _prepared(args.val, model_config, args.cache)
-    trainer = Trainer(
-        model=_start_model(args.init, model_config),
-        stream=TrainingStream(train, model_config, config.augment, config.seed),
-        validation=None if val is None else SceneDataset(val, model_config),
-        config=config,
-        out=args.out,
-    )
-    write_record(args.out, trainer, args.data, args.val)
-    trainer.run(plans, resume=args.resume)
+    trainer = _trainer(args, model_config, config)
+    write_record(trainer, args.data, args.val)
+    measured = trainer.run(plans, resume=args.resume)
+    write_record(trainer, args.data, args.val, measured)
     print(f'weights: {args.out / LATEST}')
     return 0
 
 
-def _prepared(root: Path, config: ModelConfig, cache: Path | None) -> list[FrameRef]:
-    """Return the frames under `root`, all prepared, showing progress."""
+def _with_overrides(config: TrainConfig, args: argparse.Namespace) -> TrainConfig:
+    import dataclasses
+
+    names = ('steps', 'precision', 'compile', 'num_workers')
+    given: dict[str, Any] = {name: getattr(args, name) for name in names}
+    return dataclasses.replace(config, **{k: v for k, v in given.items() if v is not None})
+
+
+def _trainer(args: argparse.Namespace, model: ModelConfig, config: TrainConfig) -> Trainer:
+    from cigocc_ros.training.data_choice import DataChoice
+    from cigocc_ros.training.devices import make_fabric
+    from cigocc_ros.training.loop import Trainer
+    from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream
+
+    fabric = make_fabric(config.precision, args.accelerator, args.devices)
+    choices = [DataChoice.parse(text) for text in args.data]
+    val = None if args.val is None else DataChoice.parse(args.val)
+    network = _start_model(args.init, model)
+    mixture = _mixture(choices, model, args.cache, config.seed)
+    val_frames = [] if val is None else _prepared(val, model, args.cache)
+    return Trainer(
+        model=network,
+        stream=TrainingStream(mixture, model, config.augment, config.seed),
+        validation=[
+            SceneDataset(val_frames, model, prior)
+            for prior in config.validation_priors
+            if val_frames
+        ],
+        config=config,
+        out=args.out,
+        fabric=fabric,
+    )
+
+
+def _mixture(choices: list[DataChoice], model: ModelConfig, cache: Path | None, seed: int) -> Any:
+    """Return the prepared frames of all choices: by their weights, else as one set."""
+    from cigocc_ros.training.data_choice import shares
+    from cigocc_ros.training.mixture import FrameSet, Mixture
+
+    weights = shares(choices)
+    prepared = [_prepared(choice, model, cache) for choice in choices]
+    if weights is None:
+        return Mixture.of([frame for frames in prepared for frame in frames], seed)
+    pairs = zip(prepared, weights, strict=True)
+    return Mixture(tuple(FrameSet(tuple(frames), weight) for frames, weight in pairs), seed)
+
+
+def _prepared(choice: DataChoice, config: ModelConfig, cache: Path | None) -> list[FrameRef]:
+    """Return the frames of a choice, all prepared, showing progress."""
     from tqdm import tqdm
 
-    from cigocc_ros.training.cache import find_frames, prepare_frames
+    from cigocc_ros.training.cache import prepare_frames
 
-    frames = find_frames(root, config, cache)
+    frames = choice.frames(config, cache)
     missing = sum(not frame.is_prepared for frame in frames)
-    description = f'preparing {root.name}'
+    description = f'preparing {choice.root.name}'
     for _ in tqdm(
         prepare_frames(frames, config), total=missing, desc=description, disable=not missing
     ):

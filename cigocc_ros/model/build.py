@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
@@ -28,15 +29,20 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def save_checkpoint(model: CigOcc, folder: Path) -> None:
-    """Write weights and config into `folder`; each file appears whole or not at all."""
+def save_checkpoint(
+    model: CigOcc, folder: Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write weights and config into `folder`; each file appears whole or not at all.
+
+    `metadata` goes into the header of the weights: what they were trained with.
+    """
     from safetensors.torch import save_file
 
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
     with replacing(folder / WEIGHTS_FILE) as partial:
-        save_file(tensors, partial)
+        save_file(tensors, partial, metadata=dict(metadata or {}))
     config = json.dumps(to_mapping(model.config), indent=2) + '\n'
     write_atomically(folder / CONFIG_FILE, config)
 

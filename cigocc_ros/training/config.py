@@ -12,6 +12,8 @@ from cigocc_ros.core.mapping import load_yaml
 from cigocc_ros.core.share import config_file
 
 Stage = Literal['1', '2', 'joint']
+Prior = Literal['none', 'stereo', 'measured']
+Precision = Literal['fp32', 'bf16', 'fp16']
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class LossWeights:
     scal_sem: float = 1.0
     masks: float = 1.0
     """L_bce: class masks of the Extractor."""
+    distill: float = 0.0
+    """Squared error to the teacher's features; above 0 every frame must have them."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,10 @@ class TrainConfig:
     """Optimiser steps of the whole run; a time budget replaces it."""
     learning_rate: float
     batch_size: int = 1
+    """Samples per optimiser step, over all processes."""
+    micro_batch_size: int | None = None
+    """Samples per forward pass; gradients are accumulated over the rest of the batch. None puts
+    the whole share of a process into one pass."""
     seed: int = 0
     stage1_share: float = 0.3
     """Share of the run that `both` spends in stage 1."""
@@ -76,29 +84,45 @@ class TrainConfig:
     """Learning rate at the end of the cosine, relative to its peak."""
     clip_norm: float = 35.0
     """Largest norm of the gradient."""
-    ema_decay: float = 0.998
+    ema_decay: float | None = 0.998
+    """Of the moving average of the weights, which is validated and saved; None for none."""
     freeze_norm_share: float = 0.7
     """Share of a stage after which batch norms keep their statistics."""
-    precision: Literal['fp32', 'bf16'] = 'fp32'
+    precision: Precision = 'fp32'
+    """Of the forward pass; weights, sampling and losses stay fp32. fp16 needs CUDA."""
+    compile: bool = False
+    """Whether torch.compile translates the network: minutes at the start, faster steps."""
     num_workers: int = 0
+    """Loader processes beside each training process."""
     log_every: int = 10
     validate_every: int = 300
     """Steps between validations; each also writes a checkpoint."""
     validation_frames: int = 32
     """Frames scored at a validation, evenly spread; 0 for all."""
+    validation_priors: tuple[Prior, ...] = ('stereo', 'none')
+    """Kinds of depth prior to validate with; the first decides which weights are the best."""
     losses: LossWeights = LossWeights()
     augment: AugmentConfig = AugmentConfig()
 
     def __post_init__(self) -> None:
         """Raise ConfigError for numbers that cannot work."""
-        positive = ('steps', 'batch_size', 'log_every', 'validate_every')
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise ConfigError(f'train config: {name} must be >= 1, not {getattr(self, name)}')
-        if self.learning_rate <= 0 or self.clip_norm <= 0:
-            raise ConfigError('train config: learning_rate and clip_norm must be positive')
-        if not 0 < self.stage1_share < 1 or not 0 <= self.ema_decay < 1:
-            raise ConfigError('train config: stage1_share and ema_decay must be shares below 1')
+        for name in ('steps', 'batch_size', 'log_every', 'validate_every'):
+            self._require(getattr(self, name) >= 1, f'{name} must be >= 1', getattr(self, name))
+        micro = self.micro_batch_size
+        fits = micro is None or (micro >= 1 and self.batch_size % micro == 0)
+        self._require(fits, f'micro_batch_size must divide batch_size {self.batch_size}', micro)
+        for name in ('learning_rate', 'clip_norm'):
+            self._require(getattr(self, name) > 0, f'{name} must be positive', getattr(self, name))
+        share, decay = self.stage1_share, self.ema_decay
+        self._require(0 < share < 1, 'stage1_share must lie between 0 and 1', share)
+        self._require(decay is None or 0 <= decay < 1, 'ema_decay must lie in [0, 1)', decay)
+        priors = self.validation_priors
+        once = len(priors) == len(set(priors)) > 0
+        self._require(once, 'validation_priors must name at least one, each once', priors)
+
+    def _require(self, condition: bool, message: str, found: object) -> None:
+        if not condition:
+            raise ConfigError(f'train config: {message}, found {found}')
 
 
 def load_train_config(name_or_path: str | Path) -> TrainConfig:

@@ -2,95 +2,110 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
-from tqdm import tqdm
 
-from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.mapping import to_mapping
-from cigocc_ros.evaluation.metrics import SscScores
 from cigocc_ros.model.build import save_checkpoint
 from cigocc_ros.model.cigocc import CigOcc
+from cigocc_ros.training.batches import split_batch, training_batches
 from cigocc_ros.training.config import Stage, TrainConfig
+from cigocc_ros.training.devices import make_fabric
 from cigocc_ros.training.losses import total_loss
-from cigocc_ros.training.objectives import freeze_norm_statistics, set_trainable, stage_terms
-from cigocc_ros.training.resume import STATE_FILE, Progress, load_state, read_progress, save_state
-from cigocc_ros.training.scene_dataset import Batch, SceneDataset, TrainingStream, collate
-from cigocc_ros.training.schedule import Horizon, WeightAverage, rate_factor
+from cigocc_ros.training.meters import ProgressBar, Throughput, device_name, peak_memory_gib
+from cigocc_ros.training.objectives import (
+    StageObjective,
+    Terms,
+    freeze_norm_statistics,
+    set_trainable,
+)
+from cigocc_ros.training.record import checkpoint_record
+from cigocc_ros.training.resume import (
+    STATE_FILE,
+    Progress,
+    RunState,
+    load_state,
+    resumed_progress,
+    save_state,
+)
+from cigocc_ros.training.run_log import RunLog
+from cigocc_ros.training.scene_dataset import Batch, SceneDataset, TrainingStream
+from cigocc_ros.training.schedule import StagePlan, WeightAverage, rate_factor
 from cigocc_ros.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
-LOG_FILE = 'log.jsonl'
 LATEST, BEST = 'latest', 'best'
 """Folders of the averaged weights: of the last checkpoint, and of the best validation mIoU."""
 
 
-@dataclass(frozen=True)
-class StagePlan:
-    """One stage of a run and when it ends."""
+class Step(NamedTuple):
+    """What an optimiser step says of itself, the mean over the passes of this process."""
 
-    stage: Stage
-    horizon: Horizon
-
-
-def plan_stages(
-    stage: Literal['1', '2', 'joint', 'both'], config: TrainConfig, budget_s: float | None = None
-) -> list[StagePlan]:
-    """Divide the steps of a run, or its time budget in seconds, among its stages."""
-    if budget_s is not None and budget_s <= 0:
-        raise ConfigError(f'the time budget must be positive, found {budget_s} s')
-    shares: list[tuple[Stage, float]]
-    if stage == 'both':
-        shares = [('1', config.stage1_share), (config.second_stage, 1 - config.stage1_share)]
-    else:
-        shares = [(stage, 1.0)]
-    return [
-        StagePlan(
-            name,
-            Horizon(
-                max(1, round(share * config.steps)),
-                None if budget_s is None else share * budget_s,
-            ),
-        )
-        for name, share in shares
-    ]
+    terms: Terms
+    total: Tensor
+    """The weighted sum of the terms, which is what was differentiated."""
+    grad_norm: float
 
 
 @dataclass
 class Trainer:
-    """One run: the network, its data and where the results go."""
+    """One run: the network, its data, where the results go and on which devices it runs."""
 
     model: CigOcc
     stream: TrainingStream
-    validation: SceneDataset | None
+    validation: Sequence[SceneDataset]
+    """The same frames with one kind of depth prior each; the first decides what is best."""
     config: TrainConfig
     out: Path
+    fabric: Fabric = field(default_factory=lambda: make_fabric(accelerator='cpu'))
 
-    def run(self, plans: list[StagePlan], *, resume: bool = False) -> None:
-        """Train all stages; with `resume` go on where the state in `out` left off."""
+    def run(self, plans: list[StagePlan], *, resume: bool = False) -> list[dict[str, Any]]:
+        """Train all stages; with `resume` go on where the state in `out` left off.
+
+        Returns what `_measured` measured of each stage. With several processes `model` stays what
+        it was: the weights are in the files.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
-        state_path = self.out / STATE_FILE
-        progress = _resumed(state_path, plans) if resume else Progress()
+        num_processes = self.fabric.world_size
+        split_batch(self.config, num_processes)
+        progress = Progress(num_processes=num_processes)
+        if resume:
+            progress = resumed_progress(self.out / STATE_FILE, plans, num_processes)
+        measured: list[dict[str, Any]] = self.fabric.launch(self._run, plans, progress)
+        return measured
+
+    def _run(
+        self, fabric: Fabric, plans: list[StagePlan], progress: Progress
+    ) -> list[dict[str, Any]]:
+        """Train all stages in one of the processes."""
+        self.fabric = fabric
+        torch.manual_seed(self.config.seed + fabric.global_rank)
+        self.model.to(fabric.device)
         average = WeightAverage(self.model, self.config.ema_decay)
+        log = RunLog(self.out, enabled=fabric.is_global_zero)
+        measured = []
+        resumed = bool(progress.stage)
         for index, plan in enumerate(plans[progress.stage_index :], progress.stage_index):
+            if not resumed:
+                progress.stage, progress.stage_index = plan.stage, index
+                progress.step, progress.elapsed_s = 0, 0.0
             optimizer = self._optimizer(set_trainable(self.model, plan.stage))
-            if resume and index == progress.stage_index:
-                load_state(state_path, self.model, average, optimizer)
-            else:
-                progress = Progress(
-                    plan.stage, index, draws=progress.draws, best_miou=progress.best_miou
-                )
-            self._run_stage(plan, optimizer, average, progress)
+            state = RunState(self.model, average, optimizer, progress)
+            if resumed:
+                load_state(self.out / STATE_FILE, state, fabric)
+            measured.append(self._run_stage(plan, state, log))
+            resumed = False
+        log.close()
+        return measured
 
     def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.AdamW:
         """Decay matrices and kernels; biases, norms and scales stay free."""
@@ -102,141 +117,122 @@ class Trainer:
         ]
         return torch.optim.AdamW(groups, lr=self.config.learning_rate)
 
-    def _run_stage(
-        self,
-        plan: StagePlan,
-        optimizer: torch.optim.AdamW,
-        average: WeightAverage,
-        progress: Progress,
-    ) -> None:
-        """Train one stage to the end of its horizon."""
-        config = self.config
+    def set_up(
+        self, stage: Stage, optimizer: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Return the losses of a stage and its optimiser as Fabric runs them on its devices."""
+        objective: nn.Module = StageObjective(self.model, stage, self.config.losses.distill > 0)
+        if self.config.compile:
+            objective = torch.compile(objective)
+        objective, wrapped = self.fabric.setup(objective, optimizer)
+        return objective, wrapped
+
+    def _run_stage(self, plan: StagePlan, state: RunState, log: RunLog) -> dict[str, Any]:
+        """Train one stage to the end of its horizon; return what was measured."""
+        config, progress = self.config, state.progress
+        objective, optimizer = self.set_up(plan.stage, state.optimizer)
+        batches = training_batches(self.stream, config, self.fabric, progress.draws)
         started = time.monotonic() - progress.elapsed_s
         done = plan.horizon.progress(progress.step, progress.elapsed_s)
-        bar = _ProgressBar(plan, done)
-        batches = self._batches(progress.draws)
+        bar = ProgressBar(plan, done, visible=self.fabric.is_global_zero)
+        throughput = Throughput()
         while done < 1.0:
             if done >= config.freeze_norm_share:
                 freeze_norm_statistics(self.model)
             factor = rate_factor(progress.step, done, config.warmup_steps, config.final_rate)
             rate = config.learning_rate * factor
-            terms, total, norm = self.step(next(batches), plan.stage, optimizer, rate)
-            average.update(self.model)
+            with throughput.step(config.batch_size):
+                step = self.step(batches, objective, optimizer, rate)
+                state.average.update(self.model)
             progress.step += 1
             progress.draws += config.batch_size
-            progress.elapsed_s = time.monotonic() - started
+            progress.elapsed_s = self._agreed(time.monotonic() - started)
             done = plan.horizon.progress(progress.step, progress.elapsed_s)
-            bar.update(done, total)
+            bar.update(done, step.total.item())
             if progress.step % config.log_every == 0 or done >= 1.0:
-                values = {name: term.item() for name, term in terms.items()}
-                self._log(plan, progress, loss=total.item(), lr=rate, grad_norm=norm, **values)
+                log.losses(progress, lr=rate, grad_norm=step.grad_norm, **self._losses(step))
             if progress.step % config.validate_every == 0 or done >= 1.0:
-                self._checkpoint(plan, optimizer, average, progress)
+                self._checkpoint(plan.stage, state, log)
         bar.close()
+        return self._measured(plan, throughput)
 
     def step(
-        self, batch: Batch, stage: Stage, optimizer: torch.optim.Optimizer, rate: float
-    ) -> tuple[dict[str, Tensor], Tensor, float]:
-        """Take one optimiser step; return the loss terms, their total and the gradient norm."""
-        config = self.config
+        self,
+        batches: Iterator[Batch],
+        objective: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        rate: float,
+    ) -> Step:
+        """Take one optimiser step over this process's share of a batch."""
+        config, fabric = self.config, self.fabric
         for group in optimizer.param_groups:
             group['lr'] = rate
-        enabled = config.precision == 'bf16'
-        with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=enabled):
-            terms = stage_terms(self.model, batch, stage)
-        total = total_loss(terms, to_mapping(config.losses))
         optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        parameters = [p for group in optimizer.param_groups for p in group['params']]
-        norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-        if not torch.isfinite(norm):
+        weights = to_mapping(config.losses)
+        passes = split_batch(config, fabric.world_size).micro_batches
+        done: list[Terms] = []
+        for index in range(passes):
+            waits = fabric.world_size > 1 and index + 1 < passes
+            with fabric.no_backward_sync(objective, enabled=waits):
+                terms: Terms = objective(next(batches))
+                fabric.backward(total_loss(terms, weights) / passes)
+            done.append({name: term.detach() for name, term in terms.items()})
+        norm = fabric.clip_gradients(
+            objective, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
+        )
+        grad_norm = float(norm)
+        # The scaler of fp16 must see a gradient that overflowed: it skips the step itself.
+        if torch.isfinite(norm) or config.precision == 'fp16':
+            optimizer.step()
+        else:
             logger.warning('gradient is not finite; this step is skipped')
-            return terms, total.detach(), float(norm)
-        optimizer.step()
-        return terms, total.detach(), float(norm)
+        mean = {name: torch.stack([one[name] for one in done]).mean() for name in done[0]}
+        return Step(mean, total_loss(mean, weights), grad_norm)
 
-    def _batches(self, first_draw: int) -> Iterator[Batch]:
-        """Yield collated batches from draw `first_draw` on."""
-        draws = Subset(self.stream, range(first_draw, len(self.stream)))
-        loader: DataLoader[Batch] = DataLoader(
-            draws,
-            batch_size=self.config.batch_size,
-            num_workers=self.config.num_workers,
-            collate_fn=collate,
-        )
-        yield from loader
+    def _agreed(self, elapsed_s: float) -> float:
+        """Return the clock of the first process, so that all end a time budget at one step."""
+        return self.fabric.broadcast(elapsed_s) if self.fabric.world_size > 1 else elapsed_s
 
-    def _checkpoint(
-        self,
-        plan: StagePlan,
-        optimizer: torch.optim.Optimizer,
-        average: WeightAverage,
-        progress: Progress,
-    ) -> None:
+    def _losses(self, step: Step) -> dict[str, float]:
+        """Return total and terms by name, the mean over all processes."""
+        values = {'loss': step.total, **step.terms}
+        mean = self.fabric.all_reduce(torch.stack([v.float() for v in values.values()]))
+        return dict(zip(values, mean.tolist(), strict=True))
+
+    def _checkpoint(self, stage: Stage, state: RunState, log: RunLog) -> None:
         """Validate the averaged weights, then save them and the state to resume from."""
-        save_checkpoint(average.model, self.out / LATEST)
-        if self.validation is not None:
-            count = self.config.validation_frames
-            scores = validate(average.model, self.validation, count, plan.stage)
-            self._report(plan, progress, scores)
-            if plan.stage != '1' and scores.miou > progress.best_miou:
+        fabric, progress = self.fabric, state.progress
+        model = state.average.current(self.model)
+        if fabric.world_size > 1:
+            for buffer in model.buffers():  # batch statistics are those of the first process
+                torch.distributed.broadcast(buffer, src=0)
+        self._save(LATEST, model, progress)
+        for position, dataset in enumerate(self.validation):
+            frames = self.config.validation_frames
+            scores = validate(model, dataset, frames, stage, fabric)
+            log.scores(progress, dataset.prior, scores)
+            if position == 0 and stage != '1' and scores.miou > progress.best_miou:
                 progress.best_miou = scores.miou
-                save_checkpoint(average.model, self.out / BEST)
-        save_state(self.out / STATE_FILE, self.model, average, optimizer, progress)
+                self._save(BEST, model, progress)
+        save_state(self.out / STATE_FILE, state, fabric)
 
-    def _report(self, plan: StagePlan, progress: Progress, scores: SscScores) -> None:
-        logger.info(
-            'stage %s step %d: IoU %.1f %%, mIoU %.1f %%, precision %.1f %%, recall %.1f %%',
-            plan.stage,
-            progress.step,
-            *(100 * v for v in (scores.iou, scores.miou, scores.precision, scores.recall)),
-        )
-        self._log(
-            plan,
-            progress,
-            iou=scores.iou,
-            miou=scores.miou,
-            precision=scores.precision,
-            recall=scores.recall,
-            iou_per_class=scores.by_name(),
-        )
+    def _save(self, folder: str, model: CigOcc, progress: Progress) -> None:
+        if self.fabric.is_global_zero:
+            record = checkpoint_record(self.config, progress)
+            save_checkpoint(model, self.out / folder, record)
 
-    def _log(self, plan: StagePlan, progress: Progress, **values: Any) -> None:
-        head = {'stage': plan.stage, 'step': progress.step, 'time_s': round(progress.elapsed_s, 1)}
-        with (self.out / LOG_FILE).open('a', encoding='utf-8') as file:
-            file.write(json.dumps(head | values) + '\n')
-
-
-def _resumed(path: Path, plans: list[StagePlan]) -> Progress:
-    """Return where to go on; raise DataFileError if the state is of a run with other stages."""
-    progress = read_progress(path)
-    stages = [plan.stage for plan in plans]
-    if progress.stage_index >= len(stages) or stages[progress.stage_index] != progress.stage:
-        raise DataFileError(
-            f'{path} was written in stage {progress.stage!r} of another run; this one has the '
-            f'stages {stages}: resume with the same --stage'
-        )
-    return progress
-
-
-class _ProgressBar:
-    """Show steps, or seconds of a time budget, with the time left and a smoothed loss."""
-
-    def __init__(self, plan: StagePlan, done: float) -> None:
-        horizon = plan.horizon
-        self.total = horizon.steps if horizon.seconds is None else round(horizon.seconds)
-        unit = 'step' if horizon.seconds is None else 's'
-        self.bar = tqdm(total=self.total, unit=unit, desc=f'stage {plan.stage}', mininterval=1.0)
-        self.bar.update(round(done * self.total))
-        self.loss = float('nan')
-        self.count = 0
-
-    def update(self, done: float, total: Tensor) -> None:
-        value = total.item()
-        self.count += 1
-        self.loss = value if self.count == 1 else 0.95 * self.loss + 0.05 * value
-        self.bar.set_postfix_str(f'{self.count} steps, loss {self.loss:.3f}', refresh=False)
-        self.bar.update(round(done * self.total) - self.bar.n)
-
-    def close(self) -> None:
-        self.bar.close()
+    def _measured(self, plan: StagePlan, throughput: Throughput) -> dict[str, Any]:
+        """Return speed and memory of a stage, of the first process where there are several."""
+        device = self.fabric.device
+        rate, memory = throughput.frames_per_s, peak_memory_gib(device)
+        if rate is not None and self.fabric.is_global_zero:
+            logger.info('stage %s: %.2f frames/s, %.2f GiB at most', plan.stage, rate, memory)
+        return {
+            'stage': plan.stage,
+            'frames_per_s': rate,
+            'peak_memory_gib': memory,
+            'device': device_name(device),
+            'num_processes': self.fabric.world_size,
+            'precision': self.config.precision,
+            'compiled': self.config.compile,
+        }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.labels import class_weights
 from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.training import losses
@@ -45,15 +47,34 @@ def freeze_norm_statistics(model: nn.Module) -> None:
             module.eval()
 
 
-def stage_terms(model: CigOcc, batch: Batch, stage: Stage) -> Terms:
-    """Run the network on a collated batch and return the losses of `stage` by name."""
+class StageObjective(nn.Module):
+    """A network with the losses of one stage: a batch in, losses by name out."""
+
+    def __init__(self, model: CigOcc, stage: Stage, distill: bool = False) -> None:
+        """Take the network; `distill` asks for the features of the teacher."""
+        super().__init__()
+        self.model = model
+        self.stage = stage
+        self.distill = distill
+
+    def forward(self, batch: Batch) -> Terms:
+        """Run the network on a collated batch."""
+        return stage_terms(self.model, batch, self.stage, self.distill)
+
+
+def stage_terms(model: CigOcc, batch: Batch, stage: Stage, distill: bool = False) -> Terms:
+    """Run the network on a collated batch and return the losses of `stage` by name.
+
+    `distill` adds the one to the teacher's features where `stage` trains the semantic branch.
+    """
     inputs = (batch.image, batch.depth_prior, batch.pixel_from_velo, batch.velo_from_pixel)
     if stage == '1':
         one = model.stage_one(*inputs)
         depth = one.depth
-        return _stage_one_terms(
+        terms = _stage_one_terms(
             one.logits, one.semantic_mask_logits, depth.log_mean, depth.log_scale, batch
         )
+        return terms | (_distillation(one.semantic_features, batch) if distill else {})
     out = model(*inputs)
     terms = {
         'ssc': losses.cross_entropy(out.logits, batch.labels, _weights(out.logits)),
@@ -69,6 +90,7 @@ def stage_terms(model: CigOcc, batch: Batch, stage: Stage) -> Terms:
             out.depth_log_scale,
             batch,
         )
+        terms |= _distillation(out.semantic_features, batch) if distill else {}
     return terms
 
 
@@ -80,6 +102,25 @@ def _stage_one_terms(
         'stage1_depth': losses.depth_nll(log_mean, log_scale, batch.depth, batch.depth > 0),
         'stage1_masks': losses.mask_bce(mask_logits, batch.masks, batch.mask_valid),
     }
+
+
+def _distillation(student: Tensor, batch: Batch) -> Terms:
+    """Return the loss to the teacher's features, NaN where it says nothing."""
+    teacher = batch.teacher_features
+    if teacher is None:
+        raise DataFileError(
+            'losses.distill is above 0, but there are frames without teacher features: write '
+            'them with "cigocc teacher", or set losses.distill to 0'
+        )
+    if teacher.shape != student.shape:
+        raise ConfigError(
+            f'teacher features are {tuple(teacher.shape[1:])}, those of the semantic branch '
+            f'{tuple(student.shape[1:])}: semantic_channels and image_size of the model config '
+            'must be what the teacher was cached for'
+        )
+    valid = torch.isfinite(teacher).all(1)
+    known = torch.nan_to_num(teacher.float())
+    return {'distill': losses.feature_distillation(student, known, valid)}
 
 
 def _weights(like: Tensor) -> Tensor:

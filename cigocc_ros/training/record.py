@@ -1,15 +1,20 @@
-"""Write down what a run was: configs, data, versions and the commit of the code."""
+"""Write down what a run was: configs, data, versions, speed and the commit of the code."""
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cigocc_ros.core.atomic import write_atomically
 from cigocc_ros.core.mapping import to_mapping
+from cigocc_ros.training.config import TrainConfig
+from cigocc_ros.training.resume import Progress
 
 if TYPE_CHECKING:
     from cigocc_ros.training.loop import Trainer
@@ -17,24 +22,45 @@ if TYPE_CHECKING:
 RECORD_FILE = 'run.json'
 
 
-def write_record(out: Path, trainer: Trainer, data: Path, val: Path | None) -> None:
-    """Write run.json into the folder of a run."""
+def write_record(
+    trainer: Trainer,
+    data: Sequence[str],
+    val: str | None,
+    measured: Sequence[dict[str, Any]] = (),
+) -> None:
+    """Write run.json into the folder of a run; `measured` is what the run returned."""
     validation = trainer.validation
     record = {
         'model': to_mapping(trainer.model.config),
         'train': to_mapping(trainer.config),
-        'data': str(data),
-        'val': None if val is None else str(val),
+        'data': list(data),
+        'val': val,
         'train_frames': len(trainer.stream.frames),
-        'val_frames': 0 if validation is None else len(validation),
+        'val_frames': len(validation[0]) if validation else 0,
+        'torch': version('torch'),
+        'commit': code_commit(),
+        'stages': list(measured),
+    }
+    write_atomically(trainer.out / RECORD_FILE, json.dumps(record, indent=2) + '\n')
+
+
+def checkpoint_record(config: TrainConfig, progress: Progress) -> dict[str, str]:
+    """Return what a checkpoint says of its making, JSON values for the header of its file."""
+    values = {
+        'train': to_mapping(config),
+        'progress': asdict(progress),
         'torch': version('torch'),
         'commit': code_commit(),
     }
-    write_atomically(out / RECORD_FILE, json.dumps(record, indent=2) + '\n')
+    return {name: json.dumps(value) for name, value in values.items()}
 
 
+@functools.cache
 def code_commit() -> str | None:
-    """Return the git commit of the source tree, '+' where it has changes; None without git."""
+    """Return the git commit of the source tree, '+' where it has changes; None without git.
+
+    What is found first is kept: it is what the process has loaded.
+    """
     package = Path(__file__).resolve().parents[1]
     try:
         commit, changes = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,8 @@ from cigocc_ros.core.projection import velo_from_pixel
 from cigocc_ros.training.augmentation import Sample, choose_prior, flip_sample, jitter_colors
 from cigocc_ros.training.cache import Arrays, FrameRef, load_frame
 from cigocc_ros.training.cells import FEATURE_STRIDE
-from cigocc_ros.training.config import AugmentConfig
+from cigocc_ros.training.config import AugmentConfig, Prior
 from cigocc_ros.training.mixture import Mixture
-
-Prior = Literal['none', 'stereo', 'measured']
 
 
 class Batch(NamedTuple):

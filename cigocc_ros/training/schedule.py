@@ -1,15 +1,17 @@
-"""Learning-rate schedule over elapsed share, and the moving average of weights."""
+"""When stages end, how the learning rate follows, and the moving average of weights."""
 
 from __future__ import annotations
 
 import copy
 import math
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import torch
 
+from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.model.cigocc import CigOcc
+from cigocc_ros.training.config import Stage, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,37 @@ class Horizon:
         return min(done, 1.0)
 
 
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage of a run and when it ends."""
+
+    stage: Stage
+    horizon: Horizon
+
+
+def plan_stages(
+    stage: Literal['1', '2', 'joint', 'both'], config: TrainConfig, budget_s: float | None = None
+) -> list[StagePlan]:
+    """Divide the steps of a run, or its time budget in seconds, among its stages."""
+    if budget_s is not None and budget_s <= 0:
+        raise ConfigError(f'the time budget must be positive, found {budget_s} s')
+    shares: list[tuple[Stage, float]]
+    if stage == 'both':
+        shares = [('1', config.stage1_share), (config.second_stage, 1 - config.stage1_share)]
+    else:
+        shares = [(stage, 1.0)]
+    return [
+        StagePlan(
+            name,
+            Horizon(
+                max(1, round(share * config.steps)),
+                None if budget_s is None else share * budget_s,
+            ),
+        )
+        for name, share in shares
+    ]
+
+
 def rate_factor(step: int, progress: float, warmup_steps: int, final: float) -> float:
     """Return the learning rate relative to its peak: linear warm-up times cosine to `final`."""
     warmup = min(1.0, (step + 1) / (warmup_steps + 1))
@@ -34,20 +67,29 @@ def rate_factor(step: int, progress: float, warmup_steps: int, final: float) -> 
 class WeightAverage:
     """Exponential moving average of weights and batch statistics."""
 
-    def __init__(self, model: CigOcc, decay: float) -> None:
-        """Start at the weights of `model`."""
+    def __init__(self, model: CigOcc, decay: float | None) -> None:
+        """Start at the weights of `model`; without `decay` there is no average, only a copy."""
         self.decay = decay
         self.updates = 0
         self.model = cast(CigOcc, copy.deepcopy(model)).eval().requires_grad_(False)
 
-    @torch.no_grad()
     def update(self, model: CigOcc) -> None:
         """Move towards the weights of `model`; early updates move further."""
         self.updates += 1
-        decay = min(self.decay, self.updates / (self.updates + 10))
+        if self.decay is not None:
+            self._move(model, min(self.decay, self.updates / (self.updates + 10)))
+
+    def current(self, model: CigOcc) -> CigOcc:
+        """Return the averaged network in eval mode, or a copy of `model` where nothing is."""
+        if self.decay is None:
+            self._move(model, 0.0)
+        return self.model
+
+    @torch.no_grad()
+    def _move(self, model: CigOcc, decay: float) -> None:
         current = model.state_dict()
         for name, average in self.model.state_dict().items():
-            if average.is_floating_point():
+            if average.is_floating_point() and decay > 0:
                 average.lerp_(current[name], 1 - decay)
             else:
                 average.copy_(current[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -15,12 +16,13 @@ from cigocc_ros.model.build import build_model, load_checkpoint
 from cigocc_ros.training.augmentation import Sample
 from cigocc_ros.training.cache import FrameRef
 from cigocc_ros.training.config import AugmentConfig, TrainConfig
-from cigocc_ros.training.loop import BEST, LATEST, LOG_FILE, Trainer, plan_stages
+from cigocc_ros.training.loop import BEST, LATEST, Trainer
 from cigocc_ros.training.losses import total_loss
 from cigocc_ros.training.objectives import set_trainable, stage_terms
 from cigocc_ros.training.resume import STATE_FILE
+from cigocc_ros.training.run_log import LOG_FILE
 from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream, collate
-from cigocc_ros.training.schedule import Horizon, WeightAverage, rate_factor
+from cigocc_ros.training.schedule import Horizon, WeightAverage, plan_stages, rate_factor
 from cigocc_ros.training.validation import validate
 
 PLAIN = AugmentConfig(flip=0, jitter=0, prior_none=0, prior_stereo=0, prior_true=1)
@@ -40,7 +42,7 @@ def trainer_for(
 ) -> Trainer:
     torch.manual_seed(0)
     stream = TrainingStream(frames, model, config.augment, config.seed)
-    return Trainer(build_model(model), stream, SceneDataset(frames, model), config, out)
+    return Trainer(build_model(model), stream, [SceneDataset(frames, model)], config, out)
 
 
 def logged(out: Path) -> list[dict]:
@@ -72,8 +74,8 @@ def test_logged_total_is_the_tensor_that_is_differentiated(
     expected = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
     trainer.model.load_state_dict(build_like(trainer, tiny))
     torch.manual_seed(1)
-    optimizer = torch.optim.SGD(parameters, lr=0.0)
-    found_terms, total, norm = trainer.step(batch, 'joint', optimizer, rate=0.0)
+    objective, optimizer = trainer.set_up('joint', torch.optim.SGD(parameters, lr=0.0))
+    found_terms, total, norm = trainer.step(iter([batch]), objective, optimizer, rate=0.0)
     assert total.item() == pytest.approx(
         sum(t.item() for t in terms.values()) - 0.9 * terms['stage1_depth'].item()
     )
@@ -92,9 +94,9 @@ def test_two_steps_lower_the_loss(
 ) -> None:
     trainer = trainer_for(frames, tiny, tmp_path)
     parameters = set_trainable(trainer.model, stage)
-    optimizer = torch.optim.AdamW(parameters)
-    batch = collate([sample])
-    totals = [trainer.step(batch, stage, optimizer, rate=1e-3)[1].item() for _ in range(3)]
+    objective, optimizer = trainer.set_up(stage, torch.optim.AdamW(parameters))
+    batches = itertools.repeat(collate([sample]))
+    totals = [trainer.step(batches, objective, optimizer, 1e-3).total.item() for _ in range(3)]
     assert totals[2] < totals[0]
 
 

@@ -1,0 +1,77 @@
+"""What --data and --val name: a folder, some of its sequences, its share of the draws."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cigocc_ros.core.config import ModelConfig
+from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.data.semantic_kitti import (
+    IMAGES,
+    SPLITS,
+    VOXEL_INVALID,
+    VOXEL_LABELS,
+    labelled_frames,
+    require_files,
+)
+from cigocc_ros.training.cache import FrameRef, find_frames
+
+SYNTAX = 'DIR[@SEQUENCES][:WEIGHT]'
+_PATTERN = re.compile(r'(?P<root>.+?)(@(?P<names>[\w,-]+))?(:(?P<weight>[\d.]+))?')
+_OFFICIAL_PARTS = (IMAGES, VOXEL_LABELS, VOXEL_INVALID)
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """Frames that are asked for.
+
+    `dataset@train` and `dataset@val` are the official splits of SemanticKITTI, which must be
+    complete; `dataset@00,02` are sequences; `dataset:0.5` is all of it for half of the draws.
+    """
+
+    root: Path
+    sequences: tuple[str, ...] | None = None
+    weight: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> DataChoice:
+        """Read SYNTAX; a folder whose name looks like it is taken as it is. ConfigError."""
+        if Path(text).is_dir():
+            return cls(Path(text))
+        match = _PATTERN.fullmatch(text)
+        if match is None:
+            raise ConfigError(f'expected {SYNTAX}, found {text!r}')
+        names, weight = match['names'], match['weight']
+        try:
+            share = None if weight is None else float(weight)
+        except ValueError as error:
+            raise ConfigError(f'expected a number after ":" in {text!r}') from error
+        return cls(Path(match['root']), tuple(names.split(',')) if names else None, share)
+
+    def frames(self, config: ModelConfig, cache: Path | None = None) -> list[FrameRef]:
+        """List the frames; raise DataFileError where a sequence that is named has none."""
+        names = self.sequences
+        if names is not None and len(names) == 1 and names[0] in SPLITS:
+            names = SPLITS[names[0]]
+            require_files(self.root, labelled_frames(names), _OFFICIAL_PARTS)
+        frames = find_frames(self.root, config, cache, names)
+        missing = sorted(set(names or ()) - {frame.sequence.name for frame in frames})
+        if missing:
+            raise DataFileError(
+                f'{self.root}: no labelled frames in the sequences {", ".join(missing)}: expected '
+                f'{self.root}/sequences/{missing[0]}/voxels/*.label'
+            )
+        return frames
+
+
+def shares(choices: list[DataChoice]) -> list[float] | None:
+    """Return the weights of the choices, None where none has one; ConfigError for some only."""
+    weights = [choice.weight for choice in choices if choice.weight is not None]
+    if weights and len(weights) < len(choices):
+        named = [str(choice.root) for choice in choices if choice.weight is None]
+        raise ConfigError(
+            f'--data: give all folders a weight, or none; without one: {", ".join(named)}'
+        )
+    return weights or None
