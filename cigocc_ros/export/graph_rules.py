@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import onnx
+import onnx.inliner
 
 from cigocc_ros.core.errors import CigoccError
 
@@ -28,8 +29,9 @@ def check_graph(model: onnx.ModelProto) -> None:
     """Raise GraphError listing every broken rule of the graph, its functions and subgraphs."""
     problems = [*_opset_problems(model), *_shape_problems(model.graph)]
     nodes = list(iterate_nodes(model))
-    ranks = _ranks(model) if any(node.op_type == 'GridSample' for node in nodes) else {}
-    problems += [text for node in nodes for text in _node_problems(node, ranks)]
+    problems += [text for node in nodes for text in _node_problems(node)]
+    if any(node.op_type == 'GridSample' for node in nodes):
+        problems += _all_grid_sample_problems(model)
     cumsums = sum(node.op_type == 'CumSum' for node in nodes)
     if cumsums > MAX_CUMSUMS:
         problems.append(
@@ -64,29 +66,39 @@ def _shape_problems(graph: onnx.GraphProto) -> list[str]:
     ]
 
 
-def _ranks(model: onnx.ModelProto) -> dict[str, int]:
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    values = (*graph.input, *graph.value_info, *graph.output)
-    ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in values}
-    return ranks | {tensor.name: len(tensor.dims) for tensor in graph.initializer}
-
-
-def _node_problems(node: onnx.NodeProto, ranks: dict[str, int]) -> list[str]:
+def _node_problems(node: onnx.NodeProto) -> list[str]:
     where = f'{node.op_type} {node.name!r}'
     if node.op_type in FORBIDDEN:
         return [f'{where}: {FORBIDDEN[node.op_type]}']
     if node.op_type.startswith('Scatter') and _text(node, 'reduction', 'none') != 'none':
         return [f'{where}: reduction {_text(node, "reduction", "none")!r} is not portable']
-    if node.op_type == 'GridSample':
-        return _grid_sample_problems(node, where, ranks)
     return []
 
 
-def _grid_sample_problems(node: onnx.NodeProto, where: str, ranks: dict[str, int]) -> list[str]:
+def _all_grid_sample_problems(model: onnx.ModelProto) -> list[str]:
+    """Inline the functions first: ranks inside a body are known only at its calls."""
+    flat = onnx.inliner.inline_local_functions(model)
+    ranks = _ranks(flat)
+    found = [node for node in iterate_nodes(flat) if node.op_type == 'GridSample']
+    return [text for node in found for text in _grid_sample_problems(node, ranks)]
+
+
+def _ranks(model: onnx.ModelProto) -> dict[str, int]:
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in values}
+    return ranks | {tensor.name: len(tensor.dims) for tensor in graph.initializer}
+
+
+def _grid_sample_problems(node: onnx.NodeProto, ranks: dict[str, int]) -> list[str]:
+    where = f'{node.op_type} {node.name!r}'
     problems = []
     mode, rank = _text(node, 'mode', 'bilinear'), ranks.get(node.input[0])
-    if mode != 'bilinear':
-        problems.append(f'{where}: mode {mode!r} found, bilinear expected')
+    padding = _text(node, 'padding_mode', 'zeros')
+    if (mode, padding) != ('bilinear', 'zeros'):
+        problems.append(f'{where}: mode {mode!r} {padding!r} found, bilinear zeros expected')
+    if any(a.name == 'align_corners' and a.i for a in node.attribute):
+        problems.append(f'{where}: align_corners 1 found, 0 expected')
     if rank != 4:
         problems.append(f'{where}: input of rank {rank or "unknown"} found, 4 expected')
     return problems

@@ -13,6 +13,7 @@ from torch import nn
 
 from cigocc_ros.core.manifest import DEPTH_PRIOR, IMAGE, PIXEL_FROM_VELO, VELO_FROM_PIXEL
 from cigocc_ros.export.graph_rules import OPSET, check_graph
+from cigocc_ros.export.sampling_function import add_sampling_function
 from cigocc_ros.export.wrapper import LOGITS, ExportModel
 from cigocc_ros.runtime.contract import Arrays
 
@@ -28,6 +29,7 @@ def to_onnx(model: nn.Module, example: Arrays) -> onnx.ModelProto:
     wrapper = ExportModel(model, with_logits=True)
     arguments = tuple(torch.from_numpy(example[name].copy()) for name in INPUT_NAMES)
     proto: onnx.ModelProto = _traced(wrapper, arguments).model_proto
+    add_sampling_function(proto)
     _strip_debug_text(proto)
     onnx.checker.check_model(proto)
     check_graph(proto)

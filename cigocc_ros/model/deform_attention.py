@@ -20,6 +20,8 @@ from cigocc_ros.model.geometry import full_precision
 Shape2d = tuple[int, int]
 Shape3d = tuple[int, int, int]
 
+SAMPLE_DOMAIN, SAMPLE_OP = 'trt.plugins', 'MultiscaleDeformableAttnPlugin_TRT'
+"""ONNX operator of sampling one map: the name of TensorRT's stock plugin; `export` adds a body."""
 MAX_SAMPLES = 2**25
 """Numbers that one sampling call may materialise; self-attention is chunked to stay below."""
 
@@ -37,6 +39,8 @@ def deformable_sample(
     attention_weights (B, Q, M, L, P).
     """
     shapes = [(int(height), int(width)) for height, width in spatial_shapes]
+    if torch.onnx.is_in_onnx_export():
+        return _onnx_sample(value, shapes, sampling_locations, attention_weights)
     batch, _, heads, depth = value.shape
     queries, points = sampling_locations.shape[1], sampling_locations.shape[4]
     grids = (2.0 * sampling_locations - 1.0).permute(0, 2, 3, 1, 4, 5)  # (B, M, L, Q, P, 2)
@@ -56,6 +60,31 @@ def deformable_sample(
     if total is None:
         raise ValueError('deformable_sample needs at least one map, found no spatial shapes')
     return total.reshape(batch, heads * depth, queries).transpose(1, 2)
+
+
+def _onnx_sample(
+    value: Tensor, shapes: list[Shape2d], locations: Tensor, weights: Tensor
+) -> Tensor:
+    """Return what `deformable_sample` does, as one ONNX operator per map."""
+    batch, _, heads, depth = value.shape
+    parts = []
+    start = 0
+    for level, (height, width) in enumerate(shapes):
+        cells = height * width
+        inputs = (
+            value[:, start : start + cells],
+            torch.tensor([[height, width]], dtype=torch.int32),
+            torch.zeros(1, dtype=torch.int32),
+            locations[:, :, :, level : level + 1],
+            weights[:, :, :, level : level + 1],
+        )
+        shape = (batch, locations.shape[1], heads, depth)
+        name = f'{SAMPLE_DOMAIN}::{SAMPLE_OP}'
+        parts.append(
+            torch.onnx.ops.symbolic(name, inputs, dtype=value.dtype, shape=shape, version=1)
+        )
+        start += cells
+    return sum(parts[1:], parts[0]).flatten(2)
 
 
 def stack_slices(volume: Tensor) -> Tensor:
