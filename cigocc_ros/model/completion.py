@@ -39,7 +39,7 @@ class StaticQueries(nn.Module):
     def __init__(self, shape: tuple[int, int, int], channels: int) -> None:
         """Take the volume's shape and the width."""
         super().__init__()
-        self.table = nn.Parameter(torch.randn(1, math.prod(shape), channels))
+        self.table = nn.Parameter(torch.randn(math.prod(shape), channels))
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the table for a batch like H (B, N, C), of which nothing else is used."""

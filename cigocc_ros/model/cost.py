@@ -45,7 +45,7 @@ def example_inputs(
 def measure_cost(config: ModelConfig) -> ModelCost:
     """Count without computing: the network is built and run on the meta device."""
     with torch.device('meta'):
-        model = build_model(config).eval()
+        model = build_model(config).eval().requires_grad_(False)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(*example_inputs(config, device='meta'))
     by_module = counter.get_flop_counts()

@@ -1,6 +1,7 @@
 """Configs, checkpoints, backbone weights and cost."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -119,6 +120,13 @@ def test_cost_adds_up_and_mid_stays_small(capsys, monkeypatch, tiny):
     monkeypatch.setattr('sys.argv', ['cost', 'tiny'])
     main()
     assert 'tiny: 0.119 M parameters, 0.05 GMAC' in capsys.readouterr().out
+
+
+def test_cost_of_every_kind_of_query(tiny):
+    static = measure_cost(replace(tiny, queries='static', fusion='none'))
+    table, linear = 16 * 16 * 4 * 16, 16 * 16 + 16
+    without_fusion = measure_cost(replace(tiny, fusion='none'))
+    assert static.parameters - without_fusion.parameters == table - linear
 
 
 def test_macs_of_one_convolution_by_hand(tiny):
