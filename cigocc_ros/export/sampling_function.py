@@ -1,7 +1,7 @@
 """Deformable sampling in ONNX files: one operator that TensorRT knows and others can read.
 
 TensorRT from 10.7 on takes its stock plugin of this name; everything else (older TensorRT, ONNX
-Runtime, OpenVINO) takes the body, which is `model.deform_attention` for one map in plain operators.
+Runtime, OpenVINO) takes the body: `model.deform_attention` for one map in plain operators.
 The operator has the plugin's contract: value (N, S, M, D), spatial_shapes (1, 2) int32,
 level_start_index (1,) int32, sampling_locations (N, Q, M, 1, P, 2) in [0, 1], attention_weights
 (N, Q, M, 1, P); returns (N, Q, M, D). The plugin wants one type for the first and the last two;
@@ -44,7 +44,8 @@ _BODY = f"""
     grid_shape = Concat <axis = 0> (images, queries, points, pair)
     grid = Reshape (by_head, grid_shape)
 
-    sampled = GridSample <mode = "bilinear", padding_mode = "zeros", align_corners = 0> (image, grid)
+    sampled = GridSample <mode = "bilinear", padding_mode = "zeros", align_corners = 0>
+        (image, grid)
     weights_by_head = Transpose <perm = [0, 2, 3, 1, 4]> (attention_weights)
     weight_shape = Concat <axis = 0> (images, one, queries, points)
     weight = Reshape (weights_by_head, weight_shape)

@@ -69,8 +69,12 @@ def grid_sample_model(rank, **attributes):
 def test_grid_sample_is_2d_and_bilinear():
     check_graph(grid_sample_model(4))
     check_graph(grid_sample_model(4, mode='bilinear'))
-    with pytest.raises(GraphError, match="mode 'nearest' found, bilinear expected"):
+    with pytest.raises(GraphError, match="mode 'nearest' 'zeros' found, bilinear zeros expected"):
         check_graph(grid_sample_model(4, mode='nearest'))
+    with pytest.raises(GraphError, match="mode 'bilinear' 'border' found"):
+        check_graph(grid_sample_model(4, padding_mode='border'))
+    with pytest.raises(GraphError, match='align_corners 1 found, 0 expected'):
+        check_graph(grid_sample_model(4, align_corners=1))
     with pytest.raises(GraphError, match='rank 5 found, 4 expected'):
         check_graph(grid_sample_model(5))
 
