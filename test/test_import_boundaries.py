@@ -59,7 +59,7 @@ ROS = {
     'tf2_ros',
     'visualization_msgs',
 }
-TORCH = {'safetensors', 'torch', 'transformers'}
+TORCH = {'lightning_fabric', 'safetensors', 'torch', 'transformers'}
 OPTIONAL = {
     'PIL',
     'cv2',
@@ -70,6 +70,7 @@ OPTIONAL = {
     'openvino',
     'rosbags',
     'scipy',
+    'tensorboard',
     'tensorrt',
     'tqdm',
 }
