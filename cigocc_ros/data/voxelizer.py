@@ -57,13 +57,20 @@ class VoxelVolumes:
 
 def voxelize(scans: Sequence[LabelledScan], grid: VoxelGrid = SEMANTIC_KITTI_GRID) -> VoxelVolumes:
     """Voxelise scans moved into the grid's frame; the first scan is the present one."""
-    placed = [_placed(scan, grid) for scan in scans]
-    present, _ = majority(*placed[0], grid)
-    flat, point_labels = (np.concatenate(parts) for parts in zip(*placed, strict=True))
-    labels, occupied = majority(flat, point_labels, grid)
+    present, _ = hit_labels(scans[:1], grid)
+    labels, occupied = hit_labels(scans, grid)
     sensors = [scan.velo_from_scan[:3, 3] for scan in scans]
     occluded, invalid = _hidden(occupied, sensors, grid)
     return VoxelVolumes(labels, present > 0, occluded, invalid)
+
+
+def hit_labels(
+    scans: Sequence[LabelledScan], grid: VoxelGrid = SEMANTIC_KITTI_GRID
+) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
+    """Return the commonest raw id per voxel and where any scan hit, both (X, Y, Z)."""
+    placed = [_placed(scan, grid) for scan in scans]
+    flat, point_labels = (np.concatenate(parts) for parts in zip(*placed, strict=True))
+    return majority(flat, point_labels, grid)
 
 
 def majority(
@@ -123,9 +130,9 @@ def _hidden(
 
 
 def read_scans(
-    sequence: KittiSequence, frame_id: str, later: int = LATER_SCANS
+    sequence: KittiSequence, frame_id: str, later: int = LATER_SCANS, earlier: int = 0
 ) -> list[LabelledScan]:
-    """Read the scan of a frame and up to `later` following ones, placed in the frame's lidar."""
+    """Read the scans from `earlier` before a frame to `later` after it, placed in its lidar."""
     velo_from_world = np.linalg.inv(sequence.world_from_velo(frame_id))
     return [
         LabelledScan(
@@ -133,7 +140,7 @@ def read_scans(
             sequence.point_labels(other),
             velo_from_world @ sequence.world_from_velo(other),
         )
-        for other in _window(sequence, frame_id, later)
+        for other in _window(sequence, frame_id, later, earlier)
     ]
 
 
@@ -152,7 +159,13 @@ def frames_to_voxelize(
     if every < 1 or later < 0:
         raise DataFileError(f'every must be 1 or more and scans 0 or more: {every}, {later}')
     chosen = [frame_id for frame_id in sequence.frame_ids if int(frame_id) % every == 0]
-    needed = sorted({other for frame in chosen for other in _window(sequence, frame, later)})
+    require_scans(sequence, chosen, later)
+    return chosen
+
+
+def require_scans(sequence: KittiSequence, frame_ids: Sequence[str], later: int) -> None:
+    """Raise DataFileError naming what the scans of these frames and the later ones lack."""
+    needed = sorted({other for frame in frame_ids for other in _window(sequence, frame, later)})
     lacking = [f'velodyne/{name}.bin' for name in needed if not sequence.has_velodyne(name)]
     lacking += [f'labels/{name}.label' for name in needed if not sequence.has_point_labels(name)]
     if not sequence.has_poses:
@@ -163,7 +176,6 @@ def frames_to_voxelize(
             f'{len(lacking)} missing, the first is {lacking[0]}: unpack the SemanticKITTI labels '
             '(not published for sequences 11 to 21) and KITTI velodyne data there'
         )
-    return chosen
 
 
 def write_voxels(
@@ -187,6 +199,6 @@ def _write_frame(sequence: KittiSequence, folder: Path, later: int, frame_id: st
     return frame_id
 
 
-def _window(sequence: KittiSequence, frame_id: str, later: int) -> list[str]:
-    first = int(frame_id)
-    return [name for name in sequence.frame_ids if first <= int(name) <= first + later]
+def _window(sequence: KittiSequence, frame_id: str, later: int, earlier: int = 0) -> list[str]:
+    now = int(frame_id)
+    return [name for name in sequence.frame_ids if now - earlier <= int(name) <= now + later]

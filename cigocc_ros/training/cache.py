@@ -18,19 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.atomic import replacing
-from cigocc_ros.core.camera import stereo_focal_baseline
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
-from cigocc_ros.core.labels import IGNORE, coarsen_labels
-from cigocc_ros.core.projection import pixel_from_velo, project_points
+from cigocc_ros.core.labels import coarsen_labels
+from cigocc_ros.core.projection import pixel_from_velo
 from cigocc_ros.core.workers import process_pool
-from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
-from cigocc_ros.data.stereo_depth import stereo_depth_m
-from cigocc_ros.runtime.preprocess import ImageFit, fit_camera
+from cigocc_ros.data.kitti_sequence import KittiSequence, Side, find_sequences
+from cigocc_ros.data.semantic_kitti import FrameKey
+from cigocc_ros.evaluation.ground_truth import LabelArrays
+from cigocc_ros.runtime.preprocess import fit_camera
 from cigocc_ros.training.cells import cell_depth, cell_masks
+from cigocc_ros.training.views import View
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -41,15 +42,26 @@ class FrameRef:
     sequence: Path
     frame_id: str
     cached: Path
+    side: Side = 'left'
+    truth: Path | None = None
+    """Folder of ground truth as `cigocc evaluate` takes it; None for the frame's own volume."""
 
     @property
     def is_prepared(self) -> bool:
         """Whether the cached arrays exist and are not older than the labels of the frame."""
         labels = self.sequence / 'voxels' / f'{self.frame_id}.label'
+        if self.truth is not None:
+            labels = self.truth / f'{self.sequence.name}_{self.frame_id}.npz'
         try:
             return self.cached.stat().st_mtime >= labels.stat().st_mtime
         except FileNotFoundError:
             return False
+
+    def voxel_labels(self) -> NDArray[np.uint8]:
+        """Read the ground truth, (X, Y, Z) train ids uint8, 255 = unknown."""
+        if self.truth is None:
+            return KittiSequence(self.sequence).voxel_labels(self.frame_id)
+        return LabelArrays(self.truth).labels(FrameKey(self.sequence.name, self.frame_id))
 
 
 def find_frames(
@@ -57,23 +69,31 @@ def find_frames(
     config: ModelConfig,
     cache: Path | None = None,
     sequences: Collection[str] | None = None,
+    truth: Path | None = None,
+    sides: Collection[Side] = ('left',),
 ) -> list[FrameRef]:
     """List the frames with voxel labels under root/sequences; raise DataFileError if none.
 
     They are cached inside `root`, or in a folder of their own inside `cache` where given.
-    `sequences` names those to take, None takes all.
+    `sequences` names those to take, None takes all. `truth` is a folder of SS_FFFFFF.npz that
+    replaces the volumes of the data set. The right camera is a view of its own where `sides` has
+    it and the frame has a lidar scan, which alone gives depth and classes to it.
     """
-    cache = root / 'cache' if cache is None else cache / _folder_key(root)
+    cache = root / 'cache' if cache is None else cache / _folder_key(root, truth)
     cache = cache / cache_key(config)
     frames = [
-        FrameRef(folder, frame_id, cache / folder.name / f'{frame_id}.npz')
+        FrameRef(folder, frame_id, cache / folder.name / _file_name(frame_id, side), side, truth)
         for folder in find_sequences(root)
         if sequences is None or folder.name in sequences
-        for frame_id in KittiSequence(folder).voxel_ids
+        for sequence in [KittiSequence(folder)]
+        for frame_id in _labelled(sequence, truth)
+        for side in sides
+        if side == 'left' or (sequence.has_right and sequence.has_velodyne(frame_id))
     ]
     if not frames:
+        expected = f'{root}/sequences/*/voxels/*.label' if truth is None else f'{truth}/*_*.npz'
         raise DataFileError(
-            f'no labelled frames under {root}: expected {root}/sequences/*/voxels/*.label; '
+            f'no labelled frames under {root}: expected {expected}; '
             'write synthetic ones with "cigocc synthesize"'
         )
     return frames
@@ -115,21 +135,19 @@ def load_frame(frame: FrameRef) -> Arrays:
         ) from error
 
 
-def compact_arrays(sequence: KittiSequence, frame_id: str, config: ModelConfig) -> Arrays:
-    """Compute the arrays of one frame.
+def compact_arrays(view: View, voxels: NDArray[np.uint8], config: ModelConfig) -> Arrays:
+    """Compute the arrays of one view; voxels are train ids of SemanticKITTI's grid.
 
     image (H, W, 3) uint8, pixel_from_velo (3, 4) float64, labels and query_labels uint8, masks
-    (19, h, w) and mask_valid (h, w) bool packed to bits, depth (h, w) float16 metres, and where
-    the data has them stereo and measured (H, W) float16 metres, 0 = unknown.
+    (19, h, w) and mask_valid (h, w) bool packed to bits, depth (h, w) float16 metres, measured
+    (H, W) float16 metres, 0 = unknown, and where there is a pair stereo likewise.
     """
-    fit = fit_camera(sequence.camera_left, config.image_size)
-    image = sequence.image(frame_id, 'left')
-    voxels = sequence.voxel_labels(frame_id)
-    measured = fit.apply_depth(measured_depth(sequence, frame_id))
-    masks, valid = _class_masks(sequence, frame_id, fit)
+    fit = fit_camera(view.camera, config.image_size)
+    measured = view.depth(fit)
+    masks, valid = cell_masks(view.classes(fit), view.classes_are_sparse)
     arrays: Arrays = {
-        'image': fit.apply(image),
-        'pixel_from_velo': pixel_from_velo(fit.camera_in, sequence.cam_from_velo),
+        'image': fit.apply(view.image()),
+        'pixel_from_velo': pixel_from_velo(fit.camera_in, view.sequence.cam_from_velo),
         'labels': _coarse(voxels, config.output_shape),
         'query_labels': _coarse(voxels, config.query_shape),
         'masks': np.packbits(masks),
@@ -137,16 +155,27 @@ def compact_arrays(sequence: KittiSequence, frame_id: str, config: ModelConfig) 
         'depth': cell_depth(measured).astype(np.float16),
         'measured': measured.astype(np.float16),
     }
-    if sequence.has_right:
-        focal_baseline = stereo_focal_baseline(sequence.camera_left, sequence.camera_right)
-        stereo = stereo_depth_m(image, sequence.image(frame_id, 'right'), focal_baseline)
-        arrays['stereo'] = fit.apply_depth(stereo).astype(np.float16)
+    if view.sequence.has_right:
+        arrays['stereo'] = fit.apply_depth(view.stereo_depth()).astype(np.float16)
     return arrays
 
 
-def _folder_key(root: Path) -> str:
+def _labelled(sequence: KittiSequence, truth: Path | None) -> tuple[str, ...]:
+    """Return the frames of a sequence that have ground truth."""
+    if truth is None:
+        return sequence.voxel_ids
+    keys = LabelArrays(truth).frames
+    return tuple(key.frame_id for key in keys if key.sequence == sequence.name)
+
+
+def _file_name(frame_id: str, side: Side) -> str:
+    return f'{frame_id}.npz' if side == 'left' else f'{frame_id}_{side}.npz'
+
+
+def _folder_key(root: Path, truth: Path | None) -> str:
     """Name a data set, so that sets with sequences of the same name do not share files."""
-    return f'{root.resolve().name}-{_digest(str(root.resolve()))}'
+    named = str(root.resolve()) if truth is None else f'{root.resolve()}+{truth.resolve()}'
+    return f'{root.resolve().name}-{_digest(named)}'
 
 
 def _digest(text: str) -> str:
@@ -157,7 +186,8 @@ def _prepare_one(frame: FrameRef, config: ModelConfig) -> FrameRef:
     import cv2
 
     cv2.setNumThreads(1)  # the frames are what runs in parallel
-    arrays = compact_arrays(KittiSequence(frame.sequence), frame.frame_id, config)
+    view = View(KittiSequence(frame.sequence), frame.frame_id, frame.side)
+    arrays = compact_arrays(view, frame.voxel_labels(), config)
     with replacing(frame.cached) as partial, partial.open('wb') as file:
         np.savez(file, **arrays)
     return frame
@@ -168,27 +198,3 @@ def _coarse(labels: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[n
         fine // coarse for fine, coarse in zip(SEMANTIC_KITTI_GRID.shape, shape, strict=True)
     )
     return coarsen_labels(labels, (x, y, z)) if (x, y, z) != (1, 1, 1) else labels
-
-
-def _class_masks(
-    sequence: KittiSequence, frame_id: str, fit: ImageFit
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the class masks of a frame; nothing is valid where the data has none."""
-    if not sequence.has_semantic_image(frame_id):
-        unknown = np.full((fit.camera_in.height, fit.camera_in.width), IGNORE, dtype=np.uint8)
-        return cell_masks(unknown)
-    return cell_masks(fit.apply_nearest(sequence.semantic_image(frame_id), IGNORE))
-
-
-def measured_depth(sequence: KittiSequence, frame_id: str) -> NDArray[np.float32]:
-    """Return the depth image of a frame, else its lidar scan as the left camera sees it."""
-    if sequence.has_depth(frame_id):
-        return sequence.depth(frame_id)
-    camera = sequence.camera_left
-    points = sequence.velodyne(frame_id)[:, :3]
-    pixel_uv, depth, seen = project_points(points, camera, sequence.cam_from_velo)
-    row, column = np.rint(pixel_uv[seen]).astype(np.int64).T[::-1]
-    row, column = np.minimum(row, camera.height - 1), np.minimum(column, camera.width - 1)
-    nearest = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
-    np.minimum.at(nearest, (row, column), depth[seen].astype(np.float32))
-    return np.where(np.isfinite(nearest), nearest, np.float32(0))

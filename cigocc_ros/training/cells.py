@@ -30,15 +30,20 @@ def cell_depth(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(known > 0, median, 0).astype(np.float32)
 
 
-def cell_masks(classes: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def cell_masks(
+    classes: NDArray[np.uint8], sparse: bool = False
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Turn an (H, W) image of train ids, 255 = unknown, into masks (19, h, w) and valid (h, w).
 
-    A cell may show several classes: all those that fill at least an eighth of it.
+    A cell may show several classes: all those that fill at least an eighth of it, or, where the
+    image is sparse (lidar points), all those that it has; one known pixel then makes it valid.
     """
     cells = _cells(classes)
-    valid = (cells != IGNORE).mean(-1) >= MIN_KNOWN_SHARE
+    known = (cells != IGNORE).mean(-1)
+    valid = known > 0 if sparse else known >= MIN_KNOWN_SHARE
     shares = [(cells == train_id).mean(-1) for train_id in range(1, NUM_CLASSES)]
-    masks = (np.stack(shares) >= MIN_CLASS_SHARE) & valid
+    least = 0.0 if sparse else MIN_CLASS_SHARE
+    masks = (np.stack(shares) >= least) & (np.stack(shares) > 0) & valid
     return masks, valid
 
 

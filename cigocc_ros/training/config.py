@@ -92,6 +92,9 @@ class TrainConfig:
     """Of the forward pass; weights, sampling and losses stay fp32. fp16 needs CUDA."""
     compile: bool = False
     """Whether torch.compile translates the network: minutes at the start, faster steps."""
+    both_cameras: bool = False
+    """Whether the right camera of a pair is a view to train on too, where a lidar scan gives it
+    depth and classes."""
     num_workers: int = 0
     """Loader processes beside each training process."""
     log_every: int = 10

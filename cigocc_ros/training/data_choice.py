@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.data.kitti_sequence import KittiSequence, Side, find_sequences
 from cigocc_ros.data.semantic_kitti import (
     IMAGES,
     SPLITS,
@@ -50,13 +52,24 @@ class DataChoice:
             raise ConfigError(f'expected a number after ":" in {text!r}') from error
         return cls(Path(match['root']), tuple(names.split(',')) if names else None, share)
 
-    def frames(self, config: ModelConfig, cache: Path | None = None) -> list[FrameRef]:
-        """List the frames; raise DataFileError where a sequence that is named has none."""
+    def frames(
+        self,
+        config: ModelConfig,
+        cache: Path | None = None,
+        truth: Path | None = None,
+        sides: Collection[Side] = ('left',),
+    ) -> list[FrameRef]:
+        """List the frames; raise DataFileError where a sequence that is named has none.
+
+        `truth` stands in for the volumes of a data set that has none.
+        """
         names = self.sequences
         if names is not None and len(names) == 1 and names[0] in SPLITS:
             names = SPLITS[names[0]]
             require_files(self.root, labelled_frames(names), _OFFICIAL_PARTS)
-        frames = find_frames(self.root, config, cache, names)
+        has_volumes = any(KittiSequence(path).voxel_ids for path in find_sequences(self.root))
+        truth = None if has_volumes else truth
+        frames = find_frames(self.root, config, cache, names, truth, sides)
         missing = sorted(set(names or ()) - {frame.sequence.name for frame in frames})
         if missing:
             raise DataFileError(

@@ -14,6 +14,7 @@ from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import coarsen_labels
 from cigocc_ros.training import cache
 from cigocc_ros.training.scene_dataset import SceneDataset
+from cigocc_ros.training.views import View
 
 
 @pytest.fixture(scope='module')
@@ -95,7 +96,8 @@ def test_lidar_stands_in_for_a_missing_depth_image(tiny: ModelConfig, tmp_path: 
     scan = np.array([[20.0, 0, 0, 0.5], [30.0, 0, 0, 0.5], [-20.0, 0, 0, 0.5]])
     write_velodyne(folder / 'velodyne' / '000000.bin', scan)
     sequence = cache.KittiSequence(folder)
-    measured = cache.compact_arrays(sequence, '000000', tiny)['measured']
+    view = View(sequence, '000000')
+    measured = cache.compact_arrays(view, sequence.voxel_labels('000000'), tiny)['measured']
     # The nearer of two points on one pixel, 0.2 m closer to the camera than to the lidar.
     np.testing.assert_allclose(measured[measured > 0], 19.8, atol=0.02)
 

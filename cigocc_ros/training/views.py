@@ -1,0 +1,136 @@
+"""What one camera of a frame sees: image, depth and classes, from files or from the lidar.
+
+The right camera of a real pair is a view of its own: mirrored, the pair is a left-right pair whose
+left camera it is, and the lidar gives depth and classes to it as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cigocc_ros.core.camera import CameraModel, stereo_focal_baseline
+from cigocc_ros.core.labels import IGNORE, train_from_raw
+from cigocc_ros.core.projection import project_points
+from cigocc_ros.data.kitti_sequence import KittiSequence, Side
+from cigocc_ros.data.stereo_depth import stereo_depth_m
+from cigocc_ros.runtime.preprocess import ImageFit
+
+OCCLUDER_WINDOW_PX = 5
+"""A lidar point is hidden where another one within this window is clearly nearer."""
+OCCLUDER_RATIO = 1.1
+"""How much farther than its nearest neighbour a point may be and still count as seen."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One camera of one frame."""
+
+    sequence: KittiSequence
+    frame_id: str
+    side: Side = 'left'
+
+    @property
+    def camera(self) -> CameraModel:
+        """The camera at the size of the files."""
+        return self.sequence.camera_left if self.side == 'left' else self.sequence.camera_right
+
+    def image(self) -> NDArray[np.uint8]:
+        """Return (H, W, 3) uint8 rgb."""
+        return self.sequence.image(self.frame_id, self.side)
+
+    def stereo_depth(self) -> NDArray[np.float32]:
+        """Return the matcher's metres, (H, W), 0 = unknown; DataFileError without a pair."""
+        focal_baseline = stereo_focal_baseline(
+            self.sequence.camera_left, self.sequence.camera_right
+        )
+        left, right = (self.sequence.image(self.frame_id, side) for side in ('left', 'right'))
+        if self.side == 'left':
+            return stereo_depth_m(left, right, focal_baseline)
+        mirrored = stereo_depth_m(_mirrored(right), _mirrored(left), focal_baseline)
+        return np.ascontiguousarray(mirrored[:, ::-1])
+
+    def depth(self, fit: ImageFit) -> NDArray[np.float32]:
+        """Return measured metres at the model's size, (H, W) float32, 0 = unknown.
+
+        From the depth image, which belongs to the left camera, else from the lidar scan.
+        """
+        if self._has_images:
+            return fit.apply_depth(self.sequence.depth(self.frame_id))
+        return self._lidar(fit.camera_in)[0]
+
+    def classes(self, fit: ImageFit) -> NDArray[np.uint8]:
+        """Return train ids at the model's size, (H, W) uint8, 255 = unknown.
+
+        From the class image, else from the labelled lidar scan, else all unknown.
+        """
+        if self.side == 'left' and self.sequence.has_semantic_image(self.frame_id):
+            return fit.apply_nearest(self.sequence.semantic_image(self.frame_id), IGNORE)
+        if not self.sequence.has_point_labels(self.frame_id):
+            size = (fit.camera_in.height, fit.camera_in.width)
+            return np.full(size, IGNORE, dtype=np.uint8)
+        return self._lidar(fit.camera_in)[1]
+
+    @property
+    def classes_are_sparse(self) -> bool:
+        """Whether the classes are those of lidar points, one pixel each."""
+        return not (self.side == 'left' and self.sequence.has_semantic_image(self.frame_id))
+
+    @property
+    def _has_images(self) -> bool:
+        return self.side == 'left' and self.sequence.has_depth(self.frame_id)
+
+    def _lidar(self, camera: CameraModel) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Return depth and classes of the scan, each (H, W) of `camera`, a crop of the view's."""
+        points = self.sequence.velodyne(self.frame_id)[:, :3]
+        labels = np.full(len(points), IGNORE, dtype=np.uint8)
+        if self.sequence.has_point_labels(self.frame_id):
+            labels = train_from_raw(self.sequence.point_labels(self.frame_id))
+            labels[labels == 0] = IGNORE  # raw 0 is an unlabelled point, not empty space
+        cam_from_velo = self.sequence.cam_from_velo
+        _, _, photographed = project_points(points, self.camera, cam_from_velo)
+        points, labels = points[photographed], labels[photographed]
+        pixel_uv, depth_m, seen = project_points(points, camera, cam_from_velo)
+        size = (camera.height, camera.width)
+        return paint_points(pixel_uv[seen], depth_m[seen], labels[seen], size)
+
+
+def measured_depth(sequence: KittiSequence, frame_id: str) -> NDArray[np.float32]:
+    """Return the left camera's measured metres at its own size, (H, W) float32, 0 = unknown."""
+    if sequence.has_depth(frame_id):
+        return sequence.depth(frame_id)
+    return View(sequence, frame_id)._lidar(sequence.camera_left)[0]
+
+
+def paint_points(
+    pixel_uv: NDArray[np.float64],
+    depth_m: NDArray[np.float64],
+    labels: NDArray[np.uint8],
+    size: tuple[int, int],
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Paint points (N, 2), (N,), (N,) into images (H, W): metres, 0 = none; ids, 255 = none.
+
+    The nearest point of a pixel wins. Points that look through the gaps between nearer ones, which
+    the lidar sees from another place than the camera, are left out.
+    """
+    import cv2
+
+    height, width = size
+    column, row = np.rint(pixel_uv).astype(np.int64).T
+    column, row = np.clip(column, 0, width - 1), np.clip(row, 0, height - 1)
+    far_first = np.argsort(-depth_m, kind='stable')
+    row, column = row[far_first], column[far_first]
+    depth = np.full(size, np.inf, dtype=np.float32)
+    depth[row, column] = depth_m[far_first]  # the last one written, the nearest, stays
+    classes = np.full(size, IGNORE, dtype=np.uint8)
+    classes[row, column] = labels[far_first]
+    window = np.ones((OCCLUDER_WINDOW_PX, OCCLUDER_WINDOW_PX), dtype=np.uint8)
+    hidden = depth / OCCLUDER_RATIO > cv2.erode(depth, window)
+    classes[hidden] = IGNORE
+    return np.where(hidden | np.isinf(depth), np.float32(0), depth), classes
+
+
+def _mirrored(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(image[:, ::-1])
