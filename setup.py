@@ -39,6 +39,14 @@ EXTRAS: dict[str, list[str]] = {
         'tqdm',
         'transformers>=5,<6',  # backbones; the module names of the weights change with majors
     ],
+    'teacher': [
+        'ai-edge-litert>=2.1',  # runs the .tflite of the Cityscapes teacher
+        'opencv-python-headless>=4.8',
+        'pillow>=10.1',  # image processors of transformers work on it where torchvision is absent
+        'torch==2.13.0',
+        'tqdm',
+        'transformers>=5,<6',
+    ],
     # ROS from PyPI, for machines without apt ROS. Nowhere else: they must never shadow a system
     # ROS. Always the `-jazzy-` names, the short names mix distributions.
     'ros-jazzy': [

@@ -21,6 +21,7 @@ VERBS = (
     'render',
     'submit',
     'synthesize',
+    'teacher',
     'train',
     'voxelize',
 )
@@ -31,6 +32,7 @@ EXIT_INTERRUPTED = 130
 # Import name -> the extra of setup.py that brings it (a test compares the two).
 EXTRA_OF_LIBRARY = {
     'PIL': 'render',
+    'ai_edge_litert': 'teacher',
     'cv2': 'runtime',
     'embreex': 'synthetic',
     'onnx': 'train',

@@ -15,6 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE_XML = ElementTree.parse(REPOSITORY / 'package.xml').getroot()
 DISTRIBUTION_OF = {
     'PIL': 'pillow',
+    'ai_edge_litert': 'ai-edge-litert',
     'cv2': 'opencv-python-headless',
     'rclpy': 'ros-jazzy-rclpy',
 }

@@ -1,0 +1,167 @@
+"""Compare what the Cityscapes teacher sees with the labelled lidar points in the image.
+
+    python benchmark/teacher_agreement.py DATASET WEIGHTS.tflite [--scale 1 ...] [--every 5]
+
+DATASET holds sequences/SS with image_2, velodyne, labels and calib.txt. Prints a Markdown table
+with a row for every scale and least probability, then the IoU of each class. The lidar looks from
+above the camera, so some points lie behind what the camera sees: no teacher reaches 100 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cigocc_ros.core.labels import IGNORE, NUM_CLASSES, train_from_raw
+from cigocc_ros.core.projection import project_points
+from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
+from cigocc_ros.training.teacher.cityscapes import CityscapesTeacher
+from cigocc_ros.training.teacher.output import MASK_CLASSES, TeacherOutput
+
+Points = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
+
+
+@dataclass
+class Score:
+    """Counts over labelled points, by class where the shape is (19,)."""
+
+    knows: NDArray[np.bool_]
+    points: int = 0
+    valid: int = 0
+    nameable: int = 0
+    hits: int = 0
+    seconds: float = 0.0
+    frames: int = 0
+    both: NDArray[np.int64] = field(default_factory=lambda: np.zeros(NUM_CLASSES - 1, np.int64))
+    either: NDArray[np.int64] = field(default_factory=lambda: np.zeros(NUM_CLASSES - 1, np.int64))
+
+    def add(self, output: TeacherOutput, points: Points) -> None:
+        """Count the points (rows, columns, train ids 1..19) of a frame."""
+        rows, columns, truth = points
+        wanted = truth[None] == np.arange(1, NUM_CLASSES)[:, None]
+        valid = output.valid[rows, columns]
+        said = output.masks[:, rows, columns] & valid
+        hit = (said & wanted).any(0)
+        self.points += len(truth)
+        self.valid += int(valid.sum())
+        self.nameable += int((self.knows[truth - 1] & valid).sum())
+        self.hits += int(hit.sum())
+        self.both += (said & wanted).sum(1)
+        self.either += ((said | wanted) & valid).sum(1)
+
+    @property
+    def iou(self) -> NDArray[np.float64]:
+        """IoU of each class over valid points, NaN where it occurs in neither."""
+        return self.both / np.where(self.either > 0, self.either, np.nan)
+
+    def row(self) -> list[str]:
+        """Return the cells after the settings."""
+        shares = (
+            self.hits / self.points,
+            self.hits / max(self.nameable, 1),
+            self.valid / self.points,
+            float(np.nanmean(self.iou[self.knows])),
+        )
+        return [*(f'{100 * s:.1f} %' for s in shares), f'{self.seconds / self.frames:.2f}']
+
+
+def labelled_points(sequence: KittiSequence, frame_id: str) -> Points:
+    """Return rows, columns and train ids 1..19 of the labelled points in the left image."""
+    raw = sequence.point_labels(frame_id)
+    truth = np.where(raw > 0, train_from_raw(raw), IGNORE).astype(np.uint8)
+    xyz, camera = sequence.velodyne(frame_id)[:, :3], sequence.camera_left
+    pixel_uv, _, seen = project_points(xyz, camera, sequence.cam_from_velo)
+    seen &= truth != IGNORE
+    columns, rows = np.rint(pixel_uv[seen]).astype(np.int64).T
+    rows, columns = np.minimum(rows, camera.height - 1), np.minimum(columns, camera.width - 1)
+    return rows, columns, truth[seen]
+
+
+def score(
+    knows: NDArray[np.bool_],
+    look: Callable[[KittiSequence, str], TeacherOutput],
+    frames: list[tuple[KittiSequence, str]],
+) -> Score:
+    """Let a teacher look at every frame and count."""
+    total = Score(knows)
+    for sequence, frame_id in frames:
+        start = time.perf_counter()
+        output = look(sequence, frame_id)
+        total.seconds += time.perf_counter() - start
+        total.frames += 1
+        total.add(output, labelled_points(sequence, frame_id))
+    return total
+
+
+def main() -> None:
+    """Print one row a variant and the classes of all."""
+    args = _arguments()
+    frames = _frames(args.dataset, args.every)
+    _print(['scale', 'least probability', *_COLUMNS])
+    _print(['---'] * (len(_COLUMNS) + 2))
+    scores = {}
+    for scale in args.scale:
+        for probability in args.probability:
+            teacher = CityscapesTeacher(args.weights, scale, probability)
+            result = score(teacher.info.knows, teacher.look, frames)
+            scores[f'{scale:g} / {probability:g}'] = result
+            _print([f'{scale:g}', f'{probability:g}', *result.row()])
+    _print_classes(scores)
+
+
+_COLUMNS = (
+    'right, of all points',
+    'right, of points it can name and is sure of',
+    'points it is sure of',
+    'mIoU of its classes',
+    's a frame',
+)
+
+
+def _print_classes(scores: dict[str, Score]) -> None:
+    sys.stdout.write('\n')
+    _print(['class', *scores])
+    _print(['---'] * (len(scores) + 1))
+    for index, name in enumerate(MASK_CLASSES):
+        shares = [one.iou[index] if one.knows[index] else np.nan for one in scores.values()]
+        if np.isfinite(shares).any():
+            _print([name, *(f'{100 * share:.1f} %' for share in shares)])
+
+
+def _frames(dataset: Path, every: int) -> list[tuple[KittiSequence, str]]:
+    sequences = [KittiSequence(path) for path in find_sequences(dataset)]
+    found = [
+        (sequence, frame_id)
+        for sequence in sequences
+        for frame_id in sequence.frame_ids[::every]
+        if sequence.has_point_labels(frame_id) and sequence.has_velodyne(frame_id)
+    ]
+    if not found:
+        sys.exit(f'no frame under {dataset} has labelled lidar points')
+    return found
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Compare a teacher with labelled lidar points.')
+    parser.add_argument('dataset', type=Path, help='folder above sequences/')
+    parser.add_argument('weights', type=Path, help='.tflite file')
+    parser.add_argument('--scale', type=float, nargs='+', default=[1.0, 1.5, 2.0])
+    parser.add_argument('--probability', type=float, nargs='+', default=[0.0])
+    parser.add_argument('--every', type=int, default=1, help='use every n-th frame')
+    return parser.parse_args()
+
+
+def _print(cells: list[str]) -> None:
+    sys.stdout.write(f'| {" | ".join(cells)} |\n')
+    sys.stdout.flush()
+
+
+if __name__ == '__main__':
+    main()

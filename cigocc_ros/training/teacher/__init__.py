@@ -1,0 +1,1 @@
+"""Teachers of the 2D branches: what one says of an image, its file, its cache, its backends."""

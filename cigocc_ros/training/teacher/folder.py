@@ -1,0 +1,132 @@
+"""A cache folder: what one teacher said of many frames.
+
+FOLDER/teacher.json                     who the teacher is
+FOLDER/projection.npy                   rows that map its channels to those of a student
+FOLDER/sequences/SS/FFFFFF.npz          one file per frame (training.teacher.files)
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cigocc_ros.core.atomic import read_bytes, replacing, write_atomically
+from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.mapping import from_mapping, to_mapping
+from cigocc_ros.runtime.preprocess import ImageFit
+from cigocc_ros.training.teacher.align import AlignedTeacher, align
+from cigocc_ros.training.teacher.files import read_output
+from cigocc_ros.training.teacher.output import TeacherInfo, TeacherOutput
+from cigocc_ros.training.teacher.projection import MAX_STUDENT_CHANNELS, make_projection, project
+
+INFO_FILE, PROJECTION_FILE = 'teacher.json', 'projection.npy'
+
+
+def frame_file(folder: Path, sequence_name: str, frame_id: str) -> Path:
+    """Return where the file of a frame lies."""
+    return folder / 'sequences' / sequence_name / f'{frame_id}.npz'
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherTargets:
+    """What a training sample gets: at stride 4 of the model's input, at the student's width.
+
+    features (Csem, h, w) float32, NaN where the teacher says nothing; masks (19, h, w) bool;
+    masks_valid (19, h, w) bool, per class, because a teacher may not know all of them.
+    """
+
+    features: NDArray[np.float32]
+    masks: NDArray[np.bool_]
+    masks_valid: NDArray[np.bool_]
+
+
+class TeacherCache:
+    """Reads a folder that `cigocc teacher` wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open a folder; raise DataFileError where it is none or of another version."""
+        self.folder = Path(folder)
+        self.info = read_folder_info(self.folder)
+        self._rows = _read_projection(self.folder / PROJECTION_FILE, self.info.channels)
+
+    def has(self, sequence_name: str, frame_id: str) -> bool:
+        """Say whether there is a file of this frame."""
+        return frame_file(self.folder, sequence_name, frame_id).is_file()
+
+    def load(self, sequence_name: str, frame_id: str) -> TeacherOutput:
+        """Return what the teacher said; raise DataFileError where it is missing or another's."""
+        path = frame_file(self.folder, sequence_name, frame_id)
+        output, info = read_output(path)
+        if info != self.info:
+            raise DataFileError(
+                f'{path}: written by {_named(info)}, the folder is of {_named(self.info)}; '
+                'delete it and run "cigocc teacher" again'
+            )
+        return output
+
+    def load_aligned(self, sequence_name: str, frame_id: str, fit: ImageFit) -> AlignedTeacher:
+        """Return what the teacher said of the cells of the model's input, in its own channels."""
+        return align(self.load(sequence_name, frame_id), self.info.knows, fit)
+
+    def load_targets(
+        self, sequence_name: str, frame_id: str, fit: ImageFit, student_channels: int
+    ) -> TeacherTargets:
+        """Return aligned targets; `student_channels` is the model's semantic_channels."""
+        aligned = self.load_aligned(sequence_name, frame_id, fit)
+        features = project(aligned.features, self._rows, student_channels)
+        features[:, ~aligned.features_valid] = np.nan
+        return TeacherTargets(features, aligned.masks, aligned.masks_valid)
+
+
+def claim_folder(folder: Path, info: TeacherInfo) -> None:
+    """Make `folder` a cache of this teacher, or see that it is one; raise DataFileError.
+
+    Processes that start together write the same bytes.
+    """
+    if (folder / INFO_FILE).is_file():
+        found = read_folder_info(folder)
+        if found != info:
+            raise DataFileError(
+                f'{folder} holds what {_named(found)} said, this is {_named(info)}: take another '
+                'folder (--out), or delete that one'
+            )
+        _read_projection(folder / PROJECTION_FILE, info.channels)
+        return
+    with replacing(folder / PROJECTION_FILE) as partial, partial.open('wb') as file:
+        np.save(file, make_projection(info.channels))
+    # Last, for it says that the folder is complete.
+    write_atomically(folder / INFO_FILE, json.dumps(to_mapping(info), indent=1) + '\n')
+
+
+def read_folder_info(folder: Path) -> TeacherInfo:
+    """Return whose cache a folder is; raise DataFileError where it is none."""
+    path = folder / INFO_FILE
+    if not path.is_file():
+        raise DataFileError(
+            f'{folder}: no teacher cache, {INFO_FILE} is missing; write one with "cigocc teacher"'
+        )
+    try:
+        return from_mapping(TeacherInfo, json.loads(read_bytes(path)), INFO_FILE)
+    except ValueError as error:
+        raise DataFileError(f'{path}: not the description of a teacher: {error}') from error
+
+
+def _read_projection(path: Path, channels: int) -> NDArray[np.float32]:
+    try:
+        rows: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataFileError(f'{path}: cannot be read ({error}); delete the cache') from error
+    if rows.shape != (MAX_STUDENT_CHANNELS, channels) or rows.dtype != np.float32:
+        raise DataFileError(
+            f'{path}: expected float32 ({MAX_STUDENT_CHANNELS}, {channels}), found {rows.dtype} '
+            f'{rows.shape}'
+        )
+    return rows
+
+
+def _named(info: TeacherInfo) -> str:
+    return f'{info.name} ({info.version})'
