@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -80,7 +82,9 @@ class Trainer:
         progress = Progress(num_processes=num_processes)
         if resume:
             progress = resumed_progress(self.out / STATE_FILE, plans, num_processes)
-        measured: list[dict[str, Any]] = self.fabric.launch(self._run, plans, progress)
+        # Bound here: Fabric does not take frozen dataclasses as arguments of new processes.
+        work = functools.partial(self._run, plans=plans, progress=progress)
+        measured: list[dict[str, Any]] = self.fabric.launch(work)
         return measured
 
     def _run(
@@ -89,6 +93,8 @@ class Trainer:
         """Train all stages in one of the processes."""
         self.fabric = fabric
         torch.manual_seed(self.config.seed + fabric.global_rank)
+        if fabric.world_size > 1:  # what a new process is handed lies in memory that all share
+            self.model = copy.deepcopy(self.model)
         self.model.to(fabric.device)
         average = WeightAverage(self.model, self.config.ema_decay)
         log = RunLog(self.out, enabled=fabric.is_global_zero)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-import json
 from pathlib import Path
 
 import pytest
 import torch
+from fixtures_trainer import CONFIG, PLAIN, interrupted_at, logged, trainer_for
 
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import ConfigError, DataFileError
@@ -15,39 +16,20 @@ from cigocc_ros.core.mapping import to_mapping
 from cigocc_ros.model.build import build_model, load_checkpoint
 from cigocc_ros.training.augmentation import Sample
 from cigocc_ros.training.cache import FrameRef
-from cigocc_ros.training.config import AugmentConfig, TrainConfig
+from cigocc_ros.training.config import TrainConfig
 from cigocc_ros.training.loop import BEST, LATEST, Trainer
 from cigocc_ros.training.losses import total_loss
 from cigocc_ros.training.objectives import set_trainable, stage_terms
 from cigocc_ros.training.resume import STATE_FILE
-from cigocc_ros.training.run_log import LOG_FILE
-from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream, collate
+from cigocc_ros.training.scene_dataset import SceneDataset, collate
 from cigocc_ros.training.schedule import Horizon, WeightAverage, plan_stages, rate_factor
 from cigocc_ros.training.validation import validate
-
-PLAIN = AugmentConfig(flip=0, jitter=0, prior_none=0, prior_stereo=0, prior_true=1)
-CONFIG = TrainConfig(
-    steps=6, learning_rate=2e-3, warmup_steps=2, log_every=1, validate_every=2, augment=PLAIN
-)
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-
-
-def trainer_for(
-    frames: list[FrameRef], model: ModelConfig, out: Path, config: TrainConfig = CONFIG
-) -> Trainer:
-    torch.manual_seed(0)
-    stream = TrainingStream(frames, model, config.augment, config.seed)
-    return Trainer(build_model(model), stream, [SceneDataset(frames, model)], config, out)
-
-
-def logged(out: Path) -> list[dict]:
-    entries = [json.loads(line) for line in (out / LOG_FILE).read_text().splitlines()]
-    return [entry for entry in entries if 'loss' in entry]
 
 
 def test_logged_total_is_the_sum_of_the_logged_terms(
@@ -132,34 +114,28 @@ def test_every_parameter_gets_a_gradient_in_joint_training(
     assert without == []
 
 
+@pytest.mark.parametrize(
+    'change',
+    [{}, {'batch_size': 4, 'micro_batch_size': 2}, {'ema_decay': None, 'precision': 'bf16'}],
+    ids=['plain', 'accumulated', 'bf16'],
+)
 def test_resumed_run_equals_an_uninterrupted_one(
-    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
+    change: dict, frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
 ) -> None:
+    """The losses after the interruption are the same to the last bit."""
     whole, part = tmp_path / 'whole', tmp_path / 'part'
-    plans = plan_stages('both', CONFIG)
-    trainer_for(frames, tiny, whole).run(plans)
+    config = dataclasses.replace(CONFIG, **change)
+    plans = plan_stages('both', config)
+    trainer_for(frames, tiny, whole, config).run(plans)
     with pytest.raises(KeyboardInterrupt):
-        interrupted_at(trainer_for(frames, tiny, part), 5).run(plans)
-    resumed = trainer_for(frames, tiny, part)
+        interrupted_at(trainer_for(frames, tiny, part, config), 5).run(plans)
+    resumed = trainer_for(frames, tiny, part, config)
     torch.manual_seed(99)  # the state brings its own
     resumed.run(plans, resume=True)
-    keep = ('stage', 'step', 'loss', 'lr', 'grad_norm')
-    expected, found = ([{k: e[k] for k in keep} for e in logged(p)] for p in (whole, part))
+    expected, found = ([e | {'time_s': 0} for e in logged(path)] for path in (whole, part))
     assert found[-2:] == expected[-2:]
-
-
-def interrupted_at(trainer: Trainer, step: int) -> Trainer:
-    count, inner = 0, trainer.step
-
-    def counted(*args, **kwargs):
-        nonlocal count
-        count += 1
-        if count == step:
-            raise KeyboardInterrupt
-        return inner(*args, **kwargs)
-
-    trainer.step = counted
-    return trainer
+    one, other = (load_checkpoint(path / LATEST).state_dict() for path in (whole, part))
+    assert all(one[name].equal(other[name]) for name in one)
 
 
 def test_state_of_another_model_is_refused(

@@ -1,0 +1,59 @@
+"""Two processes train as one with the same batches."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from fixtures_trainer import CONFIG, logged, trainer_for
+
+from cigocc_ros.core.config import ModelConfig
+from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.model.build import load_checkpoint
+from cigocc_ros.training.cache import FrameRef
+from cigocc_ros.training.config import TrainConfig
+from cigocc_ros.training.loop import LATEST
+from cigocc_ros.training.schedule import plan_stages
+
+# Batch statistics are those of one process, dropout is drawn in each: neither takes part here.
+SHARED = dataclasses.replace(
+    CONFIG, steps=4, batch_size=4, micro_batch_size=1, freeze_norm_share=0.0
+)
+KEEP = ('stage', 'step', 'loss', 'grad_norm', 'stage1_ce', 'ssc', 'iou', 'miou')
+
+
+def run(
+    devices: int, frames: list[FrameRef], model: ModelConfig, out: Path, config: TrainConfig
+) -> None:
+    torch.set_num_threads(1)
+    trainer = trainer_for(frames, model, out, config, devices)
+    measured = trainer.run(plan_stages('both', config))
+    assert [one['num_processes'] for one in measured] == [devices, devices]
+
+
+@pytest.fixture
+def steady(tiny: ModelConfig) -> ModelConfig:
+    return dataclasses.replace(tiny, dropout=0.0)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(
+    frames: list[FrameRef], steady: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    for devices in (1, 2):
+        run(devices, frames, steady, tmp_path / str(devices), SHARED)
+    for key in ('loss', 'iou'):
+        one, two = (logged(tmp_path / str(devices), key) for devices in (1, 2))
+        assert len(one) == len(two) > 0
+        for expected, found in zip(one, two, strict=True):
+            values = {name: expected[name] for name in KEEP if name in expected}
+            assert {name: found[name] for name in values} == pytest.approx(values, rel=1e-3)
+    weights = [load_checkpoint(tmp_path / n / LATEST).state_dict() for n in ('1', '2')]
+    for name, expected in weights[0].items():
+        torch.testing.assert_close(weights[1][name], expected, rtol=1e-3, atol=1e-5, msg=name)
+    resumed = trainer_for(frames, steady, tmp_path / '2', SHARED)
+    with pytest.raises(DataFileError, match='resume with the same --devices'):
+        resumed.run(plan_stages('both', SHARED), resume=True)
