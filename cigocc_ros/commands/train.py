@@ -143,18 +143,19 @@ def _with_overrides(config: TrainConfig, args: argparse.Namespace) -> TrainConfi
 
 
 def _trainer(args: argparse.Namespace, model: ModelConfig, config: TrainConfig) -> Trainer:
-    from cigocc_ros.training.data_choice import DataChoice
+    from cigocc_ros.training.data_choice import DataChoice, shares
     from cigocc_ros.training.devices import make_fabric
     from cigocc_ros.training.loop import Trainer
     from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream
 
     fabric = make_fabric(config.precision, args.accelerator, args.devices)
     choices = [DataChoice.parse(text) for text in args.data]
+    weights = shares(choices)
     val = None if args.val is None else DataChoice.parse(args.val)
     network = _start_model(args, model)
     sides = ('left', 'right') if config.both_cameras else ('left',)
     sets = [_prepared(choice, model, args, sides) for choice in choices]
-    mixture = _mixture(choices, sets, config.seed)
+    mixture = _mixture(sets, weights, config.seed)
     val_frames = [] if val is None else _prepared(val, model, args)
     return Trainer(
         model=network,
@@ -170,12 +171,10 @@ def _trainer(args: argparse.Namespace, model: ModelConfig, config: TrainConfig) 
     )
 
 
-def _mixture(choices: list[DataChoice], prepared: list[list[FrameRef]], seed: int) -> Mixture:
-    """Join the frames of all choices: by their weights, else as one set."""
-    from cigocc_ros.training.data_choice import shares
+def _mixture(prepared: list[list[FrameRef]], weights: list[float] | None, seed: int) -> Mixture:
+    """Join sets of frames: by their weights, else as one set."""
     from cigocc_ros.training.mixture import FrameSet, Mixture
 
-    weights = shares(choices)
     if weights is None:
         return Mixture.of([frame for frames in prepared for frame in frames], seed)
     pairs = zip(prepared, weights, strict=True)

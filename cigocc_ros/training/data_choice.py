@@ -40,7 +40,7 @@ class DataChoice:
     @classmethod
     def parse(cls, text: str) -> DataChoice:
         """Read SYNTAX; a folder whose name looks like it is taken as it is. ConfigError."""
-        if Path(text).is_dir():
+        if text and Path(text).is_dir():
             return cls(Path(text))
         match = _PATTERN.fullmatch(text)
         if match is None:

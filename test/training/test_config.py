@@ -7,14 +7,25 @@ from pathlib import Path
 import pytest
 
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.data.semantic_kitti import NUM_SCANS, SPLITS, VOXELS_EVERY
 from cigocc_ros.training.config import AugmentConfig, TrainConfig, load_train_config
+from cigocc_ros.training.schedule import plan_stages
 
 
 def test_every_shipped_config_loads(repository: Path) -> None:
     names = [path.stem for path in (repository / 'config' / 'train').glob('*.yaml')]
-    assert 'synthetic' in names
+    assert {'synthetic', 'semantic_kitti', 'kitti_mini'} <= set(names)
     for name in names:
         assert load_train_config(name).steps > 0
+
+
+def test_full_recipe_has_the_epochs_of_the_method() -> None:
+    """24 epochs of stage 1 and 20 of stage 2 on 3834 frames in batches of 4."""
+    config = load_train_config('semantic_kitti')
+    first, second = (plan.horizon.steps for plan in plan_stages('both', config))
+    per_epoch = sum(len(range(0, NUM_SCANS[name], VOXELS_EVERY)) for name in SPLITS['train']) / 4
+    assert first / per_epoch == pytest.approx(24, rel=1e-3)
+    assert second / per_epoch == pytest.approx(20, rel=1e-3)
 
 
 def test_unknown_key_is_named(tmp_path: Path) -> None:
@@ -30,7 +41,16 @@ def test_unknown_name_lists_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    'change', [{'steps': 0}, {'learning_rate': 0.0}, {'ema_decay': 1.0}, {'stage1_share': 1.0}]
+    'change',
+    [
+        {'steps': 0},
+        {'learning_rate': 0.0},
+        {'ema_decay': 1.0},
+        {'stage1_share': 1.0},
+        {'batch_size': 4, 'micro_batch_size': 3},
+        {'validation_priors': ()},
+        {'validation_priors': ('none', 'none')},
+    ],
 )
 def test_impossible_numbers_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError):

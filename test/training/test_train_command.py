@@ -49,6 +49,19 @@ def test_starts_from_a_checkpoint(root: Path, tmp_path: Path) -> None:
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in kept)
 
 
+def test_mixes_folders_by_weight_and_resumes(root: Path, tmp_path: Path) -> None:
+    mixed = ['--data', f'{root}:0.75', '--data', f'{root}@00:0.25']
+    common = ['--out', str(tmp_path), '--model', 'tiny', '--threads', '1', '--stage', 'joint']
+    common += ['--accelerator', 'cpu', '--precision', 'fp32', '--num-workers', '1']
+    assert main(['train', *mixed, *common, '--steps', '2']) == 0
+    assert main(['train', *mixed, *common, '--steps', '3', '--resume']) == 0
+    record = json.loads((tmp_path / 'run.json').read_text())
+    assert record['data'] == [f'{root}:0.75', f'{root}@00:0.25']
+    assert (record['train_frames'], record['train']['precision']) == (4, 'fp32')
+    entries = [json.loads(line) for line in (tmp_path / 'log.jsonl').read_text().splitlines()]
+    assert [entry['step'] for entry in entries] == [2, 3]
+
+
 @pytest.mark.parametrize(
     ('more', 'message'),
     [
@@ -57,6 +70,10 @@ def test_starts_from_a_checkpoint(root: Path, tmp_path: Path) -> None:
         (['--time-budget-min', '0'], 'time budget must be positive'),
         (['--resume'], 'not the state of a training run'),
         (['--init', 'nowhere'], 'nowhere'),
+        (['--data', 'more:0.5'], 'all folders a weight, or none'),
+        (['--precision', 'fp16', '--accelerator', 'cpu'], 'fp16 needs a CUDA device'),
+        (['--devices', '0'], 'at least 1 device'),
+        (['--devices', '2', '--accelerator', 'cpu'], 'multiple of 2 processes'),
     ],
 )
 def test_wrong_settings_end_with_one_line(

@@ -1,0 +1,100 @@
+"""What a run leaves behind: logs, curves, checkpoints that say how they were made."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+
+import pytest
+import torch
+from fixtures_trainer import CONFIG, logged, trainer_for
+from safetensors import safe_open
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cigocc_ros.core.config import ModelConfig
+from cigocc_ros.core.mapping import from_mapping, to_mapping
+from cigocc_ros.model.build import build_model, load_checkpoint
+from cigocc_ros.training.cache import FrameRef
+from cigocc_ros.training.config import TrainConfig
+from cigocc_ros.training.loop import BEST, LATEST, Trainer
+from cigocc_ros.training.meters import Throughput
+from cigocc_ros.training.record import code_commit, write_record
+from cigocc_ros.training.run_log import TENSORBOARD_FOLDER
+from cigocc_ros.training.schedule import WeightAverage, plan_stages
+
+RUN = dataclasses.replace(CONFIG, steps=12, learning_rate=1e-2, validate_every=12, ema_decay=None)
+
+
+@pytest.fixture(scope='module')
+def trainer(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Trainer:
+    """A trainer that has run, in fp32 without averaging."""
+    torch.set_num_threads(1)
+    trainer = trainer_for(frames, tiny, tmp_path_factory.mktemp('run'), RUN)
+    measured = trainer.run(plan_stages('joint', RUN))
+    write_record(trainer, ['synth:0.5', 'real:0.5'], None, measured)
+    return trainer
+
+
+def test_every_prior_is_validated_and_named(trainer: Trainer) -> None:
+    entries = logged(trainer.out, 'iou')
+    assert [entry['prior'] for entry in entries] == ['stereo', 'none']
+    assert entries[0]['iou'] != entries[1]['iou']
+
+
+def test_curves_are_what_was_logged(trainer: Trainer) -> None:
+    curves = EventAccumulator(str(trainer.out / TENSORBOARD_FOLDER))
+    curves.Reload()
+    points = curves.Scalars('stage_joint/loss')
+    entries = logged(trainer.out)
+    assert [point.step for point in points] == [entry['step'] for entry in entries]
+    assert [p.value for p in points] == pytest.approx([e['loss'] for e in entries], rel=1e-5)
+    assert 'stage_joint/validation_none/iou_per_class/car' in curves.Tags()['scalars']
+
+
+@pytest.mark.parametrize('folder', [LATEST, BEST])
+def test_checkpoint_says_how_it_was_made(folder: str, trainer: Trainer) -> None:
+    with safe_open(trainer.out / folder / 'model.safetensors', 'pt') as file:
+        record = {name: json.loads(value) for name, value in file.metadata().items()}
+    assert from_mapping(TrainConfig, record['train'], 'header') == RUN
+    assert record['commit'] == code_commit()
+    assert (record['progress']['stage'], record['progress']['step']) == ('joint', 12)
+
+
+def test_without_average_the_trained_weights_are_saved(trainer: Trainer) -> None:
+    saved, trained = load_checkpoint(trainer.out / LATEST).state_dict(), trainer.model.state_dict()
+    assert all(value.equal(trained[name]) for name, value in saved.items())
+
+
+def test_average_without_decay_copies_when_asked(tiny: ModelConfig) -> None:
+    model = build_model(tiny)
+    average = WeightAverage(model, None)
+    before = {name: value.clone() for name, value in average.model.state_dict().items()}
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    average.update(model)
+    assert all(value.equal(before[name]) for name, value in average.model.state_dict().items())
+    current = average.current(model).state_dict()
+    assert all(value.equal(current[name]) for name, value in model.state_dict().items())
+
+
+def test_record_has_data_settings_and_speed(trainer: Trainer) -> None:
+    record = json.loads((trainer.out / 'run.json').read_text())
+    assert record['data'] == ['synth:0.5', 'real:0.5']
+    assert record['train'] == json.loads(json.dumps(to_mapping(RUN)))
+    (stage,) = record['stages']
+    assert stage['frames_per_s'] > 0 and 0.05 < stage['peak_memory_gib'] < 100
+    assert (stage['stage'], stage['precision'], stage['compiled']) == ('joint', 'fp32', False)
+
+
+def test_throughput_leaves_warm_up_and_pauses_out() -> None:
+    throughput = Throughput(warm_up_steps=1)
+    for seconds in (0.2, 0.02, 0.02):
+        with throughput.step(frames=3):
+            time.sleep(seconds)
+        time.sleep(0.05)  # validation
+    assert throughput.frames == 6
+    assert 0.04 <= throughput.seconds < 0.12
+    assert Throughput().frames_per_s is None
