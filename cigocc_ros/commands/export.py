@@ -46,16 +46,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, prove against torch, write; return 0."""
     facts_of_run = training_facts(args.checkpoint)
-    from cigocc_ros.export.gate import MIN_AGREEMENT, ModelFacts, export_model
+    from cigocc_ros.export.gate import MIXED_FILE, ONNX_FILE, ModelFacts, export_model
     from cigocc_ros.model.build import load_checkpoint
 
     model = load_checkpoint(args.checkpoint)
     facts = ModelFacts(args.model_id or args.out.resolve().name, args.license, facts_of_run)
     print(f'exporting {args.checkpoint} ({model.config.name}), then comparing with torch ...')
     report = export_model(model, model.config, args.out, facts, args.gate_inputs, args.with_logits)
-    size_mb = (args.out / 'model.onnx').stat().st_size / 1e6
-    print(f'parity: {report} (at least {100 * MIN_AGREEMENT} % of each required)')
-    print(f'wrote {args.out}: model.onnx {size_mb:.1f} MB, golden.npz, manifest.yaml')
+    print(report)
+    sizes = [
+        f'{name} {(args.out / name).stat().st_size / 1e6:.1f} MB'
+        for name in (ONNX_FILE, MIXED_FILE)
+    ]
+    print(f'wrote {args.out}: {", ".join(sizes)}, golden.npz, manifest.yaml')
     return 0
 
 

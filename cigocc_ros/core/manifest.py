@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -21,6 +21,8 @@ MAX_MODEL_BYTES = 2_000_000_000
 IMAGE, DEPTH_PRIOR = 'image', 'depth_prior'
 PIXEL_FROM_VELO, VELO_FROM_PIXEL = 'pixel_from_velo', 'velo_from_pixel'
 LABELS, OCCUPIED_PROBABILITY = 'labels', 'occupied_probability'
+MIXED_ROLE = 'onnx_mixed'
+"""Role of the file for TensorRT; models exported before it existed have none."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class FileSpec:
     path: str
     sha256: str
     size_bytes: int
+    precision: Literal['fp32', 'mixed_fp16'] | None = None
+    """Types inside a network; mixed is float16 with float32 geometry, for TensorRT."""
 
 
 @dataclass(frozen=True)
@@ -162,10 +166,12 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def file_spec(model_dir: Path, name: str) -> FileSpec:
+def file_spec(
+    model_dir: Path, name: str, precision: Literal['fp32', 'mixed_fp16'] | None = None
+) -> FileSpec:
     """Return the FileSpec of an existing file of the folder."""
     path = Path(model_dir) / name
-    return FileSpec(name, file_sha256(path), path.stat().st_size)
+    return FileSpec(name, file_sha256(path), path.stat().st_size, precision)
 
 
 def write_manifest(model_dir: Path, manifest: ModelManifest) -> Path:

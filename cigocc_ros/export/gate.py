@@ -1,4 +1,4 @@
-"""Write a model folder only after its ONNX file has been proved against the torch network."""
+"""Write a model folder only after its ONNX files have been proved against the torch network."""
 
 from __future__ import annotations
 
@@ -16,10 +16,25 @@ from torch import nn
 
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import CigoccError, ConfigError
-from cigocc_ros.core.manifest import MANIFEST_FILE, ModelManifest, file_spec, write_manifest
+from cigocc_ros.core.manifest import (
+    LABELS,
+    MANIFEST_FILE,
+    MIXED_ROLE,
+    ModelManifest,
+    file_spec,
+    write_manifest,
+)
 from cigocc_ros.core.mapping import to_mapping
+from cigocc_ros.export.graph_rules import check_graph
+from cigocc_ros.export.mixed_gate import (
+    MIN_MIXED_AGREEMENT,
+    MixedReport,
+    measure_mixed,
+    require_mixed,
+)
+from cigocc_ros.export.mixed_precision import mixed_precision
 from cigocc_ros.export.parity import ParityReport, compare, random_inputs
-from cigocc_ros.export.to_onnx import INPUT_NAMES, to_onnx, without_logits
+from cigocc_ros.export.to_onnx import INPUT_NAMES, portable, to_onnx, without_logits
 from cigocc_ros.export.wrapper import LOGITS, ExportModel
 from cigocc_ros.runtime.contract import Arrays, manifest_for
 from cigocc_ros.runtime.onnxruntime_engine import ONNX_ROLE, OnnxRuntimeEngine, open_session
@@ -27,7 +42,7 @@ from cigocc_ros.runtime.self_check import GOLDEN_FILE, GOLDEN_ROLE, Golden, save
 
 logger = logging.getLogger(__name__)
 
-ONNX_FILE = 'model.onnx'
+ONNX_FILE, MIXED_FILE = 'model.onnx', 'model_mixed.onnx'
 LOGITS_FILE = 'model_logits.onnx'
 MIN_AGREEMENT = 0.999
 """Share of voxels that must agree on every input in label, in probability and in logits.
@@ -53,6 +68,22 @@ class ModelFacts:
     """Data, steps, seed, commit: whatever the checkpoint recorded."""
 
 
+@dataclass(frozen=True)
+class ExportReport:
+    """What was proved of the float32 file (against torch) and of the mixed one (against that)."""
+
+    parity: ParityReport
+    mixed: MixedReport
+
+    def __str__(self) -> str:
+        """Return two readable lines."""
+        return (
+            f'float32 against torch (at least {100 * MIN_AGREEMENT} % of each required): '
+            f'{self.parity}\nmixed float16 against float32 (at least '
+            f'{100 * MIN_MIXED_AGREEMENT} % required): {self.mixed}'
+        )
+
+
 def export_model(
     model: nn.Module,
     config: ModelConfig,
@@ -60,12 +91,13 @@ def export_model(
     facts: ModelFacts,
     num_inputs: int = DEFAULT_GATE_INPUTS,
     keep_logits: bool = False,
-) -> ParityReport:
-    """Write model.onnx, golden.npz and manifest.yaml into `out_dir`; return the proved agreement.
+) -> ExportReport:
+    """Write both ONNX files, golden.npz and manifest.yaml into `out_dir`; return what was proved.
 
     They are made in a folder beside it and moved only when ONNX Runtime, loading them the way the
-    node does, agrees with torch on random frames. Raises GraphError or ParityError and leaves
-    `out_dir` as it was otherwise. `keep_logits` adds model_logits.onnx for evaluation.
+    node does, agrees with torch on random frames, and the mixed file with both. Raises GraphError,
+    ParityError or PrecisionError and leaves `out_dir` as it was otherwise. `keep_logits` adds
+    model_logits.onnx for evaluation.
     """
     if num_inputs < 1:
         raise ConfigError(f'the gate needs at least one input, found {num_inputs}')
@@ -74,15 +106,14 @@ def export_model(
     staging.mkdir(parents=True)
     try:
         inputs = random_inputs(config.image_size, num_inputs, GATE_SEED)
-        _write_graphs(model, inputs[0], staging)
+        mixed = _write_graphs(model, inputs[0], staging)
         _write_golden(model, inputs[-1], staging)
         manifest = _write_manifest(staging, config, facts)
-        report = _parity(model, staging, manifest, inputs)
-        require_parity(report)
+        report = _prove(model, staging, manifest, inputs, mixed)
         _move(staging, out_dir, keep_logits)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    logger.info('%s: written; %s', out_dir, report)
+    logger.info('%s: written\n%s', out_dir, report)
     return report
 
 
@@ -106,10 +137,16 @@ def torch_reference(model: nn.Module, arrays: Arrays) -> Arrays:
     return {name: tensor.numpy() for name, tensor in named}
 
 
-def _write_graphs(model: nn.Module, example: Arrays, folder: Path) -> None:
+def _write_graphs(model: nn.Module, example: Arrays, folder: Path) -> onnx.ModelProto:
+    """Write the three files and return the mixed graph."""
     graph = to_onnx(model, example)
-    onnx.save_model(graph, folder / LOGITS_FILE)
-    onnx.save_model(without_logits(graph), folder / ONNX_FILE)
+    onnx.save_model(portable(graph), folder / LOGITS_FILE)
+    deployed = without_logits(graph)
+    onnx.save_model(portable(deployed), folder / ONNX_FILE)
+    mixed = mixed_precision(deployed)
+    check_graph(mixed)
+    onnx.save_model(mixed, folder / MIXED_FILE)
+    return mixed
 
 
 def _write_golden(model: nn.Module, arrays: Arrays, folder: Path) -> None:
@@ -124,7 +161,8 @@ def _write_manifest(folder: Path, config: ModelConfig, facts: ModelFacts) -> Mod
         facts.model_id,
         license=facts.license,
         files={
-            ONNX_ROLE: file_spec(folder, ONNX_FILE),
+            ONNX_ROLE: file_spec(folder, ONNX_FILE, 'fp32'),
+            MIXED_ROLE: file_spec(folder, MIXED_FILE, 'mixed_fp16'),
             GOLDEN_ROLE: file_spec(folder, GOLDEN_FILE),
         },
         training={**facts.training, 'config': to_mapping(config)},
@@ -133,26 +171,37 @@ def _write_manifest(folder: Path, config: ModelConfig, facts: ModelFacts) -> Mod
     return manifest
 
 
-def _parity(
-    model: nn.Module, folder: Path, manifest: ModelManifest, inputs: list[Arrays]
-) -> ParityReport:
-    """Compare torch with model.onnx (labels, probabilities) and its twin (logits)."""
+def _prove(
+    model: nn.Module,
+    folder: Path,
+    manifest: ModelManifest,
+    inputs: list[Arrays],
+    mixed: onnx.ModelProto,
+) -> ExportReport:
+    """Compare torch with model.onnx and its twin (logits), then the mixed file with model.onnx."""
     threads = torch.get_num_threads()
     engine = OnnxRuntimeEngine(folder, manifest, threads)
     twin = open_session(folder / LOGITS_FILE, threads)
+    labels = []
 
     def candidate(arrays: Arrays) -> Arrays:
-        return {**engine.run(arrays), LOGITS: twin.run([LOGITS], arrays)[0]}
+        outputs = engine.run(arrays)
+        labels.append(outputs[LABELS])
+        return {**outputs, LOGITS: twin.run([LOGITS], arrays)[0]}
 
     try:
-        return compare(lambda arrays: torch_reference(model, arrays), candidate, inputs)
+        parity = compare(lambda arrays: torch_reference(model, arrays), candidate, inputs)
     finally:
         engine.close()
+    require_parity(parity)
+    report = ExportReport(parity, measure_mixed(mixed, inputs, labels, folder, threads))
+    require_mixed(report.mixed)
+    return report
 
 
 def _move(staging: Path, out_dir: Path, keep_logits: bool) -> None:
     """Put the files in place, the manifest last: a crash in between leaves hashes that misfit."""
     out_dir.mkdir(parents=True, exist_ok=True)
-    names = [ONNX_FILE, GOLDEN_FILE, MANIFEST_FILE]
+    names = [ONNX_FILE, MIXED_FILE, GOLDEN_FILE, MANIFEST_FILE]
     for name in [LOGITS_FILE, *names] if keep_logits else names:
         os.replace(staging / name, out_dir / name)

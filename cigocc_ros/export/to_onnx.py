@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import onnx
+import onnx.inliner
 import torch
 from torch import nn
 
@@ -44,6 +45,15 @@ def without_logits(proto: onnx.ModelProto) -> onnx.ModelProto:
     del deployed.graph.output[:]
     deployed.graph.output.extend(kept)
     return deployed
+
+
+def portable(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy with local functions written out: OpenVINO refuses their domain."""
+    flat: onnx.ModelProto = onnx.inliner.inline_local_functions(proto)
+    kept = [entry for entry in flat.opset_import if entry.domain == '']
+    del flat.opset_import[:]
+    flat.opset_import.extend(kept)
+    return flat
 
 
 def _traced(wrapper: ExportModel, arguments: tuple[torch.Tensor, ...]) -> Any:

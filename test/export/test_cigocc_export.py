@@ -79,7 +79,7 @@ def test_manifest_carries_what_the_run_recorded(exported):
     assert facts['log']['last'] == {'stage': '2', 'step': 30, 'time_s': 12.0}
     assert facts['log']['best'] == {'stage': '2', 'step': 10, 'iou': 0.4, 'miou': 0.2}
     assert 'model' not in facts and facts['config']['name'] == 'tiny'
-    assert set(manifest.files) == {'onnx', 'golden'}
+    assert set(manifest.files) == {'onnx', 'onnx_mixed', 'golden'}
 
 
 def test_torch_backend_runs_the_checkpoint_with_the_same_answers(exported, checkpoint):

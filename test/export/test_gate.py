@@ -28,7 +28,7 @@ def exported(stub_network, tmp_path_factory):
 
 def test_folder_agrees_with_torch_on_frames_the_gate_never_saw(exported, stub_network):
     folder, report = exported
-    assert report.worst.labels >= 0.999 and report.num_classes > 2
+    assert report.parity.worst.labels >= 0.999 and report.parity.num_classes > 2
     engine = create_engine('onnxruntime', folder, load_manifest(folder), threads=1)
     for arrays in random_inputs(TINY_CONFIG.image_size, 5, seed=99):
         expected = torch_reference(stub_network, arrays)

@@ -1,0 +1,79 @@
+"""Prove the mixed float16 file before it is written: its labels, and that nothing overflows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from cigocc_ros.core.manifest import LABELS
+from cigocc_ros.export.half_emulation import RANGES, emulated, half_values, with_ranges
+from cigocc_ros.export.mixed_precision import PrecisionError
+from cigocc_ros.runtime.contract import Arrays
+from cigocc_ros.runtime.onnxruntime_engine import open_session
+
+MIN_MIXED_AGREEMENT = 0.99
+"""What the self-check of the node demands of any backend; trained networks reach 0.999."""
+MAX_ACTIVATION = 3e4
+"""Half of what float16 holds: room for inputs that nobody tried."""
+
+
+@dataclass(frozen=True)
+class MixedReport:
+    """Worst share of voxels labelled as by the float32 file, and the largest float16 value."""
+
+    num_inputs: int
+    labels: float
+    largest: float
+    largest_name: str
+
+    def __str__(self) -> str:
+        """Return one readable line."""
+        return (
+            f'{self.num_inputs} inputs; labels that survive float16 on the worst input '
+            f'{100 * self.labels:.4f} %; largest float16 value {self.largest:.0f} '
+            f'({self.largest_name})'
+        )
+
+
+def measure_mixed(
+    mixed: onnx.ModelProto,
+    inputs: Sequence[Arrays],
+    labels: Sequence[np.ndarray],
+    folder: Path,
+    threads: int,
+) -> MixedReport:
+    """Run `mixed` with honest rounding on `inputs` and compare with the float32 `labels`.
+
+    A file of the size of the float32 one is written into `folder` and removed.
+    """
+    names = half_values(mixed)
+    path = folder / 'emulated.onnx'
+    onnx.save_model(with_ranges(emulated(mixed), names), path)
+    session = open_session(path, threads)
+    path.unlink()
+    shares, ranges = [], []
+    for arrays, expected in zip(inputs, labels, strict=True):
+        found, extremes = session.run([LABELS, RANGES], arrays)
+        shares.append(float((found == expected).mean()))
+        ranges.append(np.abs(extremes).max(axis=0))
+    largest = np.max(ranges, axis=0)
+    position = int(np.argmax(largest))  # of a value that is not a number, where there is one
+    return MixedReport(len(inputs), min(shares), float(largest[position]), names[position])
+
+
+def require_mixed(report: MixedReport) -> None:
+    """Raise PrecisionError unless labels survive and every value is far from overflow."""
+    if not report.largest <= MAX_ACTIVATION:
+        raise PrecisionError(
+            f'{report.largest_name}: {report.largest:g} found, at most {MAX_ACTIVATION:g} allowed '
+            'in float16: keep its layer in float32 or train with smaller activations'
+        )
+    if report.labels < MIN_MIXED_AGREEMENT:
+        raise PrecisionError(
+            f'the mixed float16 file is wrong and was not written: {report}; expected at least '
+            f'{100 * MIN_MIXED_AGREEMENT} %'
+        )
