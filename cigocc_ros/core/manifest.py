@@ -21,7 +21,7 @@ MAX_MODEL_BYTES = 2_000_000_000
 IMAGE, DEPTH_PRIOR = 'image', 'depth_prior'
 PIXEL_FROM_VELO, VELO_FROM_PIXEL = 'pixel_from_velo', 'velo_from_pixel'
 LABELS, OCCUPIED_PROBABILITY = 'labels', 'occupied_probability'
-MIXED_ROLE = 'onnx_mixed'
+MIXED_ROLE = 'onnx_fp16'
 """Role of the file for TensorRT; models exported before it existed have none."""
 
 

@@ -42,7 +42,7 @@ from cigocc_ros.runtime.self_check import GOLDEN_FILE, GOLDEN_ROLE, Golden, save
 
 logger = logging.getLogger(__name__)
 
-ONNX_FILE, MIXED_FILE = 'model.onnx', 'model_mixed.onnx'
+ONNX_FILE, MIXED_FILE = 'model.onnx', 'model_fp16.onnx'
 LOGITS_FILE = 'model_logits.onnx'
 MIN_AGREEMENT = 0.999
 """Share of voxels that must agree on every input in label, in probability and in logits.

@@ -79,7 +79,7 @@ def test_manifest_carries_what_the_run_recorded(exported):
     assert facts['log']['last'] == {'stage': '2', 'step': 30, 'time_s': 12.0}
     assert facts['log']['best'] == {'stage': '2', 'step': 10, 'iou': 0.4, 'miou': 0.2}
     assert 'model' not in facts and facts['config']['name'] == 'tiny'
-    assert set(manifest.files) == {'onnx', 'onnx_mixed', 'golden'}
+    assert set(manifest.files) == {'onnx', 'onnx_fp16', 'golden'}
 
 
 def test_torch_backend_runs_the_checkpoint_with_the_same_answers(exported, checkpoint):
@@ -113,6 +113,6 @@ def test_unreadable_run_record_is_named(checkpoint, tmp_path, capsys):
 
 def test_record_names_are_those_training_writes():
     from cigocc_ros.commands import export
-    from cigocc_ros.training import loop, record
+    from cigocc_ros.training import record, run_log
 
-    assert (export.RECORD_FILE, export.LOG_FILE) == (record.RECORD_FILE, loop.LOG_FILE)
+    assert (export.RECORD_FILE, export.LOG_FILE) == (record.RECORD_FILE, run_log.LOG_FILE)
