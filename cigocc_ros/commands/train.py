@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 HELP = 'train a network on folders in the layout of SemanticKITTI'
 DEFAULT_OUT = Path('runs/train')
 PACKAGED_BACKBONE = 'package'
+NO_TEACHER = 'none'
 DATA_SYNTAX = 'DIR[@SEQUENCES][:WEIGHT]'
 
 
@@ -35,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=DATA_SYNTAX,
         help='folder that holds sequences/, of which only @train (the official split) or @00,02 '
         'if so said; may be given again, with the shares of the draws: synth:0.5, real:0.5',
+    )
+    parser.add_argument(
+        '--teacher',
+        action='append',
+        metavar='DIR',
+        help='folder that "cigocc teacher" wrote of the --data in the same place, or '
+        f'{NO_TEACHER!r}; its features are the target of losses.distill',
     )
     parser.add_argument(
         '--val', metavar='DIR[@SEQUENCES]', help='frames to validate with, e.g. dataset@val'
@@ -154,7 +162,11 @@ def _trainer(args: argparse.Namespace, model: ModelConfig, config: TrainConfig) 
     val = None if args.val is None else DataChoice.parse(args.val)
     network = _start_model(args, model)
     sides = ('left', 'right') if config.both_cameras else ('left',)
-    sets = [_prepared(choice, model, args, sides) for choice in choices]
+    teachers = _teachers(args, len(choices))
+    sets = [
+        _prepared(choice, model, args, sides, teacher)
+        for choice, teacher in zip(choices, teachers, strict=True)
+    ]
     mixture = _mixture(sets, weights, config.seed)
     val_frames = [] if val is None else _prepared(val, model, args)
     return Trainer(
@@ -181,18 +193,30 @@ def _mixture(prepared: list[list[FrameRef]], weights: list[float] | None, seed: 
     return Mixture(tuple(FrameSet(tuple(frames), weight) for frames, weight in pairs), seed)
 
 
+def _teachers(args: argparse.Namespace, count: int) -> list[Path | None]:
+    """Return the teacher's cache of each --data, None where there is none."""
+    named = args.teacher or [NO_TEACHER] * count
+    if len(named) != count:
+        raise ConfigError(
+            f'--teacher: expected one for each of the {count} --data, in their order, '
+            f'{NO_TEACHER!r} for no teacher; found {len(named)}'
+        )
+    return [None if name == NO_TEACHER else Path(name) for name in named]
+
+
 def _prepared(
     choice: DataChoice,
     config: ModelConfig,
     args: argparse.Namespace,
     sides: tuple[Side, ...] = ('left',),
+    teacher: Path | None = None,
 ) -> list[FrameRef]:
     """Return the frames of a choice, all prepared, showing progress."""
     from tqdm import tqdm
 
     from cigocc_ros.training.cache import prepare_frames
 
-    frames = choice.frames(config, args.cache, args.ground_truth, sides)
+    frames = choice.frames(config, args.cache, args.ground_truth, sides, teacher)
     missing = sum(not frame.is_prepared for frame in frames)
     description = f'preparing {choice.root.name}'
     for _ in tqdm(

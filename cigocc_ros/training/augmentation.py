@@ -35,7 +35,7 @@ class Sample(NamedTuple):
     masks: NDArray[np.uint8]
     """(19, H/4, W/4) 0 or 1: the stride-4 cell shows class 1..19."""
     mask_valid: NDArray[np.bool_]
-    """(H/4, W/4) the classes of the cell are known."""
+    """(19, H/4, W/4) it is known whether the cell shows class 1..19."""
     depth: NDArray[np.float32]
     """(H/4, W/4) measured metres, 0 = unknown."""
     teacher_features: NDArray[np.float32] | None = None
@@ -66,7 +66,7 @@ def flip_sample(sample: Sample) -> Sample:
         labels=_flipped(sample.labels, 1),
         query_labels=_flipped(sample.query_labels, 1),
         masks=_flipped(sample.masks, 2),
-        mask_valid=_flipped(sample.mask_valid, 1),
+        mask_valid=_flipped(sample.mask_valid, 2),
         depth=_flipped(sample.depth, 1),
         teacher_features=(
             None if sample.teacher_features is None else _flipped(sample.teacher_features, 2)

@@ -21,17 +21,18 @@ from cigocc_ros.core.atomic import replacing
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
-from cigocc_ros.core.labels import coarsen_labels
+from cigocc_ros.core.labels import NUM_CLASSES, coarsen_labels
 from cigocc_ros.core.projection import pixel_from_velo
 from cigocc_ros.core.workers import process_pool
 from cigocc_ros.data.kitti_sequence import KittiSequence, Side, find_sequences
 from cigocc_ros.data.semantic_kitti import FrameKey
 from cigocc_ros.evaluation.ground_truth import LabelArrays
-from cigocc_ros.runtime.preprocess import fit_camera
-from cigocc_ros.training.cells import cell_depth, cell_masks
+from cigocc_ros.runtime.preprocess import ImageFit, fit_camera
+from cigocc_ros.training.cells import FEATURE_STRIDE, cell_depth, cell_masks
+from cigocc_ros.training.teacher.folder import TeacherCache, TeacherTargets
 from cigocc_ros.training.views import View
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -45,6 +46,8 @@ class FrameRef:
     side: Side = 'left'
     truth: Path | None = None
     """Folder of ground truth as `cigocc evaluate` takes it; None for the frame's own volume."""
+    teacher: Path | None = None
+    """Folder that `cigocc teacher` wrote; None for no teacher."""
 
     @property
     def is_prepared(self) -> bool:
@@ -71,18 +74,27 @@ def find_frames(
     sequences: Collection[str] | None = None,
     truth: Path | None = None,
     sides: Collection[Side] = ('left',),
+    teacher: Path | None = None,
 ) -> list[FrameRef]:
     """List the frames with voxel labels under root/sequences; raise DataFileError if none.
 
     They are cached inside `root`, or in a folder of their own inside `cache` where given.
     `sequences` names those to take, None takes all. `truth` is a folder of SS_FFFFFF.npz that
     replaces the volumes of the data set. The right camera is a view of its own where `sides` has
-    it and the frame has a lidar scan, which alone gives depth and classes to it.
+    it and the frame has a lidar scan, which alone gives depth and classes to it. `teacher` is the
+    cache of what a teacher said of the left images.
     """
-    cache = root / 'cache' if cache is None else cache / _folder_key(root, truth)
-    cache = cache / cache_key(config)
+    cache = root / 'cache' if cache is None else cache / _folder_key(root)
+    cache = cache / cache_key(config, truth, teacher)
     frames = [
-        FrameRef(folder, frame_id, cache / folder.name / _file_name(frame_id, side), side, truth)
+        FrameRef(
+            sequence=folder,
+            frame_id=frame_id,
+            cached=cache / folder.name / _file_name(frame_id, side),
+            side=side,
+            truth=truth,
+            teacher=teacher,
+        )
         for folder in find_sequences(root)
         if sequences is None or folder.name in sequences
         for sequence in [KittiSequence(folder)]
@@ -99,14 +111,18 @@ def find_frames(
     return frames
 
 
-def cache_key(config: ModelConfig) -> str:
+def cache_key(config: ModelConfig, truth: Path | None = None, teacher: Path | None = None) -> str:
     """Name a cache by everything its arrays depend on besides the data."""
-    sizes = {
+    sizes: dict[str, Any] = {
         'version': CACHE_VERSION,
         'image': config.image_size,
         'output': config.output_shape,
         'query': config.query_shape,
     }
+    if truth is not None:
+        sizes['truth'] = str(truth.resolve())
+    if teacher is not None:
+        sizes |= {'teacher': str(teacher.resolve()), 'channels': config.semantic_channels}
     return f'{config.name}-{_digest(json.dumps(sizes, sort_keys=True))}'
 
 
@@ -135,12 +151,19 @@ def load_frame(frame: FrameRef) -> Arrays:
         ) from error
 
 
-def compact_arrays(view: View, voxels: NDArray[np.uint8], config: ModelConfig) -> Arrays:
+def compact_arrays(
+    view: View,
+    voxels: NDArray[np.uint8],
+    config: ModelConfig,
+    teacher: TeacherCache | None = None,
+) -> Arrays:
     """Compute the arrays of one view; voxels are train ids of SemanticKITTI's grid.
 
     image (H, W, 3) uint8, pixel_from_velo (3, 4) float64, labels and query_labels uint8, masks
-    (19, h, w) and mask_valid (h, w) bool packed to bits, depth (h, w) float16 metres, measured
-    (H, W) float16 metres, 0 = unknown, and where there is a pair stereo likewise.
+    and mask_valid (19, h, w) bool packed to bits, depth (h, w) float16 metres, measured (H, W)
+    float16 metres, 0 = unknown, where there is a pair stereo likewise, and with a teacher
+    teacher_features (Csem, h, w) float16, NaN where it says nothing, as of right images. The
+    teacher's masks count where the data has no classes of its own.
     """
     fit = fit_camera(view.camera, config.image_size)
     measured = view.depth(fit)
@@ -157,7 +180,25 @@ def compact_arrays(view: View, voxels: NDArray[np.uint8], config: ModelConfig) -
     }
     if view.sequence.has_right:
         arrays['stereo'] = fit.apply_depth(view.stereo_depth()).astype(np.float16)
+    if teacher is not None:
+        targets = _targets(view, teacher, fit, config)
+        arrays['teacher_features'] = targets.features.astype(np.float16)
+        arrays['masks'] = np.packbits(np.where(valid, masks, targets.masks))
+        arrays['mask_valid'] = np.packbits(valid | targets.masks_valid)
     return arrays
+
+
+def _targets(
+    view: View, teacher: TeacherCache, fit: ImageFit, config: ModelConfig
+) -> TeacherTargets:
+    """Return what the teacher said of the view; nothing of a right image."""
+    channels = config.semantic_channels
+    if view.side == 'left':
+        return teacher.load_targets(view.sequence.name, view.frame_id, fit, channels)
+    height, width = (size // FEATURE_STRIDE for size in config.image_size)
+    unknown = np.zeros((NUM_CLASSES - 1, height, width), dtype=bool)
+    features = np.full((channels, height, width), np.nan, dtype=np.float32)
+    return TeacherTargets(features, unknown, unknown)
 
 
 def _labelled(sequence: KittiSequence, truth: Path | None) -> tuple[str, ...]:
@@ -172,10 +213,9 @@ def _file_name(frame_id: str, side: Side) -> str:
     return f'{frame_id}.npz' if side == 'left' else f'{frame_id}_{side}.npz'
 
 
-def _folder_key(root: Path, truth: Path | None) -> str:
+def _folder_key(root: Path) -> str:
     """Name a data set, so that sets with sequences of the same name do not share files."""
-    named = str(root.resolve()) if truth is None else f'{root.resolve()}+{truth.resolve()}'
-    return f'{root.resolve().name}-{_digest(named)}'
+    return f'{root.resolve().name}-{_digest(str(root.resolve()))}'
 
 
 def _digest(text: str) -> str:
@@ -187,7 +227,8 @@ def _prepare_one(frame: FrameRef, config: ModelConfig) -> FrameRef:
 
     cv2.setNumThreads(1)  # the frames are what runs in parallel
     view = View(KittiSequence(frame.sequence), frame.frame_id, frame.side)
-    arrays = compact_arrays(view, frame.voxel_labels(), config)
+    teacher = None if frame.teacher is None else TeacherCache(frame.teacher)
+    arrays = compact_arrays(view, frame.voxel_labels(), config, teacher)
     with replacing(frame.cached) as partial, partial.open('wb') as file:
         np.savez(file, **arrays)
     return frame

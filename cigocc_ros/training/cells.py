@@ -33,10 +33,11 @@ def cell_depth(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
 def cell_masks(
     classes: NDArray[np.uint8], sparse: bool = False
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Turn an (H, W) image of train ids, 255 = unknown, into masks (19, h, w) and valid (h, w).
+    """Turn an (H, W) image of train ids, 255 = unknown, into masks and valid, both (19, h, w).
 
-    A cell may show several classes: all those that fill at least an eighth of it, or, where the
-    image is sparse (lidar points), all those that it has; one known pixel then makes it valid.
+    Of one cell all classes are valid or none is. It may show several classes: all those that fill
+    at least an eighth of it, or, where the image is sparse (lidar points), all those that it has;
+    one known pixel then makes it valid.
     """
     cells = _cells(classes)
     known = (cells != IGNORE).mean(-1)
@@ -44,7 +45,7 @@ def cell_masks(
     shares = [(cells == train_id).mean(-1) for train_id in range(1, NUM_CLASSES)]
     least = 0.0 if sparse else MIN_CLASS_SHARE
     masks = (np.stack(shares) >= least) & (np.stack(shares) > 0) & valid
-    return masks, valid
+    return masks, np.repeat(valid[None], len(masks), axis=0)
 
 
 def _cells(image: NDArray[Any]) -> NDArray[Any]:

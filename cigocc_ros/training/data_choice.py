@@ -58,10 +58,12 @@ class DataChoice:
         cache: Path | None = None,
         truth: Path | None = None,
         sides: Collection[Side] = ('left',),
+        teacher: Path | None = None,
     ) -> list[FrameRef]:
         """List the frames; raise DataFileError where a sequence that is named has none.
 
-        `truth` stands in for the volumes of a data set that has none.
+        `truth` stands in for the volumes of a data set that has none; `teacher` is a cache of
+        these frames.
         """
         names = self.sequences
         if names is not None and len(names) == 1 and names[0] in SPLITS:
@@ -69,7 +71,7 @@ class DataChoice:
             require_files(self.root, labelled_frames(names), _OFFICIAL_PARTS)
         has_volumes = any(KittiSequence(path).voxel_ids for path in find_sequences(self.root))
         truth = None if has_volumes else truth
-        frames = find_frames(self.root, config, cache, names, truth, sides)
+        frames = find_frames(self.root, config, cache, names, truth, sides, teacher)
         missing = sorted(set(names or ()) - {frame.sequence.name for frame in frames})
         if missing:
             raise DataFileError(

@@ -73,19 +73,20 @@ def scal_sem(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def mask_bce(logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
-    """Return the binary cross entropy of (B, K, h, w) class masks, mean over valid pixels and K.
+    """Return the binary cross entropy of (B, K, h, w) class masks, mean over what is valid.
 
-    `valid` is (B, h, w). Positives of a channel weigh min(10, negatives / positives).
+    `valid` (B, K, h, w) is per class, because a teacher may not know all of them. Positives of a
+    channel weigh min(10, negatives / positives).
     """
     wanted = masks.float()
-    keep = valid[:, None].float()
+    keep = valid.float()
     positive = (wanted * keep).sum((0, 2, 3))
     negative = ((1 - wanted) * keep).sum((0, 2, 3))
     weight = (negative / positive.clamp_min(1)).clamp(max=MAX_POSITIVE_WEIGHT)
     loss = F.binary_cross_entropy_with_logits(
         logits.float(), wanted, pos_weight=weight[:, None, None], reduction='none'
     )
-    return (loss * keep).sum() / (keep.sum() * logits.shape[1]).clamp_min(1)
+    return (loss * keep).sum() / keep.sum().clamp_min(1)
 
 
 def depth_nll(log_mean: Tensor, log_scale: Tensor, depth: Tensor, valid: Tensor) -> Tensor:

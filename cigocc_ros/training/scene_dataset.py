@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -124,8 +125,12 @@ def make_sample(arrays: Arrays, config: ModelConfig, depth_prior: NDArray[np.flo
     """Unpack a prepared frame; depth_prior is (H, W) metres, 0 = unknown."""
     height, width = (size // FEATURE_STRIDE for size in config.image_size)
     pixel = arrays['pixel_from_velo']
-    masks = np.unpackbits(arrays['masks'], count=(NUM_CLASSES - 1) * height * width)
-    valid = np.unpackbits(arrays['mask_valid'], count=height * width)
+    shape = (NUM_CLASSES - 1, height, width)
+    masks, valid = (
+        np.unpackbits(arrays[name], count=math.prod(shape)).reshape(shape)
+        for name in ('masks', 'mask_valid')
+    )
+    teacher = arrays.get('teacher_features')
     return Sample(
         image=arrays['image'],
         depth_prior=depth_prior,
@@ -133,7 +138,8 @@ def make_sample(arrays: Arrays, config: ModelConfig, depth_prior: NDArray[np.flo
         velo_from_pixel=velo_from_pixel(pixel).astype(np.float32),
         labels=arrays['labels'],
         query_labels=arrays['query_labels'],
-        masks=masks.reshape(NUM_CLASSES - 1, height, width),
-        mask_valid=valid.reshape(height, width).astype(bool),
+        masks=masks,
+        mask_valid=valid.astype(bool),
         depth=arrays['depth'].astype(np.float32),
+        teacher_features=None if teacher is None else teacher.astype(np.float32),
     )

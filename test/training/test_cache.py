@@ -9,11 +9,16 @@ import fixtures_boxes
 import numpy as np
 import pytest
 
+from cigocc_ros.commands.main import main
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import coarsen_labels
+from cigocc_ros.data.image_files import read_semantic_image, write_semantic_image
+from cigocc_ros.data.kitti_files import write_velodyne
+from cigocc_ros.runtime.preprocess import fit_camera
 from cigocc_ros.training import cache
-from cigocc_ros.training.scene_dataset import SceneDataset
+from cigocc_ros.training.scene_dataset import SceneDataset, make_sample
+from cigocc_ros.training.teacher.folder import TeacherCache
 from cigocc_ros.training.views import View
 
 
@@ -88,8 +93,6 @@ def test_data_sets_do_not_share_a_cache_folder(tiny: ModelConfig, tmp_path: Path
 
 
 def test_lidar_stands_in_for_a_missing_depth_image(tiny: ModelConfig, tmp_path: Path) -> None:
-    from cigocc_ros.data.kitti_files import write_velodyne
-
     folder = fixtures_boxes.write_kitti_tree(tmp_path, seeds=(0,), size=(104, 320))
     (folder / 'depth_2' / '000000.png').unlink()
     (folder / 'velodyne').mkdir()
@@ -114,7 +117,7 @@ def test_cell_masks_name_every_class_that_fills_an_eighth() -> None:
     classes[1, 0] = 2
     classes[:, 4:] = 255
     masks, valid = cache.cell_masks(classes)
-    assert valid.tolist() == [[True, False]]
+    assert valid.all(0).tolist() == valid.any(0).tolist() == [[True, False]]
     assert np.flatnonzero(masks[:, 0, 0]).tolist() == [0, 8]
     assert not masks[:, 0, 1].any()
 
@@ -131,3 +134,39 @@ def test_damaged_cache_file_is_named(tiny: ModelConfig, tmp_path: Path) -> None:
     ref.cached.write_bytes(b'not an archive')
     with pytest.raises(DataFileError, match='broken.npz'):
         cache.load_frame(ref)
+
+
+def test_a_teacher_adds_features_and_fills_in_masks(tiny: ModelConfig, tmp_path: Path) -> None:
+    """The data keeps the top half of its classes; the teacher has seen all of them."""
+    folder = fixtures_boxes.write_kitti_tree(tmp_path / 'data', seeds=(0,), size=(104, 320))
+    teacher = tmp_path / 'teacher'
+    options = ['--teacher', 'exact', '--out', str(teacher)]
+    assert main(['teacher', '--data', str(tmp_path / 'data'), *options]) == 0
+    path = folder / 'masks_2' / '000000.png'
+    classes = read_semantic_image(path)
+    view = View(cache.KittiSequence(folder), '000000')
+    before = cache.cell_masks(view.classes(fit_camera(view.camera, tiny.image_size)))
+    write_semantic_image(path, np.where(np.arange(104)[:, None] < 52, classes, 255).astype('u1'))
+    frames = cache.find_frames(tmp_path / 'data', tiny, teacher=teacher)
+    arrays = cache.load_frame(next(cache.prepare_frames(frames, tiny, workers=1)))
+    sample = make_sample(arrays, tiny, np.zeros(tiny.image_size, dtype=np.float32))
+    assert sample.teacher_features is not None
+    assert sample.teacher_features.shape == (tiny.semantic_channels, 12, 40)
+    assert np.isfinite(sample.teacher_features).mean() > 0.9
+    seen = np.s_[:, 1:11]  # cells at the border average over padding
+    np.testing.assert_array_equal(sample.mask_valid[seen], before[1][seen])
+    assert (sample.masks[seen] == before[0][seen]).mean() > 0.99
+
+
+def test_a_teacher_says_nothing_of_right_images(tiny: ModelConfig, tmp_path: Path) -> None:
+    folder = fixtures_boxes.write_kitti_tree(tmp_path / 'data', seeds=(0,), size=(104, 320))
+    options = ['--teacher', 'exact', '--out', str(tmp_path / 'teacher')]
+    assert main(['teacher', '--data', str(tmp_path / 'data'), *options]) == 0
+    (folder / 'velodyne').mkdir()
+    write_velodyne(folder / 'velodyne/000000.bin', np.array([[20.0, 0, 0, 0.5]]))
+    view = View(cache.KittiSequence(folder), '000000', 'right')
+    teacher = TeacherCache(tmp_path / 'teacher')
+    voxels = np.zeros((256, 256, 32), dtype=np.uint8)
+    arrays = cache.compact_arrays(view, voxels, tiny, teacher)
+    assert np.isnan(arrays['teacher_features']).all()
+    assert not arrays['mask_valid'].any()

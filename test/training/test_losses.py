@@ -130,7 +130,7 @@ def test_half_precision_logits_are_computed_in_float32(loss: Loss) -> None:
 def test_mask_bce_counts_valid_pixels_and_weighs_positives() -> None:
     logits, masks = torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, 2)
     masks[0, 0, 0, 0] = 1
-    valid = torch.tensor([[[True, True], [True, False]]])
+    valid = torch.tensor([[[True, True], [True, False]]])[:, None].repeat(1, 2, 1, 1)
     logits[0, :, 1, 1] = 50.0  # invalid, must not count
     positive_weight = 2.0  # channel 0: two negatives, one positive
     expected = math.log(2) * (positive_weight + 2 + 3) / 6
