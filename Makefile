@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-demo demo test check lint format types pytest clean
+.PHONY: help venv venv-demo demo test check lint format types pytest rtx clean
 
 # The newest Python that both the ROS wheels and Ubuntu's ROS know, 3.11 first.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.10 python3,$(shell command -v $(name))))
@@ -15,6 +15,12 @@ STAMP_DEMO := $(VENV)/.cigocc-demo-$(DEPENDENCIES)
 STAMP_ALL := $(VENV)/.cigocc-all-$(DEPENDENCIES)
 # `make test` brings all that `make demo` needs.
 STAMP_FOR_DEMO := $(if $(wildcard $(STAMP_ALL)),$(STAMP_ALL),$(STAMP_DEMO))
+
+# A real parser and builder without a GPU: the first stands in for the TensorRT 10 of vehicles, the
+# second for TensorRT 11. They cannot share an environment. Wheels exist for x86-64 only.
+RTX := .rtx
+RTX_VERSIONS := 1.4.0.76 1.7.1.116
+RTX_STAMPS := $(if $(filter x86_64,$(shell uname -m)),$(RTX_VERSIONS:%=$(RTX)/%/.ready))
 
 # A ROS of the system, or another wheel environment, must not mix with the one in .venv.
 unexport PYTHONPATH AMENT_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -32,7 +38,7 @@ help: ## list the targets
 demo: $(STAMP_FOR_DEMO) ## replay a sequence through the node, write pictures
 	$(BIN)/cigocc demo $(if $(SEQUENCE),--sequence '$(SEQUENCE)') $(if $(FRAMES),--frames '$(FRAMES)')
 
-test: check pytest ## lint, types and every test
+test: check rtx pytest ## lint, types and every test
 
 check: lint types
 
@@ -52,6 +58,8 @@ types: $(STAMP_ALL) ## check types: strict in core, runtime and ros
 pytest: $(STAMP_ALL) ## run the tests alone
 	@echo '== tests'
 	$(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
+
+rtx: $(RTX_STAMPS) ## make .rtx with TensorRT-RTX 1.4 and 1.7, 0.3 GB each, for the parser gate
 
 venv: $(STAMP_ALL) ## make .venv with everything: ROS wheels, torch, tools
 
@@ -80,5 +88,12 @@ $(STAMP_DEMO): | $(BIN)/python
 $(STAMP_ALL): | $(BIN)/python
 	$(call install,all,all)
 
-clean: ## remove .venv and everything built
-	rm -rf $(VENV) build install log dist demo_output *.egg-info .mypy_cache .pytest_cache .ruff_cache
+$(RTX)/%/.ready: | $(BIN)/python
+	@echo '== installing tensorrt-rtx $*; downloads once'
+	$(BIN)/python -m venv $(RTX)/$*
+	$(RTX)/$*/bin/python -m pip install --quiet tensorrt-rtx==$* numpy PyYAML || { rm -rf $(RTX)/$*; \
+	    echo 'make: no tensorrt-rtx $*; "make pytest" runs the other tests without it' >&2; exit 1; }
+	@touch $@
+
+clean: ## remove .venv, .rtx and everything built
+	rm -rf $(VENV) $(RTX) build install log dist demo_output *.egg-info .mypy_cache .pytest_cache .ruff_cache
