@@ -16,14 +16,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.labels import IGNORE, NUM_CLASSES, train_from_raw
 from cigocc_ros.core.projection import project_points
 from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
-from cigocc_ros.training.teacher.cityscapes import CityscapesTeacher
-from cigocc_ros.training.teacher.output import MASK_CLASSES, TeacherOutput
+from cigocc_ros.training.teacher.cityscapes import (
+    CityscapesNetwork,
+    CityscapesTeacher,
+    train_ids,
+)
+from cigocc_ros.training.teacher.output import (
+    MASK_CLASSES,
+    TeacherOutput,
+    as_features,
+    masks_of_classes,
+)
+from cigocc_ros.training.teacher.tiles import interpolate
 
 Points = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
 
@@ -58,8 +69,8 @@ class Score:
 
     @property
     def iou(self) -> NDArray[np.float64]:
-        """IoU of each class over valid points, NaN where it occurs in neither."""
-        return self.both / np.where(self.either > 0, self.either, np.nan)
+        """IoU of each class over valid points, 0 where it occurs in neither."""
+        return self.both / np.maximum(self.either, 1)
 
     def row(self) -> list[str]:
         """Return the cells after the settings."""
@@ -67,9 +78,32 @@ class Score:
             self.hits / self.points,
             self.hits / max(self.nameable, 1),
             self.valid / self.points,
-            float(np.nanmean(self.iou[self.knows])),
+            float(self.iou[self.knows].mean()),
         )
         return [*(f'{100 * s:.1f} %' for s in shares), f'{self.seconds / self.frames:.2f}']
+
+
+class Squeezed:
+    """The usual way, to compare with: the whole image squeezed into the network's square."""
+
+    def __init__(self, weights: Path) -> None:
+        """Load the network."""
+        self.network = CityscapesNetwork(weights)
+
+    def __call__(self, sequence: KittiSequence, frame_id: str) -> TeacherOutput:
+        """Return what the network sees."""
+        image = sequence.image(frame_id)
+        points, stride = self.network.points, self.network.stride
+        side = (points - 1) * stride + 1
+        features, logits = self.network(
+            cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+        )
+        ratios = (image.shape[0] / side, image.shape[1] / side)
+        origin = (0.5 * ratios[0] - 0.5, 0.5 * ratios[1] - 0.5)
+        step = (stride * ratios[0], stride * ratios[1])
+        best = interpolate(logits, (image.shape[0], image.shape[1]), origin, step).argmax(-1)
+        masks, valid = masks_of_classes(train_ids()[best])
+        return TeacherOutput(as_features(features.transpose(2, 0, 1)), origin, step, masks, valid)
 
 
 def labelled_points(sequence: KittiSequence, frame_id: str) -> Points:
@@ -107,6 +141,9 @@ def main() -> None:
     _print(['scale', 'least probability', *_COLUMNS])
     _print(['---'] * (len(_COLUMNS) + 2))
     scores = {}
+    knows = CityscapesTeacher(args.weights).info.knows
+    scores['squeezed'] = score(knows, Squeezed(args.weights), frames)
+    _print(['whole image in the square', '0', *scores['squeezed'].row()])
     for scale in args.scale:
         for probability in args.probability:
             teacher = CityscapesTeacher(args.weights, scale, probability)
@@ -130,8 +167,8 @@ def _print_classes(scores: dict[str, Score]) -> None:
     _print(['class', *scores])
     _print(['---'] * (len(scores) + 1))
     for index, name in enumerate(MASK_CLASSES):
-        shares = [one.iou[index] if one.knows[index] else np.nan for one in scores.values()]
-        if np.isfinite(shares).any():
+        shares = [one.iou[index] for one in scores.values()]
+        if next(iter(scores.values())).knows[index]:
             _print([name, *(f'{100 * share:.1f} %' for share in shares)])
 
 

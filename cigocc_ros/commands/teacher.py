@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out', '--cache', type=Path, help='cache folder (default: teacher/TEACHER in the data)'
     )
+    parser.add_argument('--right', action='store_true', help='look at the right images too')
     parser.add_argument(
         '--weights', type=Path, help='cityscapes: the .tflite file (see docs/teacher.md)'
     )
@@ -52,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     from cigocc_ros.training.teacher.writing import Shard, find_jobs, look_at, open_jobs
 
     shard = Shard.from_environment()
-    jobs = find_jobs(args.data, **_given(args, 'every'))
+    sides = ('left', 'right') if args.right else ('left',)
+    jobs = find_jobs(args.data, sides=sides, **_given(args, 'every'))
     folder = args.out or args.data / 'teacher' / args.teacher
     teacher = _teacher(args)
     todo = open_jobs(jobs, teacher, folder, shard)

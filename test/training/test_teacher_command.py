@@ -20,7 +20,7 @@ from cigocc_ros.runtime.preprocess import fit_camera
 from cigocc_ros.training.cells import cell_masks
 from cigocc_ros.training.losses import feature_distillation
 from cigocc_ros.training.teacher.exact import ExactTeacher
-from cigocc_ros.training.teacher.folder import TeacherCache
+from cigocc_ros.training.teacher.folder import TeacherCache, frame_file
 from cigocc_ros.training.teacher.writing import Shard, find_jobs, look_at, open_jobs
 
 SEEDS = (0, 1, 2)
@@ -63,7 +63,7 @@ def test_exact_masks_are_those_of_the_class_images(root: Path, tiny: ModelConfig
         masks, valid = cell_masks(classes)
         targets = cache.load_targets('00', frame_id, fit, tiny.semantic_channels)
         np.testing.assert_array_equal(targets.masks, masks)
-        np.testing.assert_array_equal(targets.masks_valid[3], valid)
+        np.testing.assert_array_equal(targets.masks_valid, np.broadcast_to(valid, masks.shape))
         assert targets.features.shape == (tiny.semantic_channels, 12, 40)
         assert targets.features.dtype == np.float32
 
@@ -103,6 +103,23 @@ def test_shards_never_share_a_job(root: Path, tmp_path: Path) -> None:
     again = open_jobs(jobs, teacher, tmp_path, Shard(1, 2))
     assert [job.name for job in again] == [job.name for job in parts[1]]
     assert sorted(job.name for part in parts for job in part) == [job.name for job in jobs]
+
+
+def test_right_images_have_files_of_their_own(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exact teacher refuses them, for masks_2 is of the left camera."""
+    names = [job.name for job in find_jobs(root, sides=('left', 'right'))]
+    assert names[:3] == ['00/000000', '00/000000 right', '00/000001']
+    assert teach(root, '--right') == 1
+    assert '00/000000 right: the exact teacher knows the left' in capsys.readouterr().out
+    out = root / 'teacher/exact'
+    left = frame_file(out, '00', '000001')
+    shutil.copy(left, frame_file(out, '00', '000001', 'right'))
+    assert files(out).keys() - {'00/000001_right'} == {f'00/00000{k}' for k in SEEDS}
+    cache = TeacherCache(out)
+    assert cache.has('00', '000001', 'right') and not cache.has('00', '000002', 'right')
+    assert cache.load('00', '000001', 'right').valid.any()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from cigocc_ros.core.atomic import read_bytes
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY, IGNORE
 from cigocc_ros.core.opencv import import_cv2
-from cigocc_ros.data.kitti_sequence import KittiSequence
+from cigocc_ros.data.kitti_sequence import KittiSequence, Side
 from cigocc_ros.training.teacher.output import (
     MASK_CLASSES,
     TeacherInfo,
@@ -90,6 +90,7 @@ class CityscapesNetwork:
         self._features = self._tensor(_FEATURES, None, weights)
         self.points = int(self._logits['shape'][1])
         self.channels = int(self._features['shape'][3])
+        self.zero = int(self._input['quantization'][1])
         size = int(self._input['shape'][1])
         self.stride = (size - 1) // (self.points - 1)
 
@@ -154,9 +155,9 @@ class CityscapesTeacher:
             known_classes=tuple(name for name in MASK_CLASSES if name in named),
         )
 
-    def look(self, sequence: KittiSequence, frame_id: str) -> TeacherOutput:
-        """Return what the network sees in the left image."""
-        return self.segment(sequence.image(frame_id))
+    def look(self, sequence: KittiSequence, frame_id: str, side: Side = 'left') -> TeacherOutput:
+        """Return what the network sees in one image of a frame."""
+        return self.segment(sequence.image(frame_id, side))
 
     def segment(self, image: NDArray[np.uint8]) -> TeacherOutput:
         """Return what the network sees in (H, W, 3) uint8 rgb."""
@@ -164,7 +165,10 @@ class CityscapesTeacher:
         scaled = self._scaled(image)
         steps = (height / scaled.shape[0], width / scaled.shape[1])
         plan = TilePlan.cover(scaled.shape[:2], self.network.points, self.network.stride)
-        seen = [self.network(np.ascontiguousarray(tile)) for tile in plan.cut(scaled)]
+        seen = [
+            self.network(np.ascontiguousarray(tile))
+            for tile in plan.cut(scaled, self.network.zero)
+        ]
         features, logits = (plan.merge(list(grids)) for grids in zip(*seen, strict=True))
         # Pixel 0 of the scaled image is centred at (0 + 0.5) * step - 0.5 of the source.
         origin = (0.5 * steps[0] - 0.5, 0.5 * steps[1] - 0.5)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import NUM_CLASSES
-from cigocc_ros.data.kitti_sequence import KittiSequence
+from cigocc_ros.data.kitti_sequence import KittiSequence, Side
 from cigocc_ros.training.teacher.output import (
     MASK_CLASSES,
     TeacherInfo,
@@ -37,8 +37,10 @@ class ExactTeacher:
         known_classes=MASK_CLASSES,
     )
 
-    def look(self, sequence: KittiSequence, frame_id: str) -> TeacherOutput:
+    def look(self, sequence: KittiSequence, frame_id: str, side: Side = 'left') -> TeacherOutput:
         """Return the classes of a frame; raise DataFileError where it has no class image."""
+        if side != 'left':
+            raise DataFileError('the exact teacher knows the left camera only: masks_2 is its')
         if not sequence.has_semantic_image(frame_id):
             raise DataFileError(
                 f'{sequence.path}/masks_2/{frame_id}.png is missing: the exact teacher reads the '

@@ -2,7 +2,8 @@
 
 FOLDER/teacher.json                     who the teacher is
 FOLDER/projection.npy                   rows that map its channels to those of a student
-FOLDER/sequences/SS/FFFFFF.npz          one file per frame (training.teacher.files)
+FOLDER/sequences/SS/FFFFFF.npz          one file per left image (training.teacher.files)
+FOLDER/sequences/SS/FFFFFF_right.npz    per right image, where those were asked for
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 from cigocc_ros.core.atomic import read_bytes, replacing, write_atomically
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.mapping import from_mapping, to_mapping
+from cigocc_ros.data.kitti_sequence import Side
 from cigocc_ros.runtime.preprocess import ImageFit
-from cigocc_ros.training.teacher.align import AlignedTeacher, align
+from cigocc_ros.training.teacher.align import align
 from cigocc_ros.training.teacher.files import read_output
 from cigocc_ros.training.teacher.output import TeacherInfo, TeacherOutput
 from cigocc_ros.training.teacher.projection import MAX_STUDENT_CHANNELS, make_projection, project
@@ -26,9 +28,10 @@ from cigocc_ros.training.teacher.projection import MAX_STUDENT_CHANNELS, make_pr
 INFO_FILE, PROJECTION_FILE = 'teacher.json', 'projection.npy'
 
 
-def frame_file(folder: Path, sequence_name: str, frame_id: str) -> Path:
-    """Return where the file of a frame lies."""
-    return folder / 'sequences' / sequence_name / f'{frame_id}.npz'
+def frame_file(folder: Path, sequence_name: str, frame_id: str, side: Side = 'left') -> Path:
+    """Return where the file of an image lies."""
+    name = frame_id if side == 'left' else f'{frame_id}_{side}'
+    return folder / 'sequences' / sequence_name / f'{name}.npz'
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +56,13 @@ class TeacherCache:
         self.info = read_folder_info(self.folder)
         self._rows = _read_projection(self.folder / PROJECTION_FILE, self.info.channels)
 
-    def has(self, sequence_name: str, frame_id: str) -> bool:
-        """Say whether there is a file of this frame."""
-        return frame_file(self.folder, sequence_name, frame_id).is_file()
+    def has(self, sequence_name: str, frame_id: str, side: Side = 'left') -> bool:
+        """Say whether there is a file of this image."""
+        return frame_file(self.folder, sequence_name, frame_id, side).is_file()
 
-    def load(self, sequence_name: str, frame_id: str) -> TeacherOutput:
+    def load(self, sequence_name: str, frame_id: str, side: Side = 'left') -> TeacherOutput:
         """Return what the teacher said; raise DataFileError where it is missing or another's."""
-        path = frame_file(self.folder, sequence_name, frame_id)
+        path = frame_file(self.folder, sequence_name, frame_id, side)
         output, info = read_output(path)
         if info != self.info:
             raise DataFileError(
@@ -68,15 +71,21 @@ class TeacherCache:
             )
         return output
 
-    def load_aligned(self, sequence_name: str, frame_id: str, fit: ImageFit) -> AlignedTeacher:
-        """Return what the teacher said of the cells of the model's input, in its own channels."""
-        return align(self.load(sequence_name, frame_id), self.info.knows, fit)
-
     def load_targets(
-        self, sequence_name: str, frame_id: str, fit: ImageFit, student_channels: int
+        self,
+        sequence_name: str,
+        frame_id: str,
+        fit: ImageFit,
+        student_channels: int,
+        side: Side = 'left',
     ) -> TeacherTargets:
-        """Return aligned targets; `student_channels` is the model's semantic_channels."""
-        aligned = self.load_aligned(sequence_name, frame_id, fit)
+        """Return targets at stride 4 of the input that `fit` makes of the image.
+
+        `student_channels` is the semantic_channels of the model config. Raises DataFileError as
+        `load` does and where the teacher saw an image of another size.
+        """
+        output = self.load(sequence_name, frame_id, side)
+        aligned = align(output, self.info.knows, fit)
         features = project(aligned.features, self._rows, student_channels)
         features[:, ~aligned.features_valid] = np.nan
         return TeacherTargets(features, aligned.masks, aligned.masks_valid)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cigocc_ros.core.errors import ConfigError
-from cigocc_ros.data.kitti_sequence import KittiSequence
+from cigocc_ros.data.kitti_sequence import KittiSequence, Side
 from cigocc_ros.training.teacher.output import (
     MASK_CLASSES,
     TeacherInfo,
@@ -143,9 +143,9 @@ class GroundedSamTeacher:
             known_classes=MASK_CLASSES,
         )
 
-    def look(self, sequence: KittiSequence, frame_id: str) -> TeacherOutput:
-        """Return what the two see in the left image."""
-        return self.segment(sequence.image(frame_id))
+    def look(self, sequence: KittiSequence, frame_id: str, side: Side = 'left') -> TeacherOutput:
+        """Return what the two see in one image of a frame."""
+        return self.segment(sequence.image(frame_id, side))
 
     @torch.inference_mode()
     def segment(self, image: NDArray[np.uint8]) -> TeacherOutput:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY, IGNORE
-from cigocc_ros.data.kitti_sequence import KittiSequence
+from cigocc_ros.data.kitti_sequence import KittiSequence, Side
 
 MASK_CLASSES: tuple[str, ...] = CLASS_NAMES[1:]
 """The channels of M_s: train ids 1..19, `empty` has no mask."""
@@ -102,8 +102,8 @@ class Teacher(Protocol):
     def info(self) -> TeacherInfo:
         """Who it is; the same for every frame."""
 
-    def look(self, sequence: KittiSequence, frame_id: str) -> TeacherOutput:
-        """Return what it says of the left image; raise DataFileError for a frame it cannot use."""
+    def look(self, sequence: KittiSequence, frame_id: str, side: Side = 'left') -> TeacherOutput:
+        """Return what it says of an image; raise DataFileError for a frame it cannot use."""
 
 
 def cells_of_scale(scale: float, stride: int) -> tuple[float, float]:

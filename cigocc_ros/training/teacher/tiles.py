@@ -38,13 +38,13 @@ class TilePlan:
         rows, columns = ((size - 1) // self.stride + 1 for size in self.scaled_size)
         return rows, columns
 
-    def cut(self, image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-        """Return the tiles of a scaled image (H, W, 3), mirrored beyond its border."""
+    def cut(self, image: NDArray[np.uint8], fill: int) -> list[NDArray[np.uint8]]:
+        """Return the tiles of a scaled image (H, W, 3), filled with `fill` beyond its border."""
         padding = [
             (0, max(starts[-1] + self.tile_size - size, 0))
             for starts, size in zip(self.starts, self.scaled_size, strict=True)
         ]
-        padded = np.pad(image, (*padding, (0, 0)), mode='symmetric')
+        padded = np.pad(image, (*padding, (0, 0)), constant_values=fill)
         size = self.tile_size
         rows, columns = self.starts
         return [padded[v : v + size, u : u + size] for v in rows for u in columns]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cigocc_ros.core.errors import CigoccError, ConfigError, DataFileError
-from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
+from cigocc_ros.data.kitti_sequence import KittiSequence, Side, find_sequences
 from cigocc_ros.data.semantic_kitti import VOXELS_EVERY
 from cigocc_ros.training.teacher.files import read_info, write_output
 from cigocc_ros.training.teacher.folder import claim_folder, frame_file
@@ -42,15 +42,20 @@ class Shard:
 
 @dataclass(frozen=True)
 class Job:
-    """One frame to look at."""
+    """One image to look at."""
 
     sequence: KittiSequence
     frame_id: str
+    side: Side = 'left'
 
     @property
     def name(self) -> str:
         """The frame as messages name it."""
-        return f'{self.sequence.name}/{self.frame_id}'
+        return f'{self.sequence.name}/{self.frame_id}' + (' right' if self.side == 'right' else '')
+
+    def file(self, folder: Path) -> Path:
+        """Where the answer goes."""
+        return frame_file(folder, self.sequence.name, self.frame_id, self.side)
 
 
 @dataclass(frozen=True)
@@ -61,15 +66,21 @@ class Outcome:
     error: str | None = None
 
 
-def find_jobs(root: Path, every: int = VOXELS_EVERY) -> list[Job]:
-    """List the frames that training may ask for: those with voxel labels, else every n-th one."""
+def find_jobs(
+    root: Path, every: int = VOXELS_EVERY, sides: Collection[Side] = ('left',)
+) -> list[Job]:
+    """List the frames that training may ask for: those with voxel labels, else every n-th one.
+
+    Sequences without right images have no right jobs.
+    """
     if every < 1:
         raise ConfigError(f'expected to look at every 1st frame or fewer, found every={every}')
     jobs = []
     for path in find_sequences(root):
         sequence = KittiSequence(path)
         ids = sequence.voxel_ids or tuple(i for i in sequence.frame_ids if int(i) % every == 0)
-        jobs.extend(Job(sequence, frame_id) for frame_id in ids)
+        taken = [side for side in sides if side == 'left' or sequence.has_right]
+        jobs.extend(Job(sequence, frame_id, side) for frame_id in ids for side in taken)
     return jobs
 
 
@@ -88,9 +99,8 @@ def look_at(jobs: Sequence[Job], teacher: Teacher, folder: Path) -> Iterator[Out
     """Write the file of each job; a frame that cannot be used is an outcome with its error."""
     for job in jobs:
         try:
-            output = teacher.look(job.sequence, job.frame_id)
-            path = frame_file(folder, job.sequence.name, job.frame_id)
-            write_output(path, output, teacher.info)
+            output = teacher.look(job.sequence, job.frame_id, job.side)
+            write_output(job.file(folder), output, teacher.info)
         except CigoccError as error:
             yield Outcome(job, str(error))
         else:
@@ -99,6 +109,6 @@ def look_at(jobs: Sequence[Job], teacher: Teacher, folder: Path) -> Iterator[Out
 
 def _is_done(job: Job, teacher: Teacher, folder: Path) -> bool:
     try:
-        return read_info(frame_file(folder, job.sequence.name, job.frame_id)) == teacher.info
+        return read_info(job.file(folder)) == teacher.info
     except DataFileError:
         return False
