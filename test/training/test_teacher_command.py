@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import fixtures_boxes
@@ -24,6 +27,7 @@ from cigocc_ros.training.teacher.folder import TeacherCache, frame_file
 from cigocc_ros.training.teacher.writing import Shard, find_jobs, look_at, open_jobs
 
 SEEDS = (0, 1, 2)
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -85,15 +89,24 @@ def test_second_run_does_only_what_is_missing_or_damaged(
     assert '2 frames written, 1 were done before' in capsys.readouterr().out
 
 
-def test_two_ranks_share_the_frames(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    for rank in (0, 1):
-        monkeypatch.setenv('RANK', str(rank))
-        monkeypatch.setenv('WORLD_SIZE', '2')
-        before = set(files(root / 'both')) if seen else set()
-        assert teach(root, '--out', str(root / 'both')) == 0
-        seen.append(set(files(root / 'both')) - before)
-    assert seen == [{'00/000000', '00/000002'}, {'00/000001'}]
+def test_two_ranks_at_once_share_the_frames(root: Path) -> None:
+    command = ['-m', 'cigocc_ros.commands.main', 'teacher', '--teacher', 'exact']
+    command = [sys.executable, *command, '--data', str(root), '--out', str(root / 'both')]
+    ranks = [
+        subprocess.Popen(
+            command,
+            env=os.environ | {'RANK': str(rank), 'WORLD_SIZE': '2'},
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    texts = [process.communicate(timeout=120)[0] for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0]
+    assert [text.split()[0] for text in texts] == ['2', '1']
+    assert list(files(root / 'both')) == ['00/000000', '00/000001', '00/000002']
+    assert TeacherCache(root / 'both').load('00', '000001').valid.any()
 
 
 def test_shards_never_share_a_job(root: Path, tmp_path: Path) -> None:

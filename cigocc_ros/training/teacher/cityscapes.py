@@ -53,7 +53,8 @@ CITYSCAPES: tuple[tuple[str, str | None], ...] = (
     ('motorcycle', 'motorcycle'),
     ('bicycle', 'bicycle'),
 )
-DEFAULT_SCALE = 1.0
+DEFAULT_SCALE, DEFAULT_MIN_PROBABILITY = 1.0, 0.7
+"""What benchmark/teacher_agreement.py found best; its table is in docs/teacher.md."""
 _LOGITS, _FEATURES = 'logits/semantic/BiasAdd', 'concat_projection/Relu'
 
 
@@ -133,7 +134,7 @@ class CityscapesTeacher:
         self,
         weights: Path,
         scale: float = DEFAULT_SCALE,
-        min_probability: float = 0.0,
+        min_probability: float = DEFAULT_MIN_PROBABILITY,
         threads: int = 1,
     ) -> None:
         """Load the weights; raise ConfigError for settings or a file that do not fit."""
