@@ -47,6 +47,9 @@ EXTRAS: dict[str, list[str]] = {
         'tqdm',
         'transformers>=5,<6',
     ],
+    # TensorRT itself comes from JetPack or NVIDIA's apt: PyPI holds stubs of its libraries only.
+    # With CUDA 12 (JetPack 6): cuda-bindings<13.
+    'tensorrt': ['cuda-bindings>=12.8'],  # first release of that layout that PyPI has for arm64
     # ROS from PyPI, for machines without apt ROS. Nowhere else: they must never shadow a system
     # ROS. Always the `-jazzy-` names, the short names mix distributions.
     'ros-jazzy': [

@@ -14,6 +14,7 @@ from cigocc_ros.core.errors import CigoccError
 
 VERBS = (
     'bag',
+    'build-engine',
     'demo',
     'evaluate',
     'export',
@@ -49,7 +50,7 @@ EXTRA_OF_LIBRARY = {
 
 def verb_module(verb: str) -> ModuleType:
     """Import the module of one verb; it defines HELP, add_arguments(parser) and run(args)."""
-    return importlib.import_module(f'cigocc_ros.commands.{verb}')
+    return importlib.import_module(f'cigocc_ros.commands.{verb.replace("-", "_")}')
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib.util
 import logging
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cigocc_ros.core.errors import EngineError
 from cigocc_ros.core.manifest import ModelManifest, TensorSpec
 from cigocc_ros.runtime.contract import Arrays
+
+if TYPE_CHECKING:
+    from cigocc_ros.runtime.loading import Loading
+    from cigocc_ros.runtime.tensorrt_options import TensorRtOptions
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +40,18 @@ class Engine(Protocol):
 
 
 def create_engine(
-    backend: str, model_dir: Path, manifest: ModelManifest, threads: int = DEFAULT_THREADS
+    backend: str,
+    model_dir: Path,
+    manifest: ModelManifest,
+    threads: int = DEFAULT_THREADS,
+    tensorrt: TensorRtOptions | None = None,
+    loading: Loading | None = None,
 ) -> Engine:
     """Load the network of a model folder on a backend of `BACKENDS`.
 
-    Raises ManifestError where files or tensors are not what the manifest says, EngineError where
-    the backend cannot be used.
+    `tensorrt` is read by that backend alone; `loading` hears of a start that takes minutes and can
+    cancel it. Raises ManifestError where files or tensors are not what the manifest says,
+    EngineError where the backend cannot be used, LoadingCancelled.
     """
     if backend == AUTO:
         backend = _automatic()
@@ -54,25 +64,27 @@ def create_engine(
 
         return TorchEngine(model_dir, manifest, threads)
     if backend == TENSORRT:
-        raise EngineError(_tensorrt_missing())
+        from cigocc_ros.runtime.loading import Loading
+        from cigocc_ros.runtime.tensorrt_loading import open_tensorrt
+        from cigocc_ros.runtime.tensorrt_options import TensorRtOptions
+
+        options = tensorrt or TensorRtOptions()
+        return open_tensorrt(model_dir, manifest, options, loading or Loading())
     raise EngineError(f'unknown backend {backend!r}; known: {", ".join(BACKENDS)}')
 
 
 def _automatic() -> str:
+    """Return TensorRT where library and GPU are there, else ONNX Runtime; say why."""
+    from cigocc_ros.runtime.tensorrt_loading import why_not_tensorrt
+
+    reason = why_not_tensorrt()
+    if not reason:
+        logger.info('backend auto: tensorrt, because library and GPU are there')
+        return TENSORRT
     if importlib.util.find_spec(ONNXRUNTIME) is None:
         raise EngineError(
             'backend auto: onnxruntime is not installed; install it with "pip install onnxruntime"'
+            f'. {reason}'
         )
-    logger.info('backend auto: onnxruntime, because this release has no TensorRT engine to run')
+    logger.info('backend auto: onnxruntime, because there is no TensorRT: %s', reason)
     return ONNXRUNTIME
-
-
-def _tensorrt_missing() -> str:
-    installed = [m for m in ('tensorrt', 'tensorrt_rtx') if importlib.util.find_spec(m)]
-    library = (
-        f'{installed[0]} is installed' if installed else 'the tensorrt library is missing too'
-    )
-    return (
-        f'backend tensorrt: this release does not contain it ({library}); '
-        'use backend:=onnxruntime (or auto), which runs the same model.onnx on the CPU'
-    )

@@ -16,9 +16,11 @@ from cigocc_ros.core.manifest import ModelManifest, load_manifest
 from cigocc_ros.core.share import models_dir
 from cigocc_ros.runtime.contract import check_manifest
 from cigocc_ros.runtime.engine import AUTO, DEFAULT_THREADS, TORCH, Engine, create_engine
+from cigocc_ros.runtime.loading import Loading
 from cigocc_ros.runtime.postprocess import occupancy_from_outputs
 from cigocc_ros.runtime.preprocess import Preprocessor
 from cigocc_ros.runtime.self_check import Golden, check_engine, load_golden
+from cigocc_ros.runtime.tensorrt_options import TensorRtOptions
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +56,17 @@ class Predictor:
 
     @classmethod
     def from_model_dir(
-        cls, model: str | Path, backend: str = AUTO, threads: int = DEFAULT_THREADS
+        cls,
+        model: str | Path,
+        backend: str = AUTO,
+        threads: int = DEFAULT_THREADS,
+        tensorrt: TensorRtOptions | None = None,
+        loading: Loading | None = None,
     ) -> Predictor:
         """Load a model folder, or a shipped model by name, on a backend of `engine.BACKENDS`.
 
-        The backend `torch` takes a checkpoint folder of `cigocc train` instead.
+        The backend `torch` takes a checkpoint folder of `cigocc train` instead. `tensorrt` and
+        `loading` are as for `create_engine`.
         """
         if backend == TORCH:
             from cigocc_ros.runtime.torch_engine import load_checkpoint_manifest
@@ -68,7 +76,8 @@ class Predictor:
             model_dir = find_model_dir(model)
             manifest = load_manifest(model_dir)
         golden = load_golden(model_dir, manifest)
-        return cls(create_engine(backend, model_dir, manifest, threads), manifest, golden)
+        engine = create_engine(backend, model_dir, manifest, threads, tensorrt, loading)
+        return cls(engine, manifest, golden)
 
     def __call__(self, frame: CameraFrame) -> Occupancy:
         """Return the occupancy of a frame; `timing` then holds how long it took."""

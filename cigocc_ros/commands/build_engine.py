@@ -1,0 +1,149 @@
+"""`cigocc build-engine`: compile a model for the GPU of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+from cigocc_ros.core.manifest import load_manifest
+from cigocc_ros.core.share import DEFAULT_MODEL
+from cigocc_ros.runtime.build_progress import BuildProgress
+from cigocc_ros.runtime.loading import Loading, LoadingCancelled
+from cigocc_ros.runtime.predictor import find_model_dir
+from cigocc_ros.runtime.tensorrt_options import PRECISIONS, TensorRtOptions
+
+HELP = 'compile a model with TensorRT for the GPU of this machine'
+EXIT_CANCELLED = 130
+LINE_EVERY_S = 5.0
+TERMINAL_EVERY_S = 0.2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    default = TensorRtOptions()
+    parser.add_argument(
+        '--model', default=DEFAULT_MODEL, help='shipped model or folder (default %(default)s)'
+    )
+    parser.add_argument(
+        '--engine-dir',
+        default=default.engine_dir,
+        help="folder of the engines (default: the model's own; node: tensorrt.engine_dir)",
+    )
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default=default.precision,
+        help='auto takes the mixed fp16 file of the model where it has one (default %(default)s)',
+    )
+    parser.add_argument(
+        '--workspace-mb',
+        type=int,
+        default=default.workspace_mb,
+        help='most scratch memory of a layer (default %(default)s)',
+    )
+    parser.add_argument(
+        '--optimization-level',
+        type=int,
+        default=default.optimization_level,
+        help='0 builds fast, 5 tries everything (default %(default)s)',
+    )
+    parser.add_argument('--force', action='store_true', help='build even where an engine fits')
+    parser.add_argument(
+        '--progress',
+        choices=('text', 'json'),
+        default='text',
+        help='json: one object a line, for a parent that cancels by closing stdin',
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build, or find, the engine; return 0. SIGINT and SIGTERM cancel."""
+    from cigocc_ros.export.engine_builder import build_engine
+
+    known = {field.name for field in fields(TensorRtOptions)}
+    options = TensorRtOptions(**{k: v for k, v in vars(args).items() if k in known})
+    model_dir = find_model_dir(args.model)
+    manifest = load_manifest(model_dir)
+    loading, show = Loading(), _shower(args.progress)
+    try:
+        with _cancelling(loading, args.progress == 'json'):
+            result = build_engine(model_dir, manifest, options, show, loading, args.force)
+    except LoadingCancelled:
+        print('cigocc build-engine: cancelled, nothing was written', file=sys.stderr)
+        return EXIT_CANCELLED
+    finally:
+        show.end()
+    if args.progress == 'text':
+        sidecar = result.sidecar
+        what = f'built in {sidecar.build_s:.0f} s' if result.built else 'is up to date'
+        print(
+            f'{result.path} {what}: {sidecar.engine_bytes / 1e6:.1f} MB, {sidecar.layers} layers, '
+            f'{sidecar.key.precision}, {sidecar.key.library} {sidecar.key.library_version}, '
+            f'GPU {sidecar.key.gpu}'
+        )
+    return 0
+
+
+class _Shower:
+    """Print progress, not more often than somebody can read."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._json = as_json
+        self._rewrites = not as_json and sys.stdout.isatty()
+        self._next_s = 0.0
+        self._lock = threading.Lock()
+
+    def __call__(self, progress: BuildProgress) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if now < self._next_s:
+                return
+            often = self._json or self._rewrites
+            self._next_s = now + (TERMINAL_EVERY_S if often else LINE_EVERY_S)
+            if self._json:
+                print(progress.to_line(), flush=True)
+            elif self._rewrites:
+                print(f'\r\033[Kbuilding: {progress}', end='', flush=True)
+            else:
+                print(f'building: {progress}', flush=True)
+
+    def end(self) -> None:
+        """Clear the line that was rewritten."""
+        if self._rewrites:
+            print('\r\033[K', end='', flush=True)
+
+
+def _shower(kind: str) -> _Shower:
+    return _Shower(kind == 'json')
+
+
+@contextmanager
+def _cancelling(loading: Loading, watch_stdin: bool) -> Iterator[None]:
+    """Cancel on SIGINT and SIGTERM, and at the end of stdin: then the parent is gone."""
+
+    def cancel(*_: Any) -> None:
+        loading.cancel()
+
+    before = {number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM)}
+    if watch_stdin:
+        threading.Thread(target=_await_end_of_stdin, args=(cancel,), daemon=True).start()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _await_end_of_stdin(then: Callable[[], None]) -> None:
+    # Not through sys.stdin: a thread in its lock would disturb the end of the interpreter.
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    then()

@@ -1,0 +1,65 @@
+"""From a model folder to a running TensorRT engine: find it, build it if need be, load it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from cigocc_ros.core.errors import EngineError
+from cigocc_ros.core.manifest import ModelManifest
+from cigocc_ros.runtime.builder_process import build_in_process
+from cigocc_ros.runtime.contract import check_manifest
+from cigocc_ros.runtime.cuda_api import Cuda
+from cigocc_ros.runtime.engine_key import engine_key
+from cigocc_ros.runtime.engine_store import EngineMissingError, EngineStore
+from cigocc_ros.runtime.loading import Loading
+from cigocc_ros.runtime.tensorrt_api import find_tensorrt
+from cigocc_ros.runtime.tensorrt_engine import TensorRtEngine
+from cigocc_ros.runtime.tensorrt_options import TensorRtOptions, build_command, engine_folder
+from cigocc_ros.runtime.tensorrt_session import TensorRtSession
+
+logger = logging.getLogger(__name__)
+
+
+def why_not_tensorrt() -> str:
+    """Return why TensorRT cannot run here; empty where library, bindings and GPU are there."""
+    try:
+        find_tensorrt()
+        Cuda().gpu()
+    except EngineError as error:
+        return str(error)
+    return ''
+
+
+def open_tensorrt(
+    model_dir: Path, manifest: ModelManifest, options: TensorRtOptions, loading: Loading
+) -> TensorRtEngine:
+    """Return the engine of a model, built first where it is missing or stale and may be.
+
+    Raises EngineError or ManifestError saying what was found, what was expected and the command
+    that mends it; LoadingCancelled.
+    """
+    check_manifest(manifest)
+    library, cuda = find_tensorrt(), Cuda()
+    gpu = cuda.gpu()
+    key = engine_key(model_dir, manifest, options, library, gpu)
+    store = EngineStore(engine_folder(options, model_dir), build_command(options, model_dir))
+    try:
+        store.find(key, manifest)
+    except EngineMissingError as error:
+        if not options.build_missing:
+            raise
+        logger.warning('%s', error)
+        build_in_process(model_dir, options, loading)
+
+    def session() -> TensorRtSession:
+        # Read again for a new context: hundreds of megabytes are not kept for the rare case.
+        plan = store.load(key, manifest)
+        return TensorRtSession(library, cuda, plan, manifest, options.cuda_graph)
+
+    loading.tell('loading the TensorRT engine')
+    engine = TensorRtEngine(
+        session, manifest, f'{library} {key.precision} on {gpu.name}', options.deadline_s
+    )
+    loading.tell('')
+    return engine
