@@ -16,7 +16,6 @@ TensorRT builds such a file as strongly typed: precision is in the file, not in 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 
 import numpy as np
 import onnx
@@ -241,19 +240,3 @@ def _set_half_attributes(node: onnx.NodeProto) -> None:
             attribute.i = HALF
         if node.op_type in ('Constant', 'ConstantOfShape') and attribute.t.data_type == FLOAT:
             attribute.t.CopyFrom(half_tensor(attribute.t, attribute.t.name))
-
-
-def half_layers(model: onnx.ModelProto) -> tuple[int, int]:
-    """Return how many learned layers compute in float16, and how many there are."""
-    half = {t.name for t in model.graph.initializer if t.data_type == HALF}
-    half |= {
-        node.output[0]
-        for node in model.graph.node
-        if node.op_type == 'Cast' and node.attribute[0].i == HALF
-    }
-    layers = [node for node in model.graph.node if node.op_type in LEARNED]
-    return _count(layers, half), len(layers)
-
-
-def _count(layers: Iterable[onnx.NodeProto], half: set[str]) -> int:
-    return sum(any(name in half for name in layer.input) for layer in layers)

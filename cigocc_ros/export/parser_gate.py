@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import resource
 import sys
 import time
@@ -22,7 +23,7 @@ from typing import Any
 from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.core.manifest import MIXED_ROLE, TensorSpec, load_manifest, verified_file
 from cigocc_ros.export.parser_rules import layer_problems, precision_problems, read_network
-from cigocc_ros.runtime.tensorrt_api import find_tensorrt, network_specs
+from cigocc_ros.runtime.tensorrt_api import find_tensorrt, library_log, network_specs
 
 ONNX_ROLES = ('onnx', MIXED_ROLE)
 
@@ -69,7 +70,8 @@ def check_file(path: Path, expected: Expectation, build: bool = True) -> GateRep
     """Parse, walk and, where nothing is wrong so far, build one ONNX file."""
     trt = find_tensorrt()
     library = trt.module
-    logger = library.Logger(library.Logger.INTERNAL_ERROR)
+    logger, messages = library_log(trt)
+    messages.take()
     builder = library.Builder(logger)
     network = builder.create_network(_strongly_typed(library))
     parser = library.OnnxParser(network, logger)
@@ -86,7 +88,7 @@ def check_file(path: Path, expected: Expectation, build: bool = True) -> GateRep
     build_s, size = 0.0, 0
     if build and not problems:
         build_s, size = _build(library, builder, network)
-        problems += [] if size else ['the builder refused the network']
+        problems += [] if size else [f'refused by the builder: {messages.take()}']
     kinds, types = parsed.kinds(), parsed.learned_types()
     return GateReport(
         file=str(path),
@@ -156,6 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--json', action='store_true', help='one JSON object per file')
     parser.add_argument('--no-build', action='store_true', help='parse and look only')
     args = parser.parse_args(arguments)
+    logging.disable()  # the report says what the library logs
     failed = False
     try:
         for path, expected in [pair for target in args.target for pair in files_of(target)]:
