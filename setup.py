@@ -49,7 +49,7 @@ EXTRAS: dict[str, list[str]] = {
     ],
     # TensorRT itself comes from JetPack or NVIDIA's apt: PyPI holds stubs of its libraries only.
     # With CUDA 12 (JetPack 6): cuda-bindings<13.
-    'tensorrt': ['cuda-bindings>=12.8'],  # first release of that layout that PyPI has for arm64
+    'tensorrt': ['cuda-bindings>=12.8'],  # has cuda.bindings.runtime; 13.5 is what tests import
     # ROS from PyPI, for machines without apt ROS. Nowhere else: they must never shadow a system
     # ROS. Always the `-jazzy-` names, the short names mix distributions.
     'ros-jazzy': [

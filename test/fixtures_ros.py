@@ -95,7 +95,7 @@ class Graph:
     def start(self, *remappings: str, **parameters: Any) -> OccNode:
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         self.node = OccNode(
-            lambda _: self.predictor,
+            lambda *_: self.predictor,
             context=self.context,
             namespace=self.namespace,
             cli_args=['--ros-args', *(word for rule in remappings for word in ('-r', rule))],

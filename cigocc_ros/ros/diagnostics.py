@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ class NodeState:
     image_reliability: str
     extrinsics_source: str
     extrinsics_problem: str
+    engine_problem: str = ''
 
 
 def assess(state: NodeState, now: Snapshot, before: Snapshot) -> tuple[bytes, str]:
@@ -40,6 +42,8 @@ def assess(state: NodeState, now: Snapshot, before: Snapshot) -> tuple[bytes, st
             DiagnosticStatus.ERROR,
             f'no output, extrinsics are missing: {state.extrinsics_problem}',
         )
+    if state.engine_problem:
+        return DiagnosticStatus.ERROR, f'no output: {state.engine_problem}'
     if not state.enabled:
         return DiagnosticStatus.OK, 'disabled by ~/enable'
     if dropped:
@@ -69,6 +73,7 @@ def values(state: NodeState, now: Snapshot) -> dict[str, str]:
         'pipeline latency median [ms]': f'{percentile(now.pipeline_ms, 50):.1f}',
         'pipeline latency p95 [ms]': f'{percentile(now.pipeline_ms, 95):.1f}',
         'backend': state.backend,
+        'engine': state.engine_problem or 'ok',
         'model id': state.model_id,
         'image topic': state.image_topic,
         'image reliability': state.image_reliability,
@@ -84,29 +89,44 @@ def _age(age_s: float | None) -> str:
 
 
 class Diagnostics:
-    """Publish the report by a timer of the node."""
+    """Publish what the node does while it loads, then the report by a timer."""
 
-    def __init__(
-        self, node: Node, snapshot: Callable[[], Snapshot], state: Callable[[], NodeState]
-    ) -> None:
-        """Start reporting."""
-        self._node, self._snapshot, self._state = node, snapshot, state
-        self._before = snapshot()
+    def __init__(self, node: Node) -> None:
+        """Create the publisher."""
+        self._node = node
+        self._loading_at_s = 0.0
         self._publisher = node.create_publisher(
             DiagnosticArray, '/diagnostics', QoSProfile(depth=1)
         )
-        node.create_timer(PERIOD_S, self._report, clock=_steady_clock())
+
+    def report_loading(self, message: str) -> None:
+        """Publish why there is no output yet, not more than once a period; nothing if empty."""
+        now_s = time.monotonic()
+        if message and now_s >= self._loading_at_s:
+            self._loading_at_s = now_s + PERIOD_S
+            self._publish(DiagnosticStatus.WARN, f'no output yet: {message}', '', {})
+
+    def start(self, snapshot: Callable[[], Snapshot], state: Callable[[], NodeState]) -> None:
+        """Start the reports of a node that runs."""
+        self._snapshot, self._state = snapshot, state
+        self._before = snapshot()
+        self._node.create_timer(PERIOD_S, self._report, clock=_steady_clock())
 
     def _report(self) -> None:
         now, state = self._snapshot(), self._state()
         level, message = assess(state, now, self._before)
         self._before = now
+        self._publish(level, message, state.model_id, values(state, now))
+
+    def _publish(
+        self, level: bytes, message: str, hardware_id: str, listed: Mapping[str, str]
+    ) -> None:
         status = DiagnosticStatus(
             level=level,
             name=f'{self._node.get_fully_qualified_name()}: occupancy',
             message=message,
-            hardware_id=state.model_id,
-            values=_key_values(values(state, now)),
+            hardware_id=hardware_id,
+            values=_key_values(listed),
         )
         report = DiagnosticArray(status=[status])
         report.header.stamp = self._node.get_clock().now().to_msg()

@@ -29,17 +29,20 @@ from cigocc_ros.ros.pairing import Bundle
 from cigocc_ros.ros.parameters import declare
 from cigocc_ros.ros.process import run_node
 from cigocc_ros.ros.worker import FramePredictor, Worker
+from cigocc_ros.runtime.loading import Loading, LoadingCancelled
 
 logger = logging.getLogger(__name__)
 NODE_NAME = 'occ'
-PredictorFactory = Callable[[OccParameters], FramePredictor]
+PredictorFactory = Callable[[OccParameters, Loading], FramePredictor]
 
 
-def load_predictor(parameters: OccParameters) -> FramePredictor:
+def load_predictor(parameters: OccParameters, loading: Loading) -> FramePredictor:
     """Load the model that the parameters name; raise ManifestError, EngineError."""
     from cigocc_ros.runtime.predictor import Predictor
 
-    return Predictor.from_model_dir(parameters.model, parameters.backend, parameters.threads)
+    return Predictor.from_model_dir(
+        parameters.model, parameters.backend, parameters.threads, parameters.tensorrt, loading
+    )
 
 
 class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
@@ -54,6 +57,7 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         super().__init__(NODE_NAME, **node)
         self._stop_forwarding = forward_logging(self)
         self._counters, self._throttle, self._enabled = Counters(), Throttle(), True
+        self._loading = Loading()
         self.worker: Worker[Bundle] | None = None
         try:
             self._start(predictor_factory)
@@ -66,11 +70,12 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         self._extrinsics = create_extrinsics(self, self.parameters)
         self._outputs = Outputs(self, lambda: int(self.get_parameter('max_markers').value))
         self.worker = Worker(
-            lambda: predictor_factory(self.parameters), self._handle, self.context.try_shutdown
+            lambda: predictor_factory(self.parameters, self._loading),
+            self._handle,
+            self.context.try_shutdown,
         )
-        self._predictor = self.worker.start()
-        if not self.context.ok():
-            raise ExternalShutdownException
+        self._diagnostics = Diagnostics(self)
+        self._predictor = self._loaded(self.worker)
         manifest, frame = self._predictor.manifest, self.parameters.output_frame
         self._outputs.publish_class_info(
             class_info_json(manifest.model_id, self._predictor.grid, frame)
@@ -79,8 +84,25 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         topics = self._inputs.image.topic, self._inputs.right_topic
         self._decode = FrameDecoder(self.parameters, topics, self._extrinsics, self._counters)
         self.create_service(SetBool, '~/enable', self._on_enable)
-        self._diagnostics = Diagnostics(self, self.snapshot, self._state)
+        self._diagnostics.start(self.snapshot, self._state)
         logger.info('ready: model %s, images from %s', manifest.model_id, self._inputs.image.topic)
+
+    def _loaded(self, worker: Worker[Bundle]) -> FramePredictor:
+        """Wait for the predictor and tell /diagnostics; a shutdown cancels."""
+
+        def waiting() -> None:
+            if self.context.ok():
+                self._diagnostics.report_loading(self._loading.message)
+            else:
+                self._loading.cancel()
+
+        try:
+            predictor = worker.start(waiting)
+        except LoadingCancelled as error:
+            raise ExternalShutdownException from error
+        if not self.context.ok():
+            raise ExternalShutdownException
+        return predictor
 
     def _receive(self, bundle: Bundle) -> None:
         """Put the newest frame into the worker's mailbox."""
@@ -145,10 +167,12 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             image_reliability=self._inputs.image.reliability.name.lower(),
             extrinsics_source=self._extrinsics.source,
             extrinsics_problem=self._extrinsics.problem,
+            engine_problem=getattr(self._predictor.engine, 'problem', ''),
         )
 
     def destroy_node(self) -> None:
         """End the worker, then the node."""
+        self._loading.cancel()
         if self.worker is not None:
             self.worker.stop()
         self._stop_forwarding()

@@ -13,6 +13,7 @@ from cigocc_ros.core.manifest import ModelManifest
 
 logger = logging.getLogger(__name__)
 Item = TypeVar('Item')
+WAITING_EVERY_S = 0.1
 
 
 class NamedEngine(Protocol):
@@ -107,10 +108,14 @@ class Worker(Generic[Item]):
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name='predictor')
 
-    def start(self) -> FramePredictor:
-        """Return the loaded and warmed-up predictor; raise what loading raised."""
+    def start(self, waiting: Callable[[], None] = lambda: None) -> FramePredictor:
+        """Return the loaded and warmed-up predictor; raise what loading raised.
+
+        `waiting` is called again and again until then: loading may take minutes.
+        """
         self._thread.start()
-        self._ready.wait()
+        while not self._ready.wait(WAITING_EVERY_S):
+            waiting()
         if self.predictor is None:
             self._thread.join()
             raise self.error or RuntimeError('the predictor thread ended without a predictor')

@@ -261,7 +261,7 @@ def test_an_image_whose_prior_never_comes_goes_without(graph):
 
 
 def test_a_model_that_cannot_load_ends_the_constructor(graph):
-    def factory(_):
+    def factory(*_):
         raise ManifestError('no manifest.yaml there')
 
     from cigocc_ros.ros.node import OccNode
