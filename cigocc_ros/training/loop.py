@@ -7,7 +7,7 @@ import functools
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,6 @@ from cigocc_ros.model.build import save_checkpoint
 from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.training.batches import split_batch, training_batches
 from cigocc_ros.training.config import Stage, TrainConfig
-from cigocc_ros.training.devices import make_fabric
 from cigocc_ros.training.losses import total_loss
 from cigocc_ros.training.meters import ProgressBar, Throughput, device_name, peak_memory_gib
 from cigocc_ros.training.objectives import (
@@ -68,17 +67,20 @@ class Trainer:
     """The same frames with one kind of depth prior each; the first decides what is best."""
     config: TrainConfig
     out: Path
-    fabric: Fabric = field(default_factory=lambda: make_fabric(accelerator='cpu'))
+    fabric: Fabric
+    """See `make_fabric`."""
 
     def run(self, plans: list[StagePlan], *, resume: bool = False) -> list[dict[str, Any]]:
         """Train all stages; with `resume` go on where the state in `out` left off.
 
-        Returns what `_measured` measured of each stage. With several processes `model` stays what
-        it was: the weights are in the files.
+        Returns what was measured of each stage. With several processes `model` stays what it was:
+        the weights are in the files.
         """
         self.out.mkdir(parents=True, exist_ok=True)
         num_processes = self.fabric.world_size
         split_batch(self.config, num_processes)
+        for dataset in self.validation:
+            dataset[0]  # what it lacks is told now, not at the first validation
         progress = Progress(num_processes=num_processes)
         if resume:
             progress = resumed_progress(self.out / STATE_FILE, plans, num_processes)

@@ -7,6 +7,7 @@ targets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -122,5 +123,4 @@ def _neg_log_ratio(part: Tensor, whole: Tensor, support: Tensor) -> Tensor:
     """Return -log(part / whole), 0 where nothing supports the term (its denominator is 0)."""
     ratio = (part / (whole + DENOMINATOR_EPSILON)).clamp(0.0, 1.0)
     # A floor inside the log keeps the gradient finite where the probability underflows.
-    floor = torch.tensor(LOG_FLOOR, dtype=torch.float64).exp().to(ratio.device)
-    return torch.where(support > 0, -ratio.clamp_min(floor).log(), 0.0)
+    return torch.where(support > 0, -ratio.clamp_min(math.exp(LOG_FLOOR)).log(), 0.0)

@@ -21,6 +21,7 @@ STAGE_ONE = (
     'lift',
     'unet',
     'stage1_classify',
+    'stage1_gate',
 )
 """Submodules of the network that stage 1 trains and stage 2 keeps."""
 
@@ -110,7 +111,7 @@ def _distillation(student: Tensor, batch: Batch) -> Terms:
     if teacher is None:
         raise DataFileError(
             'losses.distill is above 0, but there are frames without teacher features: write '
-            'them with "cigocc teacher", or set losses.distill to 0'
+            'them with "cigocc teacher" and name them with --teacher, or set losses.distill to 0'
         )
     if teacher.shape != student.shape:
         raise ConfigError(

@@ -68,7 +68,10 @@ class SceneDataset(Dataset[Sample]):
         elif self.prior in arrays:
             prior = arrays[self.prior].astype(np.float32)
         else:
-            raise DataFileError(f'{self.frames[index].cached} has no {self.prior} depth')
+            raise DataFileError(
+                f'{self.frames[index].cached} has no {self.prior} depth; the data has none, or '
+                'choose other validation_priors'
+            )
         return make_sample(arrays, self.config, prior)
 
 
