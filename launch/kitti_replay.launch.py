@@ -9,7 +9,7 @@ from launch_ros.substitutions import FindPackageShare
 
 PACKAGE = 'cigocc_ros'
 BOOLEAN = ['true', 'false']
-BACKENDS = ['auto', 'onnxruntime', 'torch', 'tensorrt']
+BACKENDS = ['auto', 'onnxruntime', 'openvino', 'torch', 'tensorrt']
 
 # Argument -> relative topic of player and node, topic in the bags of `cigocc bag`.
 TOPICS = {

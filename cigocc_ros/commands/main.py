@@ -39,6 +39,7 @@ EXTRA_OF_LIBRARY = {
     'onnx': 'train',
     'onnxruntime': 'runtime',
     'onnxscript': 'train',
+    'openvino': 'openvino',
     'rclpy': 'ros-jazzy',
     'rosbags': 'bag',
     'safetensors': 'train',

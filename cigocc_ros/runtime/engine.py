@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-AUTO, ONNXRUNTIME, TORCH, TENSORRT = 'auto', 'onnxruntime', 'torch', 'tensorrt'
-BACKENDS = (AUTO, ONNXRUNTIME, TORCH, TENSORRT)
+AUTO, ONNXRUNTIME, OPENVINO = 'auto', 'onnxruntime', 'openvino'
+TORCH, TENSORRT = 'torch', 'tensorrt'
+BACKENDS = (AUTO, ONNXRUNTIME, OPENVINO, TORCH, TENSORRT)
 DEFAULT_THREADS = 0
 """Threads inside one operator; 0 lets the backend take every physical core."""
 
@@ -59,6 +60,10 @@ def create_engine(
         from cigocc_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine
 
         return OnnxRuntimeEngine(model_dir, manifest, threads)
+    if backend == OPENVINO:
+        from cigocc_ros.runtime.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(model_dir, manifest, threads)
     if backend == TORCH:
         from cigocc_ros.runtime.torch_engine import TorchEngine
 

@@ -13,6 +13,7 @@ from cigocc_ros.core.errors import EngineError, ManifestError
 from cigocc_ros.core.manifest import file_spec, load_manifest
 from cigocc_ros.runtime import engine as engine_module
 from cigocc_ros.runtime.engine import create_engine
+from cigocc_ros.runtime.onnxruntime_engine import open_session
 from cigocc_ros.runtime.predictor import blank_frame
 from cigocc_ros.runtime.preprocess import Preprocessor
 
@@ -172,8 +173,19 @@ def test_tensorrt_says_what_is_missing_and_what_to_do(handmade_model):
 
 
 def test_unknown_backend_lists_the_known(handmade_model):
-    with pytest.raises(EngineError, match="'openvinoo'.*auto, onnxruntime, torch, tensorrt"):
+    with pytest.raises(
+        EngineError, match="'openvinoo'.*auto, onnxruntime, openvino, torch, tensorrt"
+    ):
         open_engine(handmade_model, 'openvinoo')
+
+
+@pytest.mark.parametrize('threads', [0, 3])
+def test_onnxruntime_takes_the_threads_it_is_given_and_never_spins(handmade_model, threads):
+    session = open_session(handmade_model / 'model.onnx', threads)
+    options = session.get_session_options()
+    assert options.intra_op_num_threads == threads and options.inter_op_num_threads == 1
+    assert options.get_session_config_entry('session.intra_op.allow_spinning') == '0'
+    assert session.get_providers() == ['CPUExecutionProvider']
 
 
 def test_missing_onnxruntime_gives_the_install_line(handmade_model, monkeypatch):
