@@ -16,7 +16,8 @@ from cigocc_ros.core.errors import DataFileError
 
 BEGIN, END = '<!-- generated: begin -->', '<!-- generated: end -->'
 GIVEN_PRIOR = 'stereo'
-"""Depth prior of every row but those of part e."""
+"""Depth prior of every row but those of PRIOR_PART."""
+PRIOR_PART = 'e'
 PRIOR_ROWS = {'none': 'no depth prior', 'measured': 'true depth (real frames: the lidar scan)'}
 SCORES = (('synthetic', 'iou'), ('synthetic', 'miou'), ('real', 'iou'), ('real', 'miou'))
 HEADINGS = ('IoU', 'mIoU', 'IoU real', 'mIoU real')
@@ -36,7 +37,7 @@ class Row(NamedTuple):
 def markdown(results: Sequence[Result], variants: dict[str, Variant]) -> str:
     """Return the table and how to read it."""
     rows = _rows(results, variants)
-    full, trained = rows[0], rows[: 1 + len({r['variant'] for r in results} - {FULL})]
+    full, trained = rows[0], [row for row in rows if row.part != PRIOR_PART]
     deviations = [_pooled([row.scores[c] for row in trained]) for c in range(len(SCORES))]
     heads = ('', *HEADINGS, 'M param.', 'GMAC', 'ms')
     lines = [f'| part | variant {" | ".join(heads)} |', f'|---|---{"|---:" * (len(heads) - 1)}|']
@@ -73,7 +74,7 @@ def _rows(results: Iterable[Result], variants: dict[str, Variant]) -> list[Row]:
     ]
     full = by_variant[FULL]
     return rows + [
-        Row('e', says, _scores(full, prior), full) for prior, says in PRIOR_ROWS.items()
+        Row(PRIOR_PART, says, _scores(full, prior), full) for prior, says in PRIOR_ROWS.items()
     ]
 
 
@@ -149,6 +150,6 @@ def _conditions(run: Result) -> str:
         f'{train["batch_size"]} in {train["precision"]} on {run["train_frames"]} frames, scored '
         f'on {run["val_frames"]} frames of other streets (the grid of the network) and on '
         f'{len(run["real_frames"])} real frames (voxels of 0.2 m). Depth prior {GIVEN_PRIOR} '
-        'except in part e. Time: the fastest eager fp32 forward, on '
+        f'except in part {PRIOR_PART}. Time: the fastest eager fp32 forward, on '
         f'{threads} CPU thread{"s" if threads > 1 else ""}.'
     )
