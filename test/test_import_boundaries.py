@@ -62,6 +62,7 @@ ROS = {
 TORCH = {'lightning_fabric', 'safetensors', 'torch', 'transformers'}
 OPTIONAL = {
     'PIL',
+    'ai_edge_litert',
     'cv2',
     'embreex',
     'onnx',

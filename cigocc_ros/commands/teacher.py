@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--text-threshold', type=float, help='grounded_sam: least score of a phrase of a box'
     )
     parser.add_argument(
-        '--device', help="grounded_sam: 'cpu', 'cuda', ... (default: a GPU if any)"
+        '--device', help="grounded_sam: 'cpu', 'cuda', ... (default: this process's GPU if any)"
     )
     parser.add_argument('--scale', type=float, help='cityscapes: scale of the image shown to it')
     parser.add_argument(

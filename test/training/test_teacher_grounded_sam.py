@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import fixtures_boxes
 import numpy as np
 import pytest
 import torch
 
+from cigocc_ros.commands.main import main
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.training.teacher import grounded_sam
+from cigocc_ros.training.teacher.folder import TeacherCache
 from cigocc_ros.training.teacher.grounded_sam import GroundedSamTeacher, classes_of_boxes
 from cigocc_ros.training.teacher.output import MASK_CLASSES
 from cigocc_ros.training.teacher.prompts import PROMPTS, detector_text, phrases
@@ -79,6 +83,7 @@ def save_sam(folder: Path) -> None:
         global_attn_indexes=[1],
         num_pos_feats=12,
         mlp_dim=16,
+        initializer_range=0.2,  # its default is so small that all features are 0
     )
     prompt = transformers.SamPromptEncoderConfig(
         hidden_size=24, image_size=SAM_SIZE, patch_size=PATCH, mask_input_channels=4
@@ -94,6 +99,7 @@ def save_sam(folder: Path) -> None:
         vision_config=vision.to_dict(),
         prompt_encoder_config=prompt.to_dict(),
         mask_decoder_config=decoder.to_dict(),
+        initializer_range=0.2,
     )
     transformers.SamModel(config).save_pretrained(folder)
     square = {'height': SAM_SIZE, 'width': SAM_SIZE}
@@ -129,6 +135,7 @@ def test_features_are_the_embedding_without_its_padding(
     assert scaled == (39, 128)
     expected = embedding[0, :, :5].detach().numpy().astype(np.float16)
     np.testing.assert_array_equal(output.features, expected)
+    assert output.features.std() > 0.1
     np.testing.assert_allclose(output.step_px, (8 * 74 / 39, 8 * 244 / 128))
     last = output.origin_px[1] + 15 * output.step_px[1]
     assert last + output.step_px[1] / 2 == pytest.approx(IMAGE_SIZE[1] - 0.5)
@@ -216,6 +223,35 @@ def test_version_follows_weights_and_thresholds(
     assert other.info != teacher.info
     again = GroundedSamTeacher(*folders, box_threshold=0.02, text_threshold=0.01, device='cpu')
     assert again.info == teacher.info
+
+
+def test_each_process_of_a_machine_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 4)
+    monkeypatch.setenv('LOCAL_RANK', '3')
+    assert grounded_sam.default_device() == torch.device('cuda', 3)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert grounded_sam.default_device() == torch.device('cpu')
+
+
+def test_command_writes_what_both_models_see(
+    folders: tuple[str, str],
+    teacher: GroundedSamTeacher,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr('cigocc_ros.commands.main.VERBS', ('teacher',))
+    folder = fixtures_boxes.write_kitti_tree(tmp_path, seeds=(0,), size=IMAGE_SIZE)
+    names = ['--detector', folders[0], '--sam', folders[1], '--device', 'cpu']
+    thresholds = ['--box-threshold', '0.02', '--text-threshold', '0.01']
+    data = ['--data', str(tmp_path), '--teacher', 'grounded_sam']
+    assert main(['teacher', *data, *names, *thresholds]) == 0
+    cache = TeacherCache(tmp_path / 'teacher/grounded_sam')
+    assert 'box 0.02 text 0.01' in cache.info.version and 'dino@' in cache.info.version
+    expected, found = teacher.look(KittiSequence(folder), '000000'), cache.load('00', '000000')
+    np.testing.assert_array_equal(found.masks, expected.masks)
+    np.testing.assert_array_equal(found.features, expected.features)
+    assert expected.masks.any() and not expected.masks.all()
 
 
 def test_wrong_weights_and_thresholds_are_named(folders: tuple[str, str], tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ class CityscapesTeacher:
 
     def _classes(self, logits: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return SemanticKITTI train ids (H, W), 255 where there is none or the doubt is great."""
-        classes = train_ids()[logits.argmax(-1)]
+        classes: NDArray[np.uint8] = train_ids()[logits.argmax(-1)]
         if self.min_probability > 0:
             best = logits.max(-1)
             probability = 1 / np.exp(logits - best[..., None]).sum(-1)

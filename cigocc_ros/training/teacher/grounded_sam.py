@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -119,13 +120,13 @@ class GroundedSamTeacher:
         text_threshold: float = TEXT_THRESHOLD,
         device: str | None = None,
     ) -> None:
-        """Load both models by name or from a folder, to a GPU if there is one."""
+        """Load both models by name or from a folder, to `device` or the default one."""
         if not 0 < text_threshold <= box_threshold < 1:
             raise ConfigError(
                 'expected 0 < text threshold <= box threshold < 1, found '
                 f'{text_threshold} and {box_threshold}'
             )
-        place = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        place = default_device() if device is None else torch.device(device)
         self.detector = Detector(detector, place, box_threshold, text_threshold)
         self.segmenter = Segmenter(sam, place)
         weights = [
@@ -171,6 +172,13 @@ class GroundedSamTeacher:
             masks=masks.numpy(),
             valid=np.ones(source, dtype=bool),
         )
+
+
+def default_device() -> torch.device:
+    """Return the GPU of this process by the launcher's LOCAL_RANK, the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device('cpu')
+    return torch.device('cuda', int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count())
 
 
 def phrase_spans(tokens: list[int], stop: int) -> list[tuple[int, int]]:

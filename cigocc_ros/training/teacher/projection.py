@@ -41,7 +41,10 @@ def project(
             f'a teacher cache serves 1..{len(rows)} student channels, the model config has '
             f'semantic_channels = {student_channels}'
         )
-    return np.einsum('sc,chw->shw', rows[:student_channels], features, optimize=True)
+    mapped: NDArray[np.float32] = np.einsum(
+        'sc,chw->shw', rows[:student_channels], features, optimize=True
+    )
+    return mapped
 
 
 def _orthogonal(size: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -67,7 +67,8 @@ class TilePlan:
             total[place] += window * output
             weight[place] += window
         height, width = self.grid_size
-        return (total / weight)[:height, :width]
+        merged: NDArray[np.float32] = (total / weight)[:height, :width]
+        return merged
 
 
 def interpolate(
@@ -82,7 +83,8 @@ def interpolate(
         for axis in (0, 1)
     )
     tall = np.tensordot(rows, grid, axes=(1, 0))  # (H, w, C)
-    return np.matmul(columns, tall)
+    image: NDArray[np.float32] = np.matmul(columns, tall)
+    return image
 
 
 def _interpolation(points: int, size: int, origin: float, step: float) -> NDArray[np.float32]:

@@ -75,7 +75,7 @@ def find_jobs(
     """
     if every < 1:
         raise ConfigError(f'expected to look at every 1st frame or fewer, found every={every}')
-    jobs = []
+    jobs: list[Job] = []
     for path in find_sequences(root):
         sequence = KittiSequence(path)
         ids = sequence.voxel_ids or tuple(i for i in sequence.frame_ids if int(i) % every == 0)
