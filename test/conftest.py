@@ -1,7 +1,9 @@
 """Fixtures that every layer shares."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,3 +24,13 @@ def shared_dir() -> Path:
 def repository() -> Path:
     """Return the root of the source tree."""
     return REPOSITORY
+
+
+@pytest.fixture
+def fake_gpu() -> Iterator[Any]:
+    """Put a fake TensorRT and CUDA in place, for children too; return them as .trt and .cuda."""
+    from fixtures_gpu import forget_fakes, install_fakes
+
+    with pytest.MonkeyPatch.context() as patch:
+        yield install_fakes(patch)
+    forget_fakes()

@@ -32,7 +32,6 @@ class TensorRtEngine:
         manifest: ModelManifest,
         name: str,
         deadline_s: float,
-        load_deadline_s: float = LOAD_DEADLINE_S,
     ) -> None:
         """Make the session in a new thread that owns it; raise what that raises."""
         self.name = name
@@ -41,7 +40,6 @@ class TensorRtEngine:
         self.problem = ''
         """What diagnostics should show as an error; empty while all is well."""
         self._make_session, self._deadline_s = make_session, deadline_s
-        self._load_deadline_s = load_deadline_s
         self._closed = self._lost = False
         self._thread, self._session = self._start()
 
@@ -73,10 +71,10 @@ class TensorRtEngine:
     def _start(self) -> tuple[OwnerThread, TensorRtSession]:
         thread = OwnerThread(THREAD_NAME)
         try:
-            return thread, thread.call(self._make_session, self._load_deadline_s)
+            return thread, thread.call(self._make_session, LOAD_DEADLINE_S)
         except TimeoutError as error:
             raise EngineError(
-                f'{self.name}: not loaded within {self._load_deadline_s:g} s; {RESTART}'
+                f'{self.name}: not loaded within {LOAD_DEADLINE_S:g} s; {RESTART}'
             ) from error
         except BaseException:
             thread.stop(_nothing, 0.0)

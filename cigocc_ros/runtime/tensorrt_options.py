@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.errors import ConfigError, ManifestError
 from cigocc_ros.core.manifest import MIXED_ROLE, ModelManifest
 from cigocc_ros.runtime.onnxruntime_engine import ONNX_ROLE
 
@@ -57,7 +57,12 @@ def choose_precision(options: TensorRtOptions, manifest: ModelManifest) -> str:
     """Return the precision to compile; raise ManifestError where the model has no such file."""
     if options.precision == AUTO_PRECISION:
         return next(name for name, role in ONNX_ROLES.items() if role in manifest.files)
-    manifest.file(ONNX_ROLES[options.precision])
+    role = ONNX_ROLES[options.precision]
+    if role not in manifest.files:
+        raise ManifestError(
+            f'precision {options.precision}: model {manifest.model_id} has no {role!r} file, only '
+            f'{list(manifest.files)}: run `cigocc export` again, or ask for another precision'
+        )
     return options.precision
 
 

@@ -1,0 +1,1 @@
+"""Stand in for NVIDIA's bindings; see runtime.py."""

@@ -1,0 +1,281 @@
+"""The part of TensorRT 10 that the package uses; its engines run on ONNX Runtime.
+
+A plan is a header and the ONNX file, so that what comes out of the whole chain can be compared.
+Environment variables make it fail, for it also runs in builder processes:
+FAKE_TENSORRT_VERSION, FAKE_TENSORRT_FAIL=parse|memory|crash|contract, FAKE_TENSORRT_STEP_S.
+"""
+
+import ctypes
+import enum
+import json
+import os
+import time
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from cuda.bindings import runtime as cuda
+
+__version__ = os.environ.get('FAKE_TENSORRT_VERSION', '10.13.2')
+MAGIC = b'fake plan\n'
+STEPS = 4
+built: list['BuilderConfig'] = []
+"""Configurations that were built with."""
+refuse_capture = False
+wrong_by = 0
+"""How much every label is off: what a silent miscompile looks like."""
+
+
+class ILogger:
+    class Severity(enum.IntEnum):
+        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+
+class TensorIOMode(enum.IntEnum):
+    NONE, INPUT, OUTPUT = range(3)
+
+
+class DataType(enum.IntEnum):
+    FLOAT, UINT8, INT32 = range(3)
+
+
+class MemoryPoolType(enum.IntEnum):
+    WORKSPACE = 0
+
+
+class BuilderFlag(enum.IntEnum):
+    TF32 = 7
+
+
+class NetworkDefinitionCreationFlag(enum.IntEnum):
+    EXPLICIT_BATCH, STRONGLY_TYPED = range(2)
+
+
+_TYPES = {
+    onnx.TensorProto.UINT8: DataType.UINT8,
+    onnx.TensorProto.FLOAT: DataType.FLOAT,
+    onnx.TensorProto.INT32: DataType.INT32,
+}
+
+
+class _Tensor:
+    def __init__(self, value: onnx.ValueInfoProto) -> None:
+        kind = value.type.tensor_type
+        self.name, self.dtype = value.name, _TYPES[kind.elem_type]
+        self.shape = tuple(dim.dim_value for dim in kind.shape.dim)
+
+
+class Network:
+    def __init__(self, logger: Any) -> None:
+        self.logger, self.content = logger, b''
+        self.inputs: list[_Tensor] = []
+        self.outputs: list[_Tensor] = []
+
+    num_inputs = property(lambda self: len(self.inputs))
+    num_outputs = property(lambda self: len(self.outputs))
+    num_layers = 17
+
+    def get_input(self, index: int) -> _Tensor:
+        return self.inputs[index]
+
+    def get_output(self, index: int) -> _Tensor:
+        return self.outputs[index]
+
+
+class _ParserError:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def desc(self) -> str:
+        return self.text
+
+    def node_name(self) -> str:
+        return 'node_NonZero_7'
+
+    def node_operator(self) -> str:
+        return 'NonZero'
+
+
+class OnnxParser:
+    def __init__(self, network: Network, logger: Any) -> None:
+        self.network, self.errors = network, []
+
+    num_errors = property(lambda self: len(self.errors))
+
+    def get_error(self, index: int) -> _ParserError:
+        return self.errors[index]
+
+    def parse(self, content: bytes) -> bool:
+        if os.environ.get('FAKE_TENSORRT_FAIL') == 'parse':
+            self.errors.append(_ParserError('no importer registered for op: NonZero'))
+            return False
+        graph = onnx.load_from_string(content).graph
+        self.network.content = content
+        self.network.inputs = [_Tensor(value) for value in graph.input]
+        self.network.outputs = [_Tensor(value) for value in graph.output]
+        return True
+
+
+class IProgressMonitor:
+    pass
+
+
+class _TimingCache:
+    def __init__(self, content: bytes) -> None:
+        self.content = content or f'timings of {__version__}'.encode()
+
+    def serialize(self) -> bytes:
+        return self.content
+
+
+class BuilderConfig:
+    def __init__(self) -> None:
+        self.pools: dict[Any, int] = {}
+        self.flags = {BuilderFlag.TF32}
+        self.builder_optimization_level = 3
+        self.progress_monitor: Any = None
+        self.timing_cache: Any = None
+        self.cache_given = b''
+
+    def set_memory_pool_limit(self, pool: Any, size: int) -> None:
+        self.pools[pool] = size
+
+    def clear_flag(self, flag: Any) -> None:
+        self.flags.discard(flag)
+
+    def create_timing_cache(self, content: bytes) -> _TimingCache:
+        self.cache_given = content
+        return _TimingCache(content)
+
+    def set_timing_cache(self, cache: _TimingCache, ignore_mismatch: bool) -> bool:
+        if cache.content != f'timings of {__version__}'.encode():
+            return False
+        self.timing_cache = cache
+        return True
+
+    def get_timing_cache(self) -> _TimingCache:
+        return self.timing_cache
+
+
+class Builder:
+    def __init__(self, logger: Any) -> None:
+        self.logger = logger
+
+    def create_network(self, flags: int) -> Network:
+        assert flags == 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED
+        return Network(self.logger)
+
+    def create_builder_config(self) -> BuilderConfig:
+        return BuilderConfig()
+
+    def build_serialized_network(self, network: Network, config: BuilderConfig) -> Any:
+        built.append(config)
+        fail = os.environ.get('FAKE_TENSORRT_FAIL')
+        if fail == 'crash':
+            os.abort()
+        if fail == 'memory':
+            self.logger.log(ILogger.Severity.ERROR, 'Tactic Device request: 9 GB. OutOfMemory')
+            return None
+        if not self._steps(config.progress_monitor):
+            return None
+        header = {'version': __version__, 'gpu': os.environ.get('FAKE_GPU', 'Fake GPU')}
+        if fail == 'contract':
+            header['rename'] = 'labels'
+        return memoryview(MAGIC + json.dumps(header).encode() + b'\n' + network.content)
+
+    def _steps(self, monitor: Any) -> bool:
+        monitor.phase_start('Building engine', None, STEPS)
+        for step in range(STEPS):
+            time.sleep(float(os.environ.get('FAKE_TENSORRT_STEP_S', '0')))
+            if not monitor.step_complete('Building engine', step):
+                return False
+        monitor.phase_finish('Building engine')
+        return True
+
+
+class Runtime:
+    def __init__(self, logger: Any) -> None:
+        self.logger = logger
+
+    def deserialize_cuda_engine(self, plan: bytes) -> Any:
+        if not plan.startswith(MAGIC):
+            self.logger.log(ILogger.Severity.ERROR, 'Magic tag does not match')
+            return None
+        header, _, content = plan[len(MAGIC) :].partition(b'\n')
+        facts = json.loads(header)
+        if facts['version'] != __version__:
+            self.logger.log(
+                ILogger.Severity.ERROR,
+                'Serialization assertion failed. Version tag does not match',
+            )
+            return None
+        return Engine(content, facts.get('rename'))
+
+
+class Engine:
+    num_layers = 9
+
+    def __init__(self, content: bytes, renamed: str | None) -> None:
+        graph = onnx.load_from_string(content).graph
+        self.content = content
+        self.inputs = [_Tensor(value) for value in graph.input]
+        self.outputs = [_Tensor(value) for value in graph.output]
+        for tensor in self.outputs:
+            if tensor.name == renamed:
+                tensor.name = f'{renamed}_0'
+        self.tensors = {t.name: t for t in (*self.outputs, *self.inputs)}
+        self.num_io_tensors = len(self.tensors)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self.tensors)[index]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        known = {tensor.name for tensor in self.inputs}
+        return TensorIOMode.INPUT if name in known else TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return self.tensors[name].dtype
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.tensors[name].shape
+
+    def create_execution_context(self) -> 'Context':
+        return Context(self)
+
+
+class Context:
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.addresses: dict[str, int] = {}
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(
+            engine.content, options, providers=['CPUExecutionProvider']
+        )
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        cuda.state.calls.append((f'set_tensor_address {name}', 'tensorrt'))
+        self.addresses[name] = address
+        return name in self.engine.tensors
+
+    def execute_async_v3(self, stream: int) -> bool:
+        cuda.state.calls.append(('execute_async_v3', 'tensorrt'))
+        if refuse_capture and cuda.is_capturing(stream):
+            return False
+        cuda.enqueue(stream, self._execute)
+        return True
+
+    def _execute(self) -> None:
+        names = [tensor.name for tensor in self.engine.outputs]
+        feeds = {tensor.name: self._array(tensor) for tensor in self.engine.inputs}
+        for tensor, value in zip(self.engine.outputs, self.session.run(names, feeds), strict=True):
+            offset = wrong_by if tensor.name == 'labels' else 0
+            self._array(tensor)[...] = value + np.uint8(offset)
+
+    def _array(self, tensor: _Tensor) -> Any:
+        kinds = {DataType.FLOAT: np.float32, DataType.UINT8: np.uint8, DataType.INT32: np.int32}
+        dtype = np.dtype(kinds[tensor.dtype])
+        size = int(np.prod(tensor.shape)) * dtype.itemsize
+        memory = (ctypes.c_uint8 * size).from_address(self.addresses[tensor.name])
+        return np.frombuffer(memory, dtype).reshape(tensor.shape)
