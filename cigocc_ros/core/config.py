@@ -87,6 +87,8 @@ class ModelConfig:
     completion: Literal['complement', 'add', 'mask_token'] = 'complement'
     lifting: Literal['gather', 'scatter'] = 'gather'
     head_upsample: Literal['trilinear', 'subvoxel'] = 'subvoxel'
+    class_evidence: Literal['none', 'gated'] = 'none'
+    """Whether the classes of the segmentation also reach the classifiers directly."""
     proposal_threshold: float = 0.5
     dropout: float = 0.1
 
@@ -115,6 +117,11 @@ class ModelConfig:
         self._require(
             all(n % factor == 0 for n in self.query_shape),
             f'query_shape {self.query_shape} must be divisible by {factor} for the 3D UNet',
+        )
+        self._require(
+            self.class_evidence == 'none' or self.num_mask_channels == NUM_CLASSES - 1,
+            f'class_evidence needs a mask channel per class, {NUM_CLASSES - 1}, found '
+            f'{self.num_mask_channels}',
         )
         voxels = self.query_shape[0] * self.query_shape[1] * self.query_shape[2]
         self._require(

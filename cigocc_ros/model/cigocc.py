@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.model.backbone import ImageBackbone, ImageFeatures
 from cigocc_ros.model.branches import DepthBranch, DepthMaps, Extractor, SemanticBranch
+from cigocc_ros.model.class_evidence import ClassGate, lift_classes
 from cigocc_ros.model.completion import CigNet
 from cigocc_ros.model.fusion import MultiLevelFusion
 from cigocc_ros.model.geometry import Projection, VoxelProjector, normalized_pixel
@@ -48,6 +49,8 @@ class StageOne(NamedTuple):
     semantic_features: Tensor
     semantic_mask_logits: Tensor
     depth: DepthMaps
+    evidence: Tensor | None
+    """(B, 19, Qx, Qy, Qz) lifted classes, where the config has them."""
 
 
 class CigOcc(nn.Module):
@@ -66,6 +69,7 @@ class CigOcc(nn.Module):
         self.lift = GatherLift(config) if config.lifting == 'gather' else ScatterLift(config)
         self.unet = UNet3d(self.lift.out_channels, config.unet_widths, channels)
         self.stage1_classify = classifier(channels)
+        self.stage1_gate = ClassGate(channels) if config.class_evidence == 'gated' else None
         self.extractor = Extractor(channels, masks)
         self.cignet = CigNet(config)
         self.head = OccupancyHead(config)
@@ -99,7 +103,7 @@ class CigOcc(nn.Module):
         reference = normalized_pixel(one.geometry.u_px, one.geometry.v_px, config.image_size)
         volume = self.cignet(one.hidden, index, features, reference, one.geometry.in_image)
         return CigOccOutput(
-            self.head(volume).float(),
+            self.head(volume, one.evidence).float(),
             one.logits.float(),
             mask_logits.float(),
             one.semantic_mask_logits.float(),
@@ -128,5 +132,10 @@ class CigOcc(nn.Module):
         else:
             volume, hit = self.lift(fused, depth, image, velo_from_pixel)
         hidden = self.unet(volume)
-        logits = self.stage1_classify(hidden)
-        return StageOne(hidden, logits, hit, geometry, features, semantic, semantic_masks, depth)
+        logits, evidence = self.stage1_classify(hidden), None
+        if self.stage1_gate is not None:
+            evidence = lift_classes(semantic_masks, geometry, self.config.image_size)
+            logits = logits + self.stage1_gate(hidden, evidence)
+        return StageOne(
+            hidden, logits, hit, geometry, features, semantic, semantic_masks, depth, evidence
+        )

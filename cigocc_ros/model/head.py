@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cigocc_ros.core.config import HEAD_FACTOR, ModelConfig
 from cigocc_ros.core.labels import NUM_CLASSES, VOXEL_COUNTS
+from cigocc_ros.model.class_evidence import ClassGate
 from cigocc_ros.model.lifting import SUBVOXELS, channels_to_space
 from cigocc_ros.model.unet3d import conv3d_block
 
@@ -39,15 +40,22 @@ class OccupancyHead(nn.Module):
         width = config.channels // 2
         self.trunk = conv3d_block(config.channels, width)
         self.classify = classifier(width)
+        self.gate = ClassGate(width) if config.class_evidence == 'gated' else None
         self.refine: nn.Conv3d | None = None
         if config.head_upsample == 'subvoxel':
             self.refine = nn.Conv3d(width, NUM_CLASSES * SUBVOXELS, 1)
 
-    def forward(self, volume: Tensor) -> Tensor:
-        """Map (B, C, X, Y, Z) to logits (B, 20, 2X, 2Y, 2Z)."""
+    def forward(self, volume: Tensor, evidence: Tensor | None = None) -> Tensor:
+        """Map (B, C, X, Y, Z) to logits (B, 20, 2X, 2Y, 2Z).
+
+        `evidence` are the lifted classes (B, 19, X, Y, Z) of a config that has them.
+        """
         x = self.trunk(volume)
+        coarse = self.classify(x)
+        if self.gate is not None and evidence is not None:
+            coarse = coarse + self.gate(x, evidence)
         logits = F.interpolate(
-            self.classify(x),
+            coarse,
             scale_factor=float(HEAD_FACTOR),
             mode='trilinear',
             align_corners=False,
