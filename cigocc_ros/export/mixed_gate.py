@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,13 @@ from cigocc_ros.export.half_emulation import RANGES, emulated, half_values, with
 from cigocc_ros.export.mixed_precision import PrecisionError
 from cigocc_ros.runtime.contract import Arrays
 from cigocc_ros.runtime.onnxruntime_engine import open_session
+from cigocc_ros.runtime.self_check import MIN_GOLDEN_AGREEMENT
 
-MIN_MIXED_AGREEMENT = 0.99
-"""What the self-check of the node demands of any backend; trained networks reach 0.999."""
+logger = logging.getLogger(__name__)
+
+MIN_MIXED_AGREEMENT = 0.95
+"""Below it the conversion is wrong. Trained networks keep 0.999 of their labels; untrained ones,
+whose proposals and classes all lie near a tie, about 0.99."""
 MAX_ACTIVATION = 3e4
 """Half of what float16 holds: room for inputs that nobody tried."""
 
@@ -71,6 +76,13 @@ def require_mixed(report: MixedReport) -> None:
         raise PrecisionError(
             f'{report.largest_name}: {report.largest:g} found, at most {MAX_ACTIVATION:g} allowed '
             'in float16: keep its layer in float32 or train with smaller activations'
+        )
+    if report.labels < MIN_GOLDEN_AGREEMENT:
+        logger.warning(
+            'mixed float16 keeps %.2f %% of the labels only; the self-check of the node demands '
+            '%.0f %% and would refuse it: train further or deploy float32',
+            100 * report.labels,
+            100 * MIN_GOLDEN_AGREEMENT,
         )
     if report.labels < MIN_MIXED_AGREEMENT:
         raise PrecisionError(
