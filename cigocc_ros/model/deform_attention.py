@@ -22,7 +22,7 @@ Shape3d = tuple[int, int, int]
 
 SAMPLE_DOMAIN, SAMPLE_OP = 'trt.plugins', 'MultiscaleDeformableAttnPlugin_TRT'
 """ONNX operator of sampling one map: the name of TensorRT's stock plugin; `export` adds a body."""
-MAX_SAMPLES = 2**25
+MAX_SAMPLES = 2**27
 """Numbers that one sampling call may materialise; self-attention is chunked to stay below."""
 
 
