@@ -33,11 +33,12 @@ from cigocc_ros.export.mixed_gate import (
     require_mixed,
 )
 from cigocc_ros.export.mixed_precision import mixed_precision
-from cigocc_ros.export.parity import ParityReport, compare, random_inputs
+from cigocc_ros.export.parity import ParityReport, compare
 from cigocc_ros.export.to_onnx import INPUT_NAMES, portable, to_onnx, without_logits
 from cigocc_ros.export.wrapper import LOGITS, ExportModel
 from cigocc_ros.runtime.contract import Arrays, manifest_for
 from cigocc_ros.runtime.onnxruntime_engine import ONNX_ROLE, OnnxRuntimeEngine, open_session
+from cigocc_ros.runtime.random_frames import random_inputs
 from cigocc_ros.runtime.self_check import GOLDEN_FILE, GOLDEN_ROLE, Golden, save_golden
 
 logger = logging.getLogger(__name__)

@@ -5,9 +5,10 @@ from fixtures_export import main
 
 from cigocc_ros.core.manifest import load_manifest
 from cigocc_ros.export.gate import torch_reference
-from cigocc_ros.export.parity import agreement, random_inputs
+from cigocc_ros.export.parity import agreement
 from cigocc_ros.runtime.engine import create_engine
 from cigocc_ros.runtime.predictor import Predictor
+from cigocc_ros.runtime.random_frames import random_inputs
 
 
 def test_labels_equal_torch_on_random_cameras(tiny_folder, tiny_checkpoint):

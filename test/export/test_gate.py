@@ -10,11 +10,12 @@ from cigocc_ros.core.manifest import load_manifest
 from cigocc_ros.export import gate, to_onnx
 from cigocc_ros.export.gate import ModelFacts, ParityError, export_model, torch_reference
 from cigocc_ros.export.graph_rules import GraphError
-from cigocc_ros.export.parity import ParityReport, agreement, compare, random_inputs
+from cigocc_ros.export.parity import ParityReport, agreement, compare
 from cigocc_ros.export.wrapper import ExportModel, occupied_probability
 from cigocc_ros.runtime.engine import create_engine
 from cigocc_ros.runtime.onnxruntime_engine import open_session
 from cigocc_ros.runtime.predictor import Predictor, blank_frame
+from cigocc_ros.runtime.random_frames import random_inputs
 
 FACTS = ModelFacts('stub', 'Apache-2.0', {'seed': 11, 'steps': 0})
 

@@ -10,9 +10,9 @@ from cigocc_ros.core.manifest import LABELS
 from cigocc_ros.export.half_emulation import RANGES, emulated, half_values, with_ranges
 from cigocc_ros.export.mixed_gate import MixedReport, measure_mixed, require_mixed
 from cigocc_ros.export.mixed_precision import PrecisionError, mixed_precision
-from cigocc_ros.export.parity import random_inputs
 from cigocc_ros.export.sampling_function import is_sampling
 from cigocc_ros.runtime.onnxruntime_engine import open_session
+from cigocc_ros.runtime.random_frames import random_inputs
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
