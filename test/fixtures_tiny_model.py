@@ -149,10 +149,11 @@ def _lookup_nodes() -> list[onnx.NodeProto]:
         _node('Mul', 'row width', 'row_start'),
         _node('Add', 'row_start column', 'flat'),
         _node('Cast', 'flat', 'pixel', to=TensorProto.INT64),
-        _node('Reshape', 'image flat_pixels', 'colours'),
+        # cast first: TensorRT knows bytes at the borders of a network only
+        _node('Cast', 'image', 'image_numbers', to=TensorProto.INT32),
+        _node('Reshape', 'image_numbers flat_pixels', 'colours'),
         _node('Gather', 'colours red_index', 'reds', axis=1),
-        _node('Gather', 'reds pixel', 'red_bytes'),
-        _node('Cast', 'red_bytes', 'red', to=TensorProto.INT32),
+        _node('Gather', 'reds pixel', 'red'),
         _node('Reshape', 'depth_prior flat_depth', 'depths'),
         _node('Gather', 'depths pixel', 'prior'),
     ]
@@ -173,8 +174,8 @@ def _answer_nodes() -> list[onnx.NodeProto]:
         _node('Add', 'step one', 'label'),
         _node('Where', 'solid label none', 'label_or_empty'),
         _node('Where', 'solid full none', 'probability'),
-        _node('Cast', 'label_or_empty', 'label_bytes', to=TensorProto.UINT8),
-        _node('Cast', 'probability', 'probability_bytes', to=TensorProto.UINT8),
-        _node('Reshape', 'label_bytes shape', 'labels'),
-        _node('Reshape', 'probability_bytes shape', 'occupied_probability'),
+        _node('Reshape', 'label_or_empty shape', 'label_numbers'),
+        _node('Reshape', 'probability shape', 'probability_numbers'),
+        _node('Cast', 'label_numbers', 'labels', to=TensorProto.UINT8),
+        _node('Cast', 'probability_numbers', 'occupied_probability', to=TensorProto.UINT8),
     ]

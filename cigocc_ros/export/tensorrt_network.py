@@ -86,7 +86,8 @@ def _strongly_typed(trt: Any) -> int:
 
 def _parser_errors(parser: Any) -> str:
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    return ' | '.join(f'{_node(error)}{error.desc()}' for error in errors) or 'no reason given'
+    texts = [f'{_node(error)}{" ".join(error.desc().split())}' for error in errors]
+    return ' | '.join(texts) or 'no reason given'
 
 
 def _node(error: Any) -> str:

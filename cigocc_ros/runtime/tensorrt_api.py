@@ -94,7 +94,7 @@ class MessageLog:
     def add(self, severity: str, message: str) -> None:
         """Log a message at the level of its severity and keep the errors."""
         if severity in ('ERROR', 'INTERNAL_ERROR'):
-            self._errors.append(message)
+            self._errors.append(' '.join(message.split()))
             logger.error('%s', message)
         elif severity == 'WARNING':
             logger.warning('%s', message)

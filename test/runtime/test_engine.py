@@ -98,7 +98,7 @@ def rename_output(graph):
 
 def change_dtype(graph):
     graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT32
-    graph.node[-4].attribute[0].i = onnx.TensorProto.INT32
+    graph.node[-2].attribute[0].i = onnx.TensorProto.INT32
 
 
 def change_shape(graph):
