@@ -27,8 +27,8 @@ from cigocc_ros.export.sampling_function import is_sampling
 LEARNED = frozenset({'Conv', 'MatMul', 'Gemm'})
 # fmt: off
 SENSITIVE = frozenset({
-    'Exp', 'Log', 'Softmax', 'Sigmoid', 'Tanh', 'Sqrt', 'Reciprocal', 'Pow', 'ReduceL2', 'CumSum',
-    'GridSample', 'Floor', 'Round', 'AveragePool'
+    'Exp', 'Log', 'Softmax', 'LogSoftmax', 'Sigmoid', 'Tanh', 'Sqrt', 'Reciprocal', 'Pow',
+    'ReduceL2', 'CumSum', 'GridSample', 'Floor', 'Round', 'AveragePool'
 })
 DECIDING = frozenset({
     'Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual', 'Equal', 'ArgMax', 'Floor', 'Round'
