@@ -108,9 +108,11 @@ def load_state(path: Path, state: RunState, fabric: Fabric) -> None:
         state.average.updates = int(tensors['average_updates'])
         _load_optimizer(state.optimizer, _under(tensors, 'optimizer/'))
         fabric.strategy.precision.load_state_dict(json.loads(_metadata(path, _PRECISION)))
-        torch.set_rng_state(tensors['random/cpu'][fabric.global_rank])
+        # Copies: torch crashes on the state of a generator that is a view of another tensor.
+        torch.set_rng_state(tensors['random/cpu'][fabric.global_rank].clone())
         if fabric.device.type == 'cuda':
-            torch.cuda.set_rng_state(tensors['random/cuda'][fabric.global_rank], fabric.device)
+            own = tensors['random/cuda'][fabric.global_rank].clone()
+            torch.cuda.set_rng_state(own, fabric.device)
     except (KeyError, IndexError, RuntimeError, ValueError) as error:
         raise DataFileError(
             f'{path} does not fit this model and stage; resume with the settings of the run that '
@@ -139,11 +141,13 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
 
 def _random_states(fabric: Fabric) -> dict[str, Tensor]:
     """Return the states of the random number generators, (processes, bytes) uint8 each."""
-    states = {'random/cpu': torch.get_rng_state()}
+    own = {'random/cpu': torch.get_rng_state()}
     if fabric.device.type == 'cuda':
-        states['random/cuda'] = torch.cuda.get_rng_state(fabric.device)
-    gathered = {name: fabric.all_gather(state) for name, state in states.items()}
-    return {name: value.reshape(fabric.world_size, -1) for name, value in gathered.items()}
+        own['random/cuda'] = torch.cuda.get_rng_state(fabric.device)
+    every = [own] * fabric.world_size
+    if fabric.world_size > 1:
+        torch.distributed.all_gather_object(every, own)
+    return {name: torch.stack([states[name] for states in every]) for name in own}
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

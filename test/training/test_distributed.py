@@ -21,16 +21,22 @@ from cigocc_ros.training.schedule import plan_stages
 SHARED = dataclasses.replace(
     CONFIG, steps=4, batch_size=4, micro_batch_size=1, freeze_norm_share=0.0
 )
+LONGER = dataclasses.replace(SHARED, steps=6)
 KEEP = ('stage', 'step', 'loss', 'grad_norm', 'stage1_ce', 'ssc', 'iou', 'miou')
 
 
 def run(
-    devices: int, frames: list[FrameRef], model: ModelConfig, out: Path, config: TrainConfig
+    devices: int,
+    frames: list[FrameRef],
+    model: ModelConfig,
+    out: Path,
+    config: TrainConfig = SHARED,
+    resume: bool = False,
 ) -> None:
     torch.set_num_threads(1)
-    trainer = trainer_for(frames, model, out, config, devices)
-    measured = trainer.run(plan_stages('both', config))
-    assert [one['num_processes'] for one in measured] == [devices, devices]
+    trainer = trainer_for(frames, model, out / str(devices), config, devices)
+    measured = trainer.run(plan_stages('both', config), resume=resume)
+    assert {one['num_processes'] for one in measured} == {devices}
 
 
 @pytest.fixture
@@ -39,21 +45,23 @@ def steady(tiny: ModelConfig) -> ModelConfig:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # six processes import torch, on whatever the machine has
 def test_two_processes_equal_one(
     frames: list[FrameRef], steady: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     for devices in (1, 2):
-        run(devices, frames, steady, tmp_path / str(devices), SHARED)
+        run(devices, frames, steady, tmp_path)
+        run(devices, frames, steady, tmp_path, LONGER, resume=True)
     for key in ('loss', 'iou'):
         one, two = (logged(tmp_path / str(devices), key) for devices in (1, 2))
-        assert len(one) == len(two) > 0
+        assert [entry['step'] for entry in two] == [entry['step'] for entry in one]
         for expected, found in zip(one, two, strict=True):
             values = {name: expected[name] for name in KEEP if name in expected}
             assert {name: found[name] for name in values} == pytest.approx(values, rel=1e-3)
     weights = [load_checkpoint(tmp_path / n / LATEST).state_dict() for n in ('1', '2')]
     for name, expected in weights[0].items():
         torch.testing.assert_close(weights[1][name], expected, rtol=1e-3, atol=1e-5, msg=name)
-    resumed = trainer_for(frames, steady, tmp_path / '2', SHARED)
     with pytest.raises(DataFileError, match='resume with the same --devices'):
-        resumed.run(plan_stages('both', SHARED), resume=True)
+        trainer = trainer_for(frames, steady, tmp_path / '2', SHARED)
+        trainer.run(plan_stages('both', SHARED), resume=True)
