@@ -29,7 +29,7 @@ from cigocc_ros.data.semantic_kitti import FrameKey
 from cigocc_ros.evaluation.ground_truth import LabelArrays
 from cigocc_ros.runtime.preprocess import ImageFit, fit_camera
 from cigocc_ros.training.cells import FEATURE_STRIDE, cell_depth, cell_masks
-from cigocc_ros.training.teacher.folder import TeacherCache, TeacherTargets
+from cigocc_ros.training.teacher.folder import TeacherCache, TeacherTargets, frame_file
 from cigocc_ros.training.views import View
 
 CACHE_VERSION = 3
@@ -51,14 +51,22 @@ class FrameRef:
 
     @property
     def is_prepared(self) -> bool:
-        """Whether the cached arrays exist and are not older than the labels of the frame."""
+        """Whether the cached arrays exist and are not older than what they were made of."""
+        try:
+            written = self.cached.stat().st_mtime
+            return all(written >= path.stat().st_mtime for path in self._sources())
+        except FileNotFoundError:
+            return False
+
+    def _sources(self) -> list[Path]:
+        """Return the label file and, where there is one, the teacher's."""
         labels = self.sequence / 'voxels' / f'{self.frame_id}.label'
         if self.truth is not None:
             labels = self.truth / f'{self.sequence.name}_{self.frame_id}.npz'
-        try:
-            return self.cached.stat().st_mtime >= labels.stat().st_mtime
-        except FileNotFoundError:
-            return False
+        if self.teacher is None:
+            return [labels]
+        said = frame_file(self.teacher, self.sequence.name, self.frame_id, self.side)
+        return [labels, said] if said.is_file() else [labels]
 
     def voxel_labels(self) -> NDArray[np.uint8]:
         """Read the ground truth, (X, Y, Z) train ids uint8, 255 = unknown."""
@@ -162,8 +170,8 @@ def compact_arrays(
     image (H, W, 3) uint8, pixel_from_velo (3, 4) float64, labels and query_labels uint8, masks
     and mask_valid (19, h, w) bool packed to bits, depth (h, w) float16 metres, measured (H, W)
     float16 metres, 0 = unknown, where there is a pair stereo likewise, and with a teacher
-    teacher_features (Csem, h, w) float16, NaN where it says nothing, as of right images. The
-    teacher's masks count where the data has no classes of its own.
+    teacher_features (Csem, h, w) float16, NaN where it says nothing. The teacher's masks count
+    where the data has no classes of its own.
     """
     fit = fit_camera(view.camera, config.image_size)
     measured = view.depth(fit)
@@ -191,10 +199,10 @@ def compact_arrays(
 def _targets(
     view: View, teacher: TeacherCache, fit: ImageFit, config: ModelConfig
 ) -> TeacherTargets:
-    """Return what the teacher said of the view; nothing of a right image."""
-    channels = config.semantic_channels
-    if view.side == 'left':
-        return teacher.load_targets(view.sequence.name, view.frame_id, fit, channels)
+    """Return what the teacher said of the view; nothing of a right image it was not shown."""
+    channels, name = config.semantic_channels, view.sequence.name
+    if view.side == 'left' or teacher.has(name, view.frame_id, view.side):
+        return teacher.load_targets(name, view.frame_id, fit, channels, view.side)
     height, width = (size // FEATURE_STRIDE for size in config.image_size)
     unknown = np.zeros((NUM_CLASSES - 1, height, width), dtype=bool)
     features = np.full((channels, height, width), np.nan, dtype=np.float32)
