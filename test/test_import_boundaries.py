@@ -63,6 +63,7 @@ TORCH = {'lightning_fabric', 'safetensors', 'torch', 'transformers'}
 OPTIONAL = {
     'PIL',
     'ai_edge_litert',
+    'cuda',
     'cv2',
     'embreex',
     'onnx',
@@ -73,6 +74,7 @@ OPTIONAL = {
     'scipy',
     'tensorboard',
     'tensorrt',
+    'tensorrt_rtx',
     'tqdm',
 }
 

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     options = TensorRtOptions(**{k: v for k, v in vars(args).items() if k in known})
     model_dir = find_model_dir(args.model)
     manifest = load_manifest(model_dir)
-    loading, show = Loading(), _shower(args.progress)
+    loading, show = Loading(), _ProgressPrinter(args.progress == 'json')
     try:
         with _cancelling(loading, args.progress == 'json'):
             result = build_engine(model_dir, manifest, options, show, loading, args.force)
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class _Shower:
+class _ProgressPrinter:
     """Print progress, not more often than somebody can read."""
 
     def __init__(self, as_json: bool) -> None:
@@ -121,15 +121,13 @@ class _Shower:
             print('\r\033[K', end='', flush=True)
 
 
-def _shower(kind: str) -> _Shower:
-    return _Shower(kind == 'json')
-
-
 @contextmanager
 def _cancelling(loading: Loading, watch_stdin: bool) -> Iterator[None]:
     """Cancel on SIGINT and SIGTERM, and at the end of stdin: then the parent is gone."""
 
     def cancel(*_: Any) -> None:
+        if loading.cancelled:
+            os._exit(EXIT_CANCELLED)  # asked twice: some steps of TensorRT take minutes
         loading.cancel()
 
     before = {number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM)}

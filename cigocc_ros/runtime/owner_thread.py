@@ -32,7 +32,7 @@ class OwnerThread:
         try:
             return answer.result(timeout_s)
         except FutureTimeoutError as error:  # the built-in one only since Python 3.11
-            if answer.done():
+            if answer.done() and answer.exception() is error:
                 raise  # what `function` raised
             raise TimeoutError(f'no answer within {timeout_s:g} s') from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 
 from cigocc_ros.core.errors import EngineError
@@ -41,6 +42,7 @@ class TensorRtEngine:
         """What diagnostics should show as an error; empty while all is well."""
         self._make_session, self._deadline_s = make_session, deadline_s
         self._closed = self._lost = False
+        self._turn = threading.Lock()
         self._thread, self._session = self._start()
 
     def run(self, arrays: Arrays) -> Arrays:
@@ -50,9 +52,13 @@ class TensorRtEngine:
         than the deadline on the GPU. The first such frame also replaces the context; after a
         second one every call raises at once.
         """
+        check_arrays(self.inputs, arrays)
+        with self._turn:
+            return self._run(arrays)
+
+    def _run(self, arrays: Arrays) -> Arrays:
         if self._closed or self._lost:
             raise EngineError(self.problem or f'{self.name}: run() after close()')
-        check_arrays(self.inputs, arrays)
         session = self._session
         try:
             return self._thread.call(lambda: session.run(arrays), self._deadline_s)

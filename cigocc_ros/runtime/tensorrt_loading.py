@@ -9,9 +9,10 @@ from cigocc_ros.core.errors import EngineError
 from cigocc_ros.core.manifest import ModelManifest
 from cigocc_ros.runtime.builder_process import build_in_process
 from cigocc_ros.runtime.contract import check_manifest
-from cigocc_ros.runtime.cuda_api import Cuda
-from cigocc_ros.runtime.engine_key import engine_key
+from cigocc_ros.runtime.cuda_api import Cuda, Gpu
+from cigocc_ros.runtime.engine_key import EngineKey, engine_key
 from cigocc_ros.runtime.engine_store import EngineMissingError, EngineStore
+from cigocc_ros.runtime.kernel_cache import SUFFIX, KernelCache
 from cigocc_ros.runtime.loading import Loading
 from cigocc_ros.runtime.tensorrt_api import find_tensorrt
 from cigocc_ros.runtime.tensorrt_engine import TensorRtEngine
@@ -55,7 +56,8 @@ def open_tensorrt(
     def session() -> TensorRtSession:
         # Read again for a new context: hundreds of megabytes are not kept for the rare case.
         plan = store.load(key, manifest)
-        return TensorRtSession(library, cuda, plan, manifest, options.cuda_graph)
+        kernels = kernel_cache(store, key, gpu) if library.is_rtx else None
+        return TensorRtSession(library, cuda, plan, manifest, options.cuda_graph, kernels)
 
     loading.tell('loading the TensorRT engine')
     engine = TensorRtEngine(
@@ -63,3 +65,9 @@ def open_tensorrt(
     )
     loading.tell('')
     return engine
+
+
+def kernel_cache(store: EngineStore, key: EngineKey, gpu: Gpu) -> KernelCache:
+    """Return the cache of what TensorRT-RTX compiles of an engine for this GPU and driver."""
+    name = f'{key.name}-{gpu.compute_capability}-{gpu.cuda_driver}{SUFFIX}'
+    return KernelCache(store.folder / name)

@@ -14,6 +14,7 @@ from cigocc_ros.core.errors import EngineError
 from cigocc_ros.core.manifest import ModelManifest, TensorSpec
 from cigocc_ros.runtime.contract import Arrays, check_specs
 from cigocc_ros.runtime.cuda_api import Cuda, array_at
+from cigocc_ros.runtime.kernel_cache import KernelCache
 from cigocc_ros.runtime.tensorrt_api import TensorRt, engine_specs, library_log
 
 logger = logging.getLogger(__name__)
@@ -44,12 +45,14 @@ class TensorRtSession:
         plan: bytes,
         manifest: ModelManifest,
         cuda_graph: bool,
+        kernels: KernelCache | None = None,
     ) -> None:
         """Deserialise a verified plan, check its tensors by name, allocate, run once, capture.
 
-        Raises EngineError, CudaError or ManifestError and leaves nothing allocated then.
+        `kernels` is for TensorRT-RTX. Raises EngineError, CudaError or ManifestError and leaves
+        nothing allocated then.
         """
-        self._library, self._cuda = library, cuda
+        self._library, self._cuda, self._kernels = library, cuda, kernels
         self._owned = ExitStack()
         self._engine: Any = None
         self._context: Any = None
@@ -62,6 +65,8 @@ class TensorRtSession:
             self._open(plan, manifest)
             self._enqueue()  # TensorRT finishes its own set-up in the first run
             self._cuda.wait(self._event, self._stream)
+            if kernels is not None:
+                kernels.keep()
             if cuda_graph:
                 self._capture()
         except BaseException:
@@ -93,13 +98,18 @@ class TensorRtSession:
         self._cuda.attach()
         self._engine = deserialise(self._library, plan)
         check_engine_tensors(self._library, self._engine, manifest)
-        self._context = self._engine.create_execution_context()
+        self._context = self._new_context()
         if self._context is None:
             raise EngineError(f'no execution context: {self._reason()}')
         self._stream = self._own('stream', self._cuda.stream())
         self._event = self._own('event', self._cuda.event())
         self._inputs = [self._buffer(spec) for spec in manifest.inputs]
         self._outputs = [self._buffer(spec) for spec in manifest.outputs]
+
+    def _new_context(self) -> Any:
+        if self._kernels is None:
+            return self._engine.create_execution_context()
+        return self._kernels.context(self._engine)
 
     def _own(self, kind: str, handle: Any) -> Any:
         self._owned.callback(self._cuda.free, kind, handle)

@@ -20,8 +20,10 @@ from cuda.bindings import runtime as cuda
 __version__ = os.environ.get('FAKE_TENSORRT_VERSION', '10.13.2')
 MAGIC = b'fake plan\n'
 STEPS = 4
+KERNELS = b'kernels of this release'
 built: list['BuilderConfig'] = []
 """Configurations that were built with."""
+loaded_kernels: list[bytes] = []
 refuse_capture = False
 wrong_by = 0
 """How much every label is off: what a silent miscompile looks like."""
@@ -240,8 +242,38 @@ class Engine:
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.tensors[name].shape
 
-    def create_execution_context(self) -> 'Context':
+    def create_execution_context(self, runtime_config: Any = None) -> 'Context':
+        if runtime_config is not None:
+            assert runtime_config.cache is not None
+            runtime_config.cache.content = KERNELS
         return Context(self)
+
+    def create_runtime_config(self) -> 'RuntimeConfig':
+        return RuntimeConfig()
+
+
+class RuntimeCache:
+    content = b''
+
+    def deserialize(self, content: bytes) -> bool:
+        loaded_kernels.append(content)
+        return content == KERNELS
+
+    def serialize(self) -> bytes:
+        return self.content
+
+
+class RuntimeConfig:
+    """Of TensorRT-RTX; the kernels are compiled when a context is made."""
+
+    cache: Any = None
+
+    def create_runtime_cache(self) -> RuntimeCache:
+        return RuntimeCache()
+
+    def set_runtime_cache(self, cache: RuntimeCache) -> bool:
+        self.cache = cache
+        return True
 
 
 class Context:
