@@ -74,9 +74,10 @@ def training_facts(checkpoint: Path) -> dict[str, Any]:
         return {}
     facts = _parsed(folder / RECORD_FILE, (folder / RECORD_FILE).read_bytes())
     facts.pop('model', None)
-    for key in ('data', 'val'):
-        if facts.get(key):
-            facts[key] = Path(facts[key]).name
+    if facts.get('data'):
+        facts['data'] = [Path(one).name for one in _as_list(facts['data'])]
+    if facts.get('val'):
+        facts['val'] = Path(facts['val']).name
     log = folder / LOG_FILE
     if log.is_file():
         facts['log'] = log_facts([_parsed(log, line) for line in log.read_bytes().splitlines()])
@@ -84,15 +85,25 @@ def training_facts(checkpoint: Path) -> dict[str, Any]:
 
 
 def log_facts(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return where training ended and the scores of the best validation."""
+    """Return where training ended and the scores of the best validation.
+
+    That is how `best` was chosen: by the first kind of depth prior, and not in stage 1, which is
+    scored on a coarser grid.
+    """
     facts: dict[str, Any] = {}
     if lines:
         facts['last'] = {key: lines[-1][key] for key in ('stage', 'step', 'time_s')}
-    validations = [line for line in lines if 'miou' in line]
+    validations = [line for line in lines if 'miou' in line and line['stage'] != '1']
+    validations = [one for one in validations if one.get('prior') == validations[0].get('prior')]
     if validations:
         best = max(validations, key=lambda line: float(line['miou']))
-        facts['best'] = {key: best[key] for key in ('stage', 'step', 'iou', 'miou')}
+        keys = ('stage', 'step', 'prior', 'iou', 'miou')
+        facts['best'] = {key: best[key] for key in keys if key in best}
     return facts
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _parsed(path: Path, content: bytes) -> dict[str, Any]:

@@ -56,11 +56,14 @@ def tiny_checkpoint(repository, tmp_path_factory):
     model = lively(build_model(load_model_config(repository / 'config' / 'model' / 'tiny.yaml')))
     run = tmp_path_factory.mktemp('run')
     save_checkpoint(model, run / 'best')
-    record = {'model': {}, 'train': {'seed': 2}, 'data': '/home/someone/streets', 'val': None}
+    data = ['/home/someone/streets:0.5', '/home/someone/real@00:0.5']
+    record = {'model': {}, 'train': {'seed': 2}, 'data': data, 'val': None}
     (run / 'run.json').write_text(json.dumps(record))
     lines = [
-        {'stage': '2', 'step': 10, 'time_s': 5.0, 'iou': 0.4, 'miou': 0.2, 'precision': 0.5},
-        {'stage': '2', 'step': 20, 'time_s': 9.0, 'iou': 0.5, 'miou': 0.1, 'precision': 0.5},
+        {'stage': '1', 'step': 9, 'time_s': 4.0, 'prior': 'stereo', 'iou': 0.9, 'miou': 0.9},
+        {'stage': '2', 'step': 10, 'time_s': 5.0, 'prior': 'stereo', 'iou': 0.4, 'miou': 0.2},
+        {'stage': '2', 'step': 10, 'time_s': 5.0, 'prior': 'none', 'iou': 0.6, 'miou': 0.3},
+        {'stage': '2', 'step': 20, 'time_s': 9.0, 'prior': 'stereo', 'iou': 0.5, 'miou': 0.1},
         {'stage': '2', 'step': 30, 'time_s': 12.0, 'loss': 1.0},
     ]
     (run / 'log.jsonl').write_text('\n'.join(json.dumps(line) for line in lines) + '\n')

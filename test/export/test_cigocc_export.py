@@ -27,9 +27,11 @@ def test_manifest_carries_what_the_run_recorded(tiny_folder):
     manifest = load_manifest(tiny_folder)
     assert (manifest.model_id, manifest.config) == ('tiny', 'tiny')
     facts = manifest.training
-    assert (facts['train'], facts['data'], facts['val']) == ({'seed': 2}, 'streets', None)
+    assert (facts['train'], facts['val']) == ({'seed': 2}, None)
+    assert facts['data'] == ['streets:0.5', 'real@00:0.5']
     assert facts['log']['last'] == {'stage': '2', 'step': 30, 'time_s': 12.0}
-    assert facts['log']['best'] == {'stage': '2', 'step': 10, 'iou': 0.4, 'miou': 0.2}
+    best = {'stage': '2', 'step': 10, 'prior': 'stereo', 'iou': 0.4, 'miou': 0.2}
+    assert facts['log']['best'] == best
     assert 'model' not in facts and facts['config']['name'] == 'tiny'
     assert set(manifest.files) == {'onnx', 'onnx_fp16', 'golden'}
 
