@@ -9,6 +9,7 @@ from pathlib import Path
 from cigocc_ros.commands.infer import add_engine_arguments, add_prior_argument
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.manifest import ModelManifest
+from cigocc_ros.core.provenance import code_commit
 from cigocc_ros.data.semantic_kitti import FrameKey
 from cigocc_ros.evaluation.evaluate import (
     LABELLED_SPLITS,
@@ -145,8 +146,6 @@ def subject_of(
     manifest: ModelManifest | None = None,
 ) -> Subject:
     """Return what the report says of the model, the data and the code."""
-    from cigocc_ros.training.record import code_commit
-
     onnx = manifest.files.get('onnx') if manifest else None
     return Subject(
         model=model or 'prediction files',

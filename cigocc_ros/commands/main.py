@@ -19,6 +19,7 @@ VERBS = (
     'evaluate',
     'export',
     'infer',
+    'parity',
     'render',
     'submit',
     'synthesize',

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cigocc_ros.core.atomic import write_atomically
 from cigocc_ros.core.mapping import to_mapping
+from cigocc_ros.core.provenance import code_commit
 from cigocc_ros.training.config import TrainConfig
 from cigocc_ros.training.resume import Progress
 
@@ -53,26 +51,3 @@ def checkpoint_record(config: TrainConfig, progress: Progress) -> dict[str, str]
         'commit': code_commit(),
     }
     return {name: json.dumps(value) for name, value in values.items()}
-
-
-@functools.cache
-def code_commit() -> str | None:
-    """Return the git commit of the source tree, '+' where it has changes; None without git.
-
-    What is found first is kept: it is what the process has loaded.
-    """
-    package = Path(__file__).resolve().parents[1]
-    try:
-        commit, changes = (
-            subprocess.run(
-                ['git', '-C', str(package), *arguments],
-                capture_output=True,
-                check=True,
-                text=True,
-                timeout=10,
-            ).stdout.strip()
-            for arguments in (['rev-parse', 'HEAD'], ['status', '--porcelain', '-uno', '.'])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit + ('+' if changes else '')
