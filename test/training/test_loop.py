@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fixtures_trainer import CONFIG, PLAIN, interrupted_at, logged, trainer_for
+from torch._dynamo import OptimizedModule
 
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.mapping import to_mapping
 from cigocc_ros.model.build import build_model, load_checkpoint
 from cigocc_ros.training.augmentation import Sample
-from cigocc_ros.training.cache import FrameRef
+from cigocc_ros.training.cache import FrameRef, load_frame
 from cigocc_ros.training.config import TrainConfig
 from cigocc_ros.training.loop import BEST, LATEST, Trainer
 from cigocc_ros.training.losses import total_loss
 from cigocc_ros.training.objectives import set_trainable, stage_terms
 from cigocc_ros.training.resume import STATE_FILE
+from cigocc_ros.training.run_log import LOG_FILE
 from cigocc_ros.training.scene_dataset import SceneDataset, collate
 from cigocc_ros.training.schedule import Horizon, WeightAverage, plan_stages, rate_factor
 from cigocc_ros.training.validation import validate
@@ -80,6 +84,44 @@ def test_two_steps_lower_the_loss(
     batches = itertools.repeat(collate([sample]))
     totals = [trainer.step(batches, objective, optimizer, 1e-3).total.item() for _ in range(3)]
     assert totals[2] < totals[0]
+
+
+@pytest.mark.slow
+def test_compiled_network_learns_the_same(
+    frames: list[FrameRef],
+    tiny: ModelConfig,
+    tmp_path: Path,
+    sample: Sample,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Traced whole, without the minutes of generating code."""
+    monkeypatch.setattr(
+        torch, 'compile', functools.partial(torch.compile, backend='eager', fullgraph=True)
+    )
+    totals = []
+    for compiled in (False, True):
+        config = dataclasses.replace(CONFIG, compile=compiled)
+        trainer = trainer_for(frames, dataclasses.replace(tiny, dropout=0.0), tmp_path, config)
+        parameters = set_trainable(trainer.model, 'joint')
+        objective, optimizer = trainer.set_up('joint', torch.optim.SGD(parameters))
+        assert isinstance(objective._forward_module, OptimizedModule) == compiled
+        batches = itertools.repeat(collate([sample]))
+        steps = [trainer.step(batches, objective, optimizer, 1e-3) for _ in range(2)]
+        totals.append([step.total.item() for step in steps])
+    assert totals[1] == pytest.approx(totals[0], rel=1e-4)
+
+
+def test_missing_validation_prior_is_told_before_training(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
+) -> None:
+    arrays = load_frame(frames[0])
+    del arrays['stereo']
+    mono = dataclasses.replace(frames[0], cached=tmp_path / 'mono.npz')
+    np.savez(mono.cached, **arrays)
+    trainer = trainer_for([mono], tiny, tmp_path / 'run')
+    with pytest.raises(DataFileError, match='no stereo depth.*validation_priors'):
+        trainer.run(plan_stages('joint', CONFIG))
+    assert not (tmp_path / 'run' / LOG_FILE).exists()
 
 
 def test_stages_train_their_own_parameters(tiny: ModelConfig) -> None:
