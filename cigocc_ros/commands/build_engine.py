@@ -55,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=default.optimization_level,
         help='0 builds fast, 5 tries everything (default %(default)s)',
     )
+    parser.add_argument(
+        '--stock-plugins',
+        action=argparse.BooleanOptionalAction,
+        default=default.stock_plugins,
+        help="use TensorRT's own plugin for deformable attention where it has one",
+    )
     parser.add_argument('--force', action='store_true', help='build even where an engine fits')
     parser.add_argument(
         '--progress',
@@ -86,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         what = f'built in {sidecar.build_s:.0f} s' if result.built else 'is up to date'
         print(
             f'{result.path} {what}: {sidecar.engine_bytes / 1e6:.1f} MB, {sidecar.layers} layers, '
+            f'{sidecar.plugins} plugins, '
             f'{sidecar.key.precision}, {sidecar.key.library} {sidecar.key.library_version}, '
             f'GPU {sidecar.key.gpu}'
         )
@@ -125,14 +132,17 @@ class _ProgressPrinter:
 def _cancelling(loading: Loading, watch_stdin: bool) -> Iterator[None]:
     """Cancel on SIGINT and SIGTERM, and at the end of stdin: then the parent is gone."""
 
-    def cancel(*_: Any) -> None:
-        if loading.cancelled:
+    signals: list[int] = []
+
+    def cancel(number: int, _: Any) -> None:
+        signals.append(number)
+        if len(signals) > 1:
             os._exit(EXIT_CANCELLED)  # asked twice: some steps of TensorRT take minutes
         loading.cancel()
 
     before = {number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM)}
     if watch_stdin:
-        threading.Thread(target=_await_end_of_stdin, args=(cancel,), daemon=True).start()
+        threading.Thread(target=_await_end_of_stdin, args=(loading.cancel,), daemon=True).start()
     try:
         yield
     finally:

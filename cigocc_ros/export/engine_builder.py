@@ -108,13 +108,15 @@ class _Job:
         content = read_bytes(path)
         if hashlib.sha256(content).hexdigest() != self.key.onnx_sha256:
             raise ManifestError(f'{path}: changed while it was read; try again')
-        parsed = parse_network(self.library, content, self.manifest, str(path))
+        parsed = parse_network(
+            self.library, content, self.manifest, str(path), self.key.stock_plugins
+        )
         loading.check()
         plan = compile_network(self.library, parsed, self.options, cache, report, loading)
         layers = self._checked_layers(plan, parsed.network.num_layers)
         seconds = time.monotonic() - started_s
         logger.info('%s: built in %.0f s, %.1f MB', path, seconds, len(plan) / 1e6)
-        return self._sidecar(plan, layers, seconds), plan
+        return self._sidecar(plan, layers, parsed.plugins, seconds), plan
 
     def _checked_layers(self, plan: bytes, parsed_layers: int) -> int:
         """Load the plan where there is a GPU, check its tensors; return how many layers it has."""
@@ -125,7 +127,7 @@ class _Job:
         check_engine_tensors(self.library, engine, self.manifest)
         return int(engine.num_layers)
 
-    def _sidecar(self, plan: bytes, layers: int, build_s: float) -> EngineSidecar:
+    def _sidecar(self, plan: bytes, layers: int, plugins: int, build_s: float) -> EngineSidecar:
         return EngineSidecar(
             sidecar_version=SIDECAR_VERSION,
             key=self.key,
@@ -135,6 +137,7 @@ class _Job:
             inputs=self.manifest.inputs,
             outputs=self.manifest.outputs,
             layers=layers,
+            plugins=plugins,
             build_s=round(build_s, 1),
             deserialised=self.has_gpu,
             built_by=f'cigocc {__version__}',

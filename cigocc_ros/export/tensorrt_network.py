@@ -13,7 +13,12 @@ from cigocc_ros.export.timing_cache import TimingCache
 from cigocc_ros.runtime.build_progress import BuildProgress, PhaseTracker
 from cigocc_ros.runtime.contract import check_specs
 from cigocc_ros.runtime.loading import Loading
-from cigocc_ros.runtime.tensorrt_api import TensorRt, library_log, network_specs
+from cigocc_ros.runtime.tensorrt_api import (
+    TensorRt,
+    library_log,
+    network_specs,
+    register_plugins,
+)
 from cigocc_ros.runtime.tensorrt_options import TensorRtOptions
 
 MEBIBYTE = 1 << 20
@@ -27,17 +32,26 @@ class ParsedNetwork:
     network: Any
     parser: Any
 
+    @property
+    def plugins(self) -> int:
+        """Layers that are plugins of the library."""
+        layers = (self.network.get_layer(index) for index in range(self.network.num_layers))
+        return sum('PLUGIN' in layer.type.name for layer in layers)
+
 
 def parse_network(
-    library: TensorRt, content: bytes, manifest: ModelManifest, where: str
+    library: TensorRt, content: bytes, manifest: ModelManifest, where: str, stock_plugins: bool
 ) -> ParsedNetwork:
     """Parse an ONNX file into a strongly typed network whose tensors are the manifest's.
 
-    Raises EngineError naming the node that the parser refuses, ManifestError for other tensors.
+    `stock_plugins` lets the parser take the library's plugins for functions of the file. Raises
+    EngineError naming the node that the parser refuses, ManifestError for other tensors.
     """
     trt = library.module
     if not hasattr(trt, 'Builder') or not hasattr(trt, 'OnnxParser'):
         raise EngineError(f'{library} is a runtime without builder: install the full TensorRT')
+    if stock_plugins:
+        register_plugins(library)
     log, _ = library_log(library)
     builder = trt.Builder(log)
     network = builder.create_network(_strongly_typed(trt))
@@ -63,7 +77,7 @@ def compile_network(
     config = parsed.builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb * MEBIBYTE)
     config.builder_optimization_level = options.optimization_level
-    # TF32 rounds float32 matrices to 10 bits: projections would miss by pixels.
+    # On by default; it rounds float32 factors to 10 bits, and projections would be off by a pixel.
     config.clear_flag(trt.BuilderFlag.TF32)
     monitor = _monitor(trt, report, loading)
     config.progress_monitor = monitor

@@ -61,6 +61,12 @@ class OccParameters:
         name='tensorrt.optimization_level',
         limits=OPTIMIZATION_LEVELS,
     )
+    tensorrt_stock_plugins: bool = parameter(
+        _TENSORRT.stock_plugins,
+        "Whether deformable attention may be TensorRT's own plugin where it has one, instead of "
+        'plain operators',
+        name='tensorrt.stock_plugins',
+    )
     tensorrt_cuda_graph: bool = parameter(
         _TENSORRT.cuda_graph,
         'Whether TensorRT runs a frame as one CUDA graph',

@@ -91,5 +91,7 @@ def _automatic() -> str:
             'backend auto: onnxruntime is not installed; install it with "pip install onnxruntime"'
             f'. {reason}'
         )
-    logger.info('backend auto: onnxruntime, because there is no TensorRT: %s', reason)
+    installed = any(importlib.util.find_spec(name) for name in (TENSORRT, 'tensorrt_rtx'))
+    level = logging.WARNING if installed else logging.INFO
+    logger.log(level, 'backend auto: onnxruntime, because there is no TensorRT: %s', reason)
     return ONNXRUNTIME

@@ -36,6 +36,7 @@ class EngineKey:
     precision: str
     workspace_mb: int
     optimization_level: int
+    stock_plugins: bool
     hardware_compatibility: str = NO_COMPATIBILITY
     recipe: int = RECIPE
 
@@ -86,4 +87,5 @@ def engine_key(
         precision=precision,
         workspace_mb=options.workspace_mb,
         optimization_level=options.optimization_level,
+        stock_plugins=options.stock_plugins and not library.is_rtx,
     )

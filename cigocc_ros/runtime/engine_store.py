@@ -40,6 +40,8 @@ class EngineSidecar:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     layers: int
+    plugins: int
+    """Layers of the parsed network that are plugins of TensorRT."""
     build_s: float
     deserialised: bool
     """Whether the builder could load it, and check its tensors, on the GPU that built it."""

@@ -124,6 +124,16 @@ def library_log(trt: TensorRt) -> tuple[Any, MessageLog]:
     return Logger(), messages
 
 
+def register_plugins(library: TensorRt) -> None:
+    """Make TensorRT's own plugins known to its parser and to engines that use them.
+
+    Raises EngineError where they cannot be. TensorRT-RTX has none.
+    """
+    log, messages = library_log(library)
+    if not library.is_rtx and not library.module.init_libnvinfer_plugins(log, ''):
+        raise EngineError(f'{library} cannot load its plugins: {messages.take()}')
+
+
 def network_specs(network: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
     """Return inputs and outputs of a parsed network."""
     inputs = [network.get_input(i) for i in range(network.num_inputs)]

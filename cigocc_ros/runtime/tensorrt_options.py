@@ -32,6 +32,8 @@ class TensorRtOptions:
     memory while tactics are timed is how builds usually fail."""
     optimization_level: int = 3
     """TensorRT's own scale, 0 (fast build) to 5 (tries everything)."""
+    stock_plugins: bool = True
+    """Whether deformable attention may be TensorRT's own plugin instead of plain operators."""
     build_missing: bool = True
     """Whether a missing or stale engine is built instead of refused."""
     cuda_graph: bool = True
@@ -79,7 +81,7 @@ def build_arguments(options: TensorRtOptions, model_dir: Path) -> list[str]:
         value = getattr(options, name)
         if value != getattr(default, name):
             words += [f'--{name.replace("_", "-")}', str(value)]
-    return words
+    return words if options.stock_plugins else [*words, '--no-stock-plugins']
 
 
 def build_command(options: TensorRtOptions, model_dir: Path) -> str:

@@ -15,7 +15,7 @@ from cigocc_ros.core.manifest import ModelManifest, TensorSpec
 from cigocc_ros.runtime.contract import Arrays, check_specs
 from cigocc_ros.runtime.cuda_api import Cuda, array_at
 from cigocc_ros.runtime.kernel_cache import KernelCache
-from cigocc_ros.runtime.tensorrt_api import TensorRt, engine_specs, library_log
+from cigocc_ros.runtime.tensorrt_api import TensorRt, engine_specs, library_log, register_plugins
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +153,7 @@ class TensorRtSession:
 
 def deserialise(library: TensorRt, plan: bytes) -> Any:
     """Return the engine of a plan whose hash was verified; raise EngineError."""
+    register_plugins(library)
     log, messages = library_log(library)
     runtime = library.module.Runtime(log)
     engine = runtime.deserialize_cuda_engine(plan)

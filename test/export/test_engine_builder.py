@@ -176,3 +176,17 @@ def test_of_two_builders_one_builds_and_the_other_waits(model_dir, fake_gpu, mon
     assert len(fake_gpu.trt.built) == 1
     assert set(told['a']) == {'Building engine'}
     assert all('waiting for another builder, process' in phase for phase in told['b'])
+
+
+def test_stock_plugins_are_a_choice_and_part_of_the_key(model_dir, fake_gpu):
+    plain = build(model_dir, stock_plugins=False)
+    assert plain.sidecar.plugins == 0 and not plain.sidecar.key.stock_plugins
+    assert fake_gpu.trt.plugins_known  # a plan is loaded with them: it may be another's
+    with_plugins = build(model_dir)
+    assert with_plugins.built and with_plugins.sidecar.plugins == 2
+
+
+def test_plugins_that_cannot_be_loaded_are_an_error(model_dir, fake_gpu, monkeypatch):
+    monkeypatch.setattr(fake_gpu.trt, 'init_libnvinfer_plugins', lambda *_: False)
+    with pytest.raises(EngineError, match='cannot load its plugins'):
+        build(model_dir)

@@ -16,7 +16,9 @@ from cigocc_ros.runtime.engine_key import EngineKey
 from cigocc_ros.runtime.engine_store import EngineMissingError, EngineSidecar, EngineStore
 
 MANIFEST = manifest_for(TINY_CONFIG, 'tiny', license='none', files={}, training={})
-KEY = EngineKey('a' * 64, 'tensorrt', '10.13', 'Orin', '8.7', '12.6', '12.8', 'fp32', 2048, 3)
+KEY = EngineKey(
+    'a' * 64, 'tensorrt', '10.13', 'Orin', '8.7', '12.6', '12.8', 'fp32', 2048, 3, True
+)
 PLAN = b'plan of an engine'
 MEND = 'cigocc build-engine --model mid'
 
@@ -31,6 +33,7 @@ def sidecar(key=KEY, plan=PLAN):
         inputs=MANIFEST.inputs,
         outputs=MANIFEST.outputs,
         layers=9,
+        plugins=2,
         build_s=1.5,
         deserialised=True,
         built_by='test',
@@ -70,6 +73,7 @@ def test_without_engine_the_command_is_named(store):
         ({'precision': 'mixed_fp16'}, 'precision: found fp32, expected mixed_fp16'),
         ({'workspace_mb': 512}, 'workspace mb: found 2048, expected 512'),
         ({'optimization_level': 5}, 'optimization level: found 3, expected 5'),
+        ({'stock_plugins': False}, 'stock plugins: found True, expected False'),
         ({'hardware_compatibility': 'ampere'}, 'hardware compatibility: found none'),
         ({'recipe': 99}, 'recipe: found 1, expected 99'),
         ({'library': 'tensorrt_rtx'}, 'library: found tensorrt, expected tensorrt_rtx'),

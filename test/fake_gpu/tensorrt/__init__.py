@@ -23,6 +23,7 @@ STEPS = 4
 KERNELS = b'kernels of this release'
 built: list['BuilderConfig'] = []
 """Configurations that were built with."""
+plugins_known = False
 loaded_kernels: list[bytes] = []
 refuse_capture = False
 wrong_by = 0
@@ -61,6 +62,21 @@ _TYPES = {
 }
 
 
+class LayerType(enum.IntEnum):
+    CONVOLUTION, PLUGIN_V3 = range(2)
+
+
+class _Layer:
+    def __init__(self, kind: LayerType) -> None:
+        self.type = kind
+
+
+def init_libnvinfer_plugins(logger: Any, namespace: str) -> bool:
+    global plugins_known
+    plugins_known = True
+    return True
+
+
 class _Tensor:
     def __init__(self, value: onnx.ValueInfoProto) -> None:
         kind = value.type.tensor_type
@@ -70,7 +86,7 @@ class _Tensor:
 
 class Network:
     def __init__(self, logger: Any) -> None:
-        self.logger, self.content = logger, b''
+        self.logger, self.content, self.plugins = logger, b'', 0
         self.inputs: list[_Tensor] = []
         self.outputs: list[_Tensor] = []
 
@@ -80,6 +96,9 @@ class Network:
 
     def get_input(self, index: int) -> _Tensor:
         return self.inputs[index]
+
+    def get_layer(self, index: int) -> Any:
+        return _Layer(LayerType.PLUGIN_V3 if index < self.plugins else LayerType.CONVOLUTION)
 
     def get_output(self, index: int) -> _Tensor:
         return self.outputs[index]
@@ -113,7 +132,7 @@ class OnnxParser:
             self.errors.append(_ParserError('no importer registered for op: NonZero'))
             return False
         graph = onnx.load_from_string(content).graph
-        self.network.content = content
+        self.network.content, self.network.plugins = content, 2 * plugins_known
         self.network.inputs = [_Tensor(value) for value in graph.input]
         self.network.outputs = [_Tensor(value) for value in graph.output]
         return True
