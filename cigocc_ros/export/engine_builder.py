@@ -81,6 +81,7 @@ def build_engine(
         loading.check()
 
     with file_lock(store.folder / f'{key.name}{LOCK_SUFFIX}', wait):
+        store.require_private()
         ready = None if force else _ready(store, key, manifest)
         if ready is not None:
             return BuildResult(store.engine_path(key), ready, built=False)

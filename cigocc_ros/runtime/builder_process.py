@@ -17,7 +17,7 @@ from typing import IO
 from cigocc_ros.core.errors import EngineError
 from cigocc_ros.runtime.build_progress import progress_from_line
 from cigocc_ros.runtime.loading import Loading
-from cigocc_ros.runtime.tensorrt_options import TensorRtOptions, build_arguments, build_command
+from cigocc_ros.runtime.tensorrt_options import TensorRtOptions, build_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,6 @@ def build_in_process(model_dir: Path, options: TensorRtOptions, loading: Loading
     Raises LoadingCancelled when `loading` is cancelled, EngineError with the builder's last words
     where it fails. The builder ends with this process, however that ends.
     """
-    logger.info('building an engine, once; ahead of time: %s', build_command(options, model_dir))
     words = [sys.executable, '-m', 'cigocc_ros.commands.main']
     words += [*build_arguments(options, model_dir), '--progress', 'json']
     try:

@@ -57,6 +57,10 @@ class EngineStore:
         self.folder = folder
         self._mend = mend
 
+    def require_private(self) -> None:
+        """Raise EngineError where engines of this folder would not be loaded; before a build."""
+        require_private(self.folder, self._mend)
+
     def engine_path(self, key: EngineKey) -> Path:
         """Return where the engine of a key lies."""
         return self.folder / f'{key.name}{ENGINE_SUFFIX}'
@@ -74,7 +78,7 @@ class EngineStore:
         path = self.sidecar_path(key)
         if not path.is_file() or not self.engine_path(key).is_file():
             raise EngineMissingError(self._missing(key))
-        require_private(self.folder, self._mend)
+        self.require_private()
         require_private(path, self._mend)
         sidecar = self._read(path)
         differences = key.differences(sidecar.key)
@@ -108,6 +112,8 @@ class EngineStore:
         text = json.dumps(to_mapping(sidecar), indent=2)
         try:
             described.unlink(missing_ok=True)
+            for left in self.folder.glob(f'.{engine.name}.*'):
+                left.unlink()  # half an engine of a builder that was killed
             with replacing(engine) as temporary:
                 _write_through(temporary, content)
             write_atomically(described, text + '\n')
@@ -158,14 +164,18 @@ class EngineStore:
 
 
 def require_private(path: Path, mend: str) -> None:
-    """Raise EngineError where somebody else may have written what is loaded as native code."""
+    """Raise EngineError where somebody else may have written what is loaded as native code.
+
+    Trusted are this user, root, and the owner of this very code, which runs anyway: in containers
+    root works in the folders of the user outside.
+    """
     status = path.stat()
     shared = bool(status.st_mode & stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
-    if status.st_uid not in (os.geteuid(), 0) or shared:
+    if status.st_uid not in (os.geteuid(), 0, Path(__file__).stat().st_uid) or shared:
         raise EngineError(
             f'{path}: owner {status.st_uid}, mode {stat.filemode(status.st_mode)} found; an '
             f'engine is native code: owner {os.geteuid()} or root expected, and not writable by '
-            f'everybody. Build your own: `{mend} --engine-dir FOLDER`'
+            f'everybody. Build your own: `{mend} --engine-dir FOLDER` (node: tensorrt.engine_dir)'
         )
 
 

@@ -50,7 +50,7 @@ def open_tensorrt(
     except EngineMissingError as error:
         if not options.build_missing:
             raise
-        logger.warning('%s', error)
+        logger.warning('%s; doing that now, it takes minutes', error)
         build_in_process(model_dir, options, loading)
 
     def session() -> TensorRtSession:

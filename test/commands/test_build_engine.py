@@ -85,7 +85,7 @@ def test_the_node_builds_what_is_missing_and_hears_of_it(model_dir, monkeypatch,
     engine.close()
     assert any(message.startswith('building the TensorRT engine: ') for message in told)
     assert told[-1] == ''
-    assert 'ahead of time: cigocc build-engine --model' in caplog.text
+    assert f'run `cigocc build-engine --model {model_dir}`; doing that now' in caplog.text
     assert len(engine_files(model_dir)) == 2
 
 

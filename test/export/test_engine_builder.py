@@ -151,6 +151,15 @@ def test_a_folder_that_cannot_be_written_is_named(model_dir, tmp_path):
         build(model_dir, engine_dir=str(tmp_path / 'file' / 'engines'))
 
 
+def test_a_folder_of_everybody_is_refused_before_the_build(model_dir, fake_gpu, tmp_path):
+    folder = tmp_path / 'engines'
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(EngineError, match='not writable by everybody.*tensorrt.engine_dir'):
+        build(model_dir, engine_dir=str(folder))
+    assert not fake_gpu.trt.built
+
+
 def test_a_runtime_without_builder_says_what_to_install(model_dir, fake_gpu, monkeypatch):
     monkeypatch.delattr(fake_gpu.trt, 'Builder')
     with pytest.raises(EngineError, match='runtime without builder: install the full TensorRT'):

@@ -97,7 +97,7 @@ def test_a_hang_drops_the_frame_and_a_lost_engine_is_an_error(graph, model_dir, 
     graph.until(lambda: graph.report().processed, every=camera.publish)
     state.fail['cudaGraphLaunch'] = 700
     graph.until(lambda: graph.report().dropped.get('engine_error'), every=camera.publish)
-    graph.until(lambda: 'lost' in reports[-1].status[0].message, every=camera.publish)
+    graph.until(lambda: reports and 'lost' in reports[-1].status[0].message, every=camera.publish)
     assert reports[-1].status[0].level == DiagnosticStatus.ERROR
     assert 'no output: tensorrt 10.13.2' in reports[-1].status[0].message
 

@@ -174,6 +174,14 @@ def test_a_full_disk_leaves_nothing_and_says_how_much_is_needed(store, monkeypat
         store.find(KEY, MANIFEST)
 
 
+def test_what_a_killed_builder_left_is_removed(store):
+    store.folder.mkdir()
+    left = store.folder / f'.{KEY.name}.engine.0123'
+    left.write_bytes(PLAN[:5])
+    store.save(sidecar(), PLAN)
+    assert not left.exists() and store.load(KEY, MANIFEST) == PLAN
+
+
 def test_a_crash_between_the_two_files_leaves_no_loadable_pair(store, monkeypatch):
     store.save(sidecar(), PLAN)
     monkeypatch.setattr(
