@@ -25,6 +25,7 @@ from cigocc_ros.core.manifest import (
     write_manifest,
 )
 from cigocc_ros.core.mapping import to_mapping
+from cigocc_ros.export.cpu_rewrites import rewrite_for_cpu
 from cigocc_ros.export.graph_rules import check_graph
 from cigocc_ros.export.mixed_gate import (
     MIN_MIXED_AGREEMENT,
@@ -141,9 +142,9 @@ def torch_reference(model: nn.Module, arrays: Arrays) -> Arrays:
 def _write_graphs(model: nn.Module, example: Arrays, folder: Path) -> onnx.ModelProto:
     """Write the three files and return the mixed graph."""
     graph = to_onnx(model, example)
-    onnx.save_model(portable(graph), folder / LOGITS_FILE)
+    onnx.save_model(rewrite_for_cpu(portable(graph)), folder / LOGITS_FILE)
     deployed = without_logits(graph)
-    onnx.save_model(portable(deployed), folder / ONNX_FILE)
+    onnx.save_model(rewrite_for_cpu(portable(deployed)), folder / ONNX_FILE)
     mixed = mixed_precision(deployed)
     check_graph(mixed)
     onnx.save_model(mixed, folder / MIXED_FILE)

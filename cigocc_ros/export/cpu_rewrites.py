@@ -1,0 +1,173 @@
+"""Equal graphs that ONNX Runtime computes faster on a CPU; `benchmark/graph_rewrites.py` says how.
+
+Two of them, for the float32 file alone. Its 3D convolution is an im2col with poor locality, its 2D
+convolution is blocked for the cache: a volume of few Z levels is convolved as a batch of Z images
+whose channels are those of three neighbouring levels. And an element-wise division by a vector of
+two or three numbers is computed element by element: it is folded into the linear layer before it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+_TO_SLICES, _TO_VOLUME = [3, 0, 1, 2], [1, 2, 3, 0]
+
+
+def rewrite_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy with both rewrites; what fits no pattern stays."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    fold_divisions(copy.graph)
+    slice_convolutions(copy.graph)
+    onnx.checker.check_model(copy, full_check=True)
+    return copy
+
+
+def slice_convolutions(graph: onnx.GraphProto) -> int:
+    """Turn 3x3x3 convolutions of one volume into 2D ones in place; return how many."""
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    count = 0
+    for node in graph.node:
+        if not _is_plain_conv3d(node, weights):
+            nodes.append(node)
+            continue
+        nodes += _sliced(graph, node, weights[node.input[1]], f'slices{count}')
+        count += 1
+    _replace(graph, nodes)
+    return count
+
+
+def fold_divisions(graph: onnx.GraphProto) -> int:
+    """Fold Div(Reshape(linear layer), vector) into the layer's weights; return how many."""
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    uses = Counter(name for node in graph.node for name in node.input)
+    outputs = {value.name for value in graph.output}
+    uses.update(outputs)
+    folded: dict[str, str] = {}
+    for node in graph.node:
+        chain = _linear_chain(node, makers, weights, uses)
+        if chain is None or node.output[0] in outputs:
+            continue
+        reshape, add, product = chain
+        divisor = numpy_helper.to_array(weights[node.input[1]])
+        for layer in (add, product):
+            position = next(i for i, name in enumerate(layer.input) if name in weights)
+            tensor = weights[layer.input[position]]
+            values = numpy_helper.to_array(tensor)
+            scaled = values / np.tile(divisor, values.shape[-1] // len(divisor))
+            name = f'{tensor.name}__divided_{node.name}'
+            graph.initializer.append(numpy_helper.from_array(scaled.astype(np.float32), name))
+            layer.input[position] = name
+        folded[node.output[0]] = reshape.output[0]
+    kept = [node for node in graph.node if node.output[0] not in folded]
+    for node in kept:
+        for i, name in enumerate(node.input):
+            node.input[i] = folded.get(name, name)
+    _replace(graph, kept)
+    return len(folded)
+
+
+def _is_plain_conv3d(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
+    if node.op_type != 'Conv' or node.input[1] not in weights:
+        return False
+    ones = all(
+        list(attribute.ints) == [1] * len(attribute.ints)
+        for attribute in node.attribute
+        if attribute.name in ('pads', 'dilations')
+    )
+    group = next((a.i for a in node.attribute if a.name == 'group'), 1)
+    padded = any(a.name == 'pads' for a in node.attribute)
+    return list(weights[node.input[1]].dims[2:]) == [3, 3, 3] and ones and padded and group == 1
+
+
+def _sliced(
+    graph: onnx.GraphProto, conv: onnx.NodeProto, weight: onnx.TensorProto, name: str
+) -> list[onnx.NodeProto]:
+    """Return the nodes that replace one convolution of (1, C, X, Y, Z)."""
+    stride = next((list(a.ints) for a in conv.attribute if a.name == 'strides'), [1, 1, 1])
+    values = numpy_helper.to_array(weight)  # (O, C, 3, 3, 3)
+    flat = values.transpose(0, 4, 1, 2, 3).reshape(values.shape[0], -1, 3, 3)
+    constants = {
+        'weight': np.ascontiguousarray(flat),
+        'pads': np.array([1, 0, 0, 0, 1, 0, 0, 0]),
+        'zero': np.array([0]),
+        'step': np.array([stride[2]]),
+    }
+    # The last slice of the padded stack that each of the three neighbours may take.
+    for k in range(3):
+        constants |= {f'start{k}': np.array([k]), f'end{k}': np.array([k - 2 or 2**31])}
+    for key, array in constants.items():
+        graph.initializer.append(numpy_helper.from_array(array, f'{name}_{key}'))
+
+    def make(kind: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:
+        names = [f'{name}_{key}' for key in inputs.split()]
+        return helper.make_node(
+            kind, names, [f'{name}_{output}'], f'{name}_{output}', **attributes
+        )
+
+    first = make('Squeeze', 'x zero', 'volume')
+    first.input[0] = conv.input[0]
+    core = make('Conv', 'neighbours weight', 'convolved', pads=[1] * 4, strides=stride[:2])
+    core.input.extend(conv.input[2:])
+    last = make('Unsqueeze', 'raised zero', 'y')
+    last.output[0] = conv.output[0]
+    return [
+        first,
+        make('Transpose', 'volume', 'stack', perm=_TO_SLICES),
+        make('Pad', 'stack pads', 'padded'),
+        *(make('Slice', f'padded start{k} end{k} zero step', f'level{k}') for k in range(3)),
+        make('Concat', 'level0 level1 level2', 'neighbours', axis=1),
+        core,
+        make('Transpose', 'convolved', 'raised', perm=_TO_VOLUME),
+        last,
+    ]
+
+
+def _linear_chain(
+    node: onnx.NodeProto,
+    makers: dict[str, onnx.NodeProto],
+    weights: dict[str, onnx.TensorProto],
+    uses: Counter[str],
+) -> tuple[onnx.NodeProto, onnx.NodeProto, onnx.NodeProto] | None:
+    """Return (Reshape, Add, MatMul) where `node` divides their result by a short vector."""
+    if node.op_type != 'Div' or len(weights.get(node.input[1], _SCALAR).dims) != 1:
+        return None
+    chain = []
+    name = node.input[0]
+    for kind in ('Reshape', 'Add', 'MatMul'):
+        maker = makers.get(name)
+        if maker is None or maker.op_type != kind or uses[name] != 1:
+            return None
+        chain.append(maker)
+        name = next((n for n in maker.input if n not in weights), '')
+    size = weights[node.input[1]].dims[0]
+    for layer in chain[1:]:
+        own = [weights[n] for n in layer.input if n in weights]
+        if len(own) != 1 or own[0].dims[-1] % size:
+            return None
+    return chain[0], chain[1], chain[2]
+
+
+_SCALAR = onnx.TensorProto()
+
+
+def _replace(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+    """Set the nodes, drop initializers that nothing uses and types of values that are gone."""
+    copies = []
+    for node in nodes:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copies.append(copy)
+    del graph.node[:]
+    graph.node.extend(copies)
+    used = {name for node in copies for name in node.input}
+    tensors = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(tensors)
+    del graph.value_info[:]
