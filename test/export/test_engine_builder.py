@@ -1,7 +1,6 @@
 """The builder on a fake TensorRT: choices, progress, cache, refusals, and two at once."""
 
 import threading
-import time
 
 import pytest
 from fixtures_engine import WAIT_S, build, build_golden_model_dir, engine_files
@@ -168,23 +167,29 @@ def test_a_runtime_without_builder_says_what_to_install(model_dir, fake_gpu, mon
 
 def test_of_two_builders_one_builds_and_the_other_waits(model_dir, fake_gpu, monkeypatch):
     """flock belongs to the open file, so that two threads stand for two processes."""
-    monkeypatch.setenv('FAKE_TENSORRT_STEP_S', '0.15')
-    results, told = {}, {}
+    monkeypatch.setenv('FAKE_TENSORRT_STEP_S', '0.2')
+    first_builds, results, told = threading.Event(), {}, {'first': [], 'second': []}
 
     def work(name):
-        told[name] = []
-        results[name] = build(model_dir, report=lambda progress: told[name].append(progress.phase))
+        def report(progress):
+            told[name].append(progress.phase)
+            first_builds.set()
 
-    threads = [threading.Thread(target=work, args=(name,)) for name in 'ab']
-    for thread in threads:
-        thread.start()
-        time.sleep(0.05)
+        results[name] = build(model_dir, report=report)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in told]
+    threads[0].start()
+    assert first_builds.wait(WAIT_S)
+    threads[1].start()
     for thread in threads:
         thread.join(WAIT_S)
-    assert {name: result.built for name, result in results.items()} == {'a': True, 'b': False}
+    assert {name: result.built for name, result in results.items()} == {
+        'first': True,
+        'second': False,
+    }
     assert len(fake_gpu.trt.built) == 1
-    assert set(told['a']) == {'Building engine'}
-    assert all('waiting for another builder, process' in phase for phase in told['b'])
+    assert set(told['first']) == {'Building engine'}
+    assert told['second'] and all('waiting for another builder' in p for p in told['second'])
 
 
 def test_stock_plugins_are_a_choice_and_part_of_the_key(model_dir, fake_gpu):

@@ -89,10 +89,10 @@ def test_a_failed_self_check_ends_the_node_before_it_subscribes(graph, model_dir
     assert graph.observer.count_subscribers('/image') == 0
 
 
-def test_a_hang_drops_the_frame_and_a_lost_engine_is_an_error(graph, model_dir, fake_gpu):
+def test_a_failing_gpu_costs_a_frame_and_a_lost_engine_is_an_error(graph, model_dir, fake_gpu):
     build(model_dir)
     reports = graph.hear(DiagnosticArray, '/diagnostics')
-    start(graph, model_dir, **{'tensorrt.deadline_s': 0.1})
+    start(graph, model_dir)
     state, camera = fake_gpu.cuda.state, Camera(graph)
     graph.until(lambda: graph.report().processed, every=camera.publish)
     state.fail['cudaGraphLaunch'] = 700

@@ -52,7 +52,7 @@ class State:
     fail: dict[str, int] = field(default_factory=dict)
     """Call -> error that it returns from now on."""
     hang: threading.Event | None = None
-    """While set, waiting for the device takes until the event is set."""
+    """Where set, the next wait for the device takes until this event is set."""
     executed: int = 0
 
     def names(self) -> list[str]:
@@ -198,7 +198,7 @@ def cudaEventRecord(event, stream):  # noqa: N802
 
 @_recorded
 def cudaEventSynchronize(event):  # noqa: N802
-    hang = state.hang
+    hang, state.hang = state.hang, None
     if hang is not None:
         hang.wait(PATIENCE_S)
     pending = state.handles[state.handles[event]['stream']]
