@@ -25,16 +25,19 @@ def rtx_python(version: str) -> Path:
     return folder / 'bin' / 'python'
 
 
-def run_rtx(version: str, *arguments: str) -> subprocess.CompletedProcess:
+def run_rtx(version: str, *arguments: str, timeout_s: float = 280) -> subprocess.CompletedProcess:
     """Run that interpreter with the sources of this repository."""
     environment = {**os.environ, 'PYTHONPATH': str(REPOSITORY)}
     command = [str(rtx_python(version)), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=timeout_s
+    )
 
 
-def gate(version: str, *targets: str | Path) -> list[dict]:
+def gate(version: str, *targets: str | Path, timeout_s: float = 280) -> list[dict]:
     """Return the reports of `cigocc_ros.export.parser_gate` for files or model folders."""
     arguments = [str(target) for target in targets]
-    done = run_rtx(version, '-m', 'cigocc_ros.export.parser_gate', '--json', *arguments)
+    module = ('-m', 'cigocc_ros.export.parser_gate')
+    done = run_rtx(version, *module, '--json', *arguments, timeout_s=timeout_s)
     assert done.returncode in (0, 1), done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -1,5 +1,7 @@
 """Real TensorRT parsers: what we export passes, and every trap that ever bit is caught."""
 
+import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -190,6 +192,44 @@ def test_both_files_of_tiny_parse_and_build(tiny_folder, version):
     assert fp32['half_layers'] == 0 < mixed['half_layers'] == mixed['learned_layers']
     assert fp32['samplers'] == mixed['samplers'] == 5  # 2 fusion, 1 lift, 1 cross, 1 self
     assert min(fp32['engine_bytes'], mixed['engine_bytes']) > 100_000
+
+
+def unproved_folder(name, folder):
+    """Write both files of a config with random weights, without comparing them with torch."""
+    import torch
+
+    from cigocc_ros.core.config import load_model_config
+    from cigocc_ros.core.manifest import MIXED_ROLE, file_spec, write_manifest
+    from cigocc_ros.export.mixed_precision import mixed_precision
+    from cigocc_ros.export.to_onnx import portable, to_onnx, without_logits
+    from cigocc_ros.model.build import build_model
+    from cigocc_ros.runtime.contract import manifest_for
+    from cigocc_ros.runtime.random_frames import random_inputs
+
+    torch.manual_seed(0)
+    model = build_model(load_model_config(name)).eval()
+    graph = without_logits(to_onnx(model, random_inputs(model.config.image_size, 1, 0)[0]))
+    onnx.save_model(portable(graph), folder / 'model.onnx')
+    onnx.save_model(mixed_precision(graph), folder / 'model_fp16.onnx')
+    files = {
+        'onnx': file_spec(folder, 'model.onnx', 'fp32'),
+        MIXED_ROLE: file_spec(folder, 'model_fp16.onnx', 'mixed_fp16'),
+    }
+    manifest = manifest_for(model.config, name, license='none', files=files, training={})
+    write_manifest(folder, manifest)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(not os.environ.get('CIGOCC_FULL'), reason='minutes: run "make gate-full"')
+def test_both_files_of_full_parse_and_build(tmp_path):
+    folder = unproved_folder('full', tmp_path)
+    for version in rtx_versions():
+        reports = gate(version, folder, timeout_s=1800)
+        assert [report['problems'] for report in reports] == [[], []]
+        assert reports[1]['half_layers'] == reports[1]['learned_layers'] > 100
+        print(*(json.dumps(report) for report in reports), sep='\n')
 
 
 def test_wrong_contract_and_wrong_precision_are_named(tiny_folder, tmp_path):
