@@ -20,6 +20,7 @@ VERBS = (
     'export',
     'infer',
     'parity',
+    'quantize',
     'render',
     'submit',
     'synthesize',

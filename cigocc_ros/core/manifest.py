@@ -23,6 +23,9 @@ PIXEL_FROM_VELO, VELO_FROM_PIXEL = 'pixel_from_velo', 'velo_from_pixel'
 LABELS, OCCUPIED_PROBABILITY = 'labels', 'occupied_probability'
 MIXED_ROLE = 'onnx_fp16'
 """Role of the file for TensorRT; models exported before it existed have none."""
+Precision = Literal['fp32', 'mixed_fp16', 'int8', 'mixed_int8']
+"""Types inside a network. Mixed is float16 with float32 geometry, for TensorRT; int8 means eight
+bits in convolutions, float32 or mixed elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,7 @@ class FileSpec:
     path: str
     sha256: str
     size_bytes: int
-    precision: Literal['fp32', 'mixed_fp16'] | None = None
-    """Types inside a network; mixed is float16 with float32 geometry, for TensorRT."""
+    precision: Precision | None = None
 
 
 @dataclass(frozen=True)
@@ -166,9 +168,7 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def file_spec(
-    model_dir: Path, name: str, precision: Literal['fp32', 'mixed_fp16'] | None = None
-) -> FileSpec:
+def file_spec(model_dir: Path, name: str, precision: Precision | None = None) -> FileSpec:
     """Return the FileSpec of an existing file of the folder."""
     path = Path(model_dir) / name
     return FileSpec(name, file_sha256(path), path.stat().st_size, precision)

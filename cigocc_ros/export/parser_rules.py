@@ -83,7 +83,7 @@ def layer_problems(parsed: ParsedNetwork) -> list[str]:
 def precision_problems(parsed: ParsedNetwork, precision: str) -> list[str]:
     """Return where layers with weights compute in another type than the file is said to have."""
     types = parsed.learned_types()
-    wrong = types['FLOAT'] if precision == 'mixed_fp16' else types['HALF']
+    wrong = types['FLOAT'] if precision.startswith('mixed') else types['HALF']
     if not wrong:
         return []
     return [f'{wrong} of {types.total()} layers with weights are not {precision}: {dict(types)}']

@@ -50,8 +50,8 @@ def quantizable_convs(model: onnx.ModelProto) -> list[str]:
 def calibrate(model: Path, frames: Sequence[Arrays], folder: Path) -> Any:
     """Run float32 `model` on frames and return the ranges of what goes in and out of each Conv.
 
-    Activations of one frame are in memory at a time; a copy of the model is written into `folder`. Raises
-    QuantizationError without frames.
+    Activations of one frame are in memory at a time; a copy of the model is written into `folder`.
+    Raises QuantizationError without frames.
     """
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
