@@ -23,7 +23,12 @@ from typing import Any
 from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.core.manifest import MIXED_ROLE, TensorSpec, load_manifest, verified_file
 from cigocc_ros.export.parser_rules import layer_problems, precision_problems, read_network
-from cigocc_ros.runtime.tensorrt_api import find_tensorrt, library_log, network_specs
+from cigocc_ros.runtime.tensorrt_api import (
+    find_tensorrt,
+    library_log,
+    network_specs,
+    register_plugins,
+)
 
 ONNX_ROLES = ('onnx', MIXED_ROLE)
 
@@ -72,6 +77,7 @@ def check_file(path: Path, expected: Expectation, build: bool = True) -> GateRep
     library = trt.module
     logger, messages = library_log(trt)
     messages.take()
+    register_plugins(trt)
     builder = library.Builder(logger)
     network = builder.create_network(_strongly_typed(library))
     parser = library.OnnxParser(network, logger)

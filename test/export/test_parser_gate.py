@@ -200,6 +200,7 @@ def unproved_folder(name, folder):
 
     from cigocc_ros.core.config import load_model_config
     from cigocc_ros.core.manifest import MIXED_ROLE, file_spec, write_manifest
+    from cigocc_ros.export.cpu_rewrites import rewrite_for_cpu
     from cigocc_ros.export.mixed_precision import mixed_precision
     from cigocc_ros.export.to_onnx import portable, to_onnx, without_logits
     from cigocc_ros.model.build import build_model
@@ -209,7 +210,7 @@ def unproved_folder(name, folder):
     torch.manual_seed(0)
     model = build_model(load_model_config(name)).eval()
     graph = without_logits(to_onnx(model, random_inputs(model.config.image_size, 1, 0)[0]))
-    onnx.save_model(portable(graph), folder / 'model.onnx')
+    onnx.save_model(rewrite_for_cpu(portable(graph)), folder / 'model.onnx')
     onnx.save_model(mixed_precision(graph), folder / 'model_fp16.onnx')
     files = {
         'onnx': file_spec(folder, 'model.onnx', 'fp32'),
