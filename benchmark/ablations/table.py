@@ -39,7 +39,7 @@ def markdown(results: Sequence[Result], variants: dict[str, Variant]) -> str:
     rows = _rows(results, variants)
     full, trained = rows[0], [row for row in rows if row.part != PRIOR_PART]
     deviations = [_pooled([row.scores[c] for row in trained]) for c in range(len(SCORES))]
-    heads = ('', *HEADINGS, 'M param.', 'GMAC', 'ms')
+    heads = ('', *HEADINGS, 'M param.', 'GMAC', 'CPU ms')
     lines = [f'| part | variant {" | ".join(heads)} |', f'|---|---{"|---:" * (len(heads) - 1)}|']
     lines += [_line(row, full, deviations) for row in rows]
     return '\n'.join([*lines, '', *_legend(full, deviations, results)]) + '\n'
@@ -102,7 +102,7 @@ def _line(row: Row, full: Row, deviations: Sequence[float]) -> str:
         for values, base, deviation in zip(row.scores, full.scores, deviations, strict=True)
     ]
     cost = row.results[0]['cost']
-    fastest = min(result['cost']['forward_ms'] for result in row.results)
+    fastest = min(result['cost']['forward_cpu_ms'] for result in row.results)
     cells += [f'{cost["parameters"] / 1e6:.2f}', f'{cost["gmac"]:.2f}', f'{fastest:.0f}']
     return f'| {row.part} | {row.says} | {" | ".join(cells)} |'
 
@@ -150,6 +150,6 @@ def _conditions(run: Result) -> str:
         f'{train["batch_size"]} in {train["precision"]} on {run["train_frames"]} frames, scored '
         f'on {run["val_frames"]} frames of other streets (the grid of the network) and on '
         f'{len(run["real_frames"])} real frames (voxels of 0.2 m). Depth prior {GIVEN_PRIOR} '
-        f'except in part {PRIOR_PART}. Time: the fastest eager fp32 forward, on '
+        f'except in part {PRIOR_PART}. CPU ms: of the fastest eager fp32 forward, on '
         f'{threads} CPU thread{"s" if threads > 1 else ""}.'
     )

@@ -44,7 +44,7 @@ def result_of(iou: float, variant: str = 'full', seed: int = 0) -> dict:
         'threads': 1,
         'synthetic': by_prior,
         'real': {},
-        'cost': {'parameters': 1234567, 'gmac': 1.5, 'forward_ms': 20.0 + seed},
+        'cost': {'parameters': 1234567, 'gmac': 1.5, 'forward_cpu_ms': 20.0 + seed},
     }
 
 
