@@ -65,14 +65,13 @@ def spoil_weights(proto):
             tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
 
 
-def spoil_sampling(proto):
+def spoil_activations(proto):
     for node in proto.graph.node:
-        if node.op_type == 'GridSample':
-            padding = next(a for a in node.attribute if a.name == 'align_corners')
-            padding.i = 1
+        if node.op_type == 'Relu':
+            node.op_type = 'Abs'
 
 
-@pytest.mark.parametrize('spoil', [spoil_weights, spoil_sampling])
+@pytest.mark.parametrize('spoil', [spoil_weights, spoil_activations])
 def test_wrong_file_is_refused_and_the_old_folder_stays(
     exported, stub_network, tmp_path, monkeypatch, spoil
 ):
