@@ -6,6 +6,7 @@ from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import CLASS_NAMES
 from cigocc_ros.core.manifest import (
     MANIFEST_FILE,
+    MIXED_ROLE,
     ModelManifest,
     TensorSpec,
     file_spec,
@@ -47,6 +48,19 @@ def test_round_trip_and_verification(model_dir):
     assert manifest.classes == CLASS_NAMES
     assert verify_files(model_dir, manifest) == {'onnx': model_dir / 'model.onnx'}
     assert str(manifest.inputs[0]) == 'image uint8 (1, 48, 160, 3)'
+
+
+def test_precision_is_optional_as_in_older_models_and_checked_where_stated(model_dir):
+    assert load_manifest(model_dir).file('onnx').precision is None
+    (spec,) = yaml.safe_load((model_dir / MANIFEST_FILE).read_text())['files'].values()
+    del spec['precision']
+    edit(model_dir, files={'onnx': spec, MIXED_ROLE: {**spec, 'precision': 'mixed_fp16'}})
+    manifest = load_manifest(model_dir)
+    assert manifest.file('onnx').precision is None
+    assert manifest.file(MIXED_ROLE).precision == 'mixed_fp16'
+    edit(model_dir, files={'onnx': {**spec, 'precision': 'fp8'}})
+    with pytest.raises(ManifestError, match=r"precision: expected one of .* found 'fp8'"):
+        load_manifest(model_dir)
 
 
 def test_folder_without_manifest(tmp_path):
