@@ -33,7 +33,7 @@ from cigocc_ros.export.quantization import (
     quantize_for_cpu,
     quantize_symmetric,
 )
-from cigocc_ros.export.quantized_mixed import conv_scales, quantize_mixed
+from cigocc_ros.export.quantized_mixed import conv_scales, float_twin, quantize_mixed
 from cigocc_ros.runtime.contract import Arrays
 from cigocc_ros.runtime.onnxruntime_engine import ONNX_ROLE, OnnxRuntimeEngine
 from cigocc_ros.runtime.self_check import GOLDEN_FILE, GOLDEN_ROLE, Golden, save_golden
@@ -111,11 +111,9 @@ def _write_graphs(
     path = verified_file(source, manifest, ONNX_ROLE)
     model = onnx.load(path)
     names = quantizable_convs(model)
-    scratch = staging.parent
-    ranges = calibrate(path, frames, scratch)
-    onnx.save_model(
-        quantize_for_cpu(model, ranges, names, options.reduce_range), staging / INT8_FILE
-    )
+    ranges = calibrate(path, frames, staging.parent)
+    quantized = quantize_for_cpu(model, ranges, names, options.reduce_range)
+    onnx.save_model(quantized, staging / INT8_FILE)
     facts = {
         'of': manifest.model_id,
         'of_sha256': manifest.file(ONNX_ROLE).sha256,
@@ -125,16 +123,23 @@ def _write_graphs(
         'reduce_range': options.reduce_range,
     }
     if MIXED_ROLE in manifest.files:
-        use_modelopt = options.use_modelopt
-        if use_modelopt:
-            symmetric = quantize_with_modelopt(path, frames, names, scratch)
-        else:
-            symmetric = quantize_symmetric(model, ranges, names)
         mixed = onnx.load(verified_file(source, manifest, MIXED_ROLE))
-        quantized = quantize_mixed(mixed, conv_scales(symmetric))
-        onnx.save_model(quantized, staging / MIXED_INT8_FILE)
-        facts['tensorrt_scales_from'] = scales_from(use_modelopt)
+        symmetric = _symmetric(mixed, frames, staging.parent, options.use_modelopt)
+        onnx.save_model(quantize_mixed(mixed, conv_scales(symmetric)), staging / MIXED_INT8_FILE)
+        facts['tensorrt_scales_from'] = scales_from(options.use_modelopt)
     return facts
+
+
+def _symmetric(
+    mixed: onnx.ModelProto, frames: Sequence[Arrays], scratch: Path, use_modelopt: bool
+) -> onnx.ModelProto:
+    """Return the float32 twin of the mixed file with symmetric int8 pairs."""
+    twin, path = float_twin(mixed), scratch / 'twin.onnx'
+    onnx.save_model(twin, path)
+    names = quantizable_convs(twin)
+    if use_modelopt:
+        return quantize_with_modelopt(path, frames, names, scratch)
+    return quantize_symmetric(twin, calibrate(path, frames, scratch), names)
 
 
 def _described(staging: Path, manifest: ModelManifest, model_id: str) -> ModelManifest:

@@ -1,8 +1,8 @@
 """Put the scales of a quantised float32 graph into the mixed float16 file for TensorRT.
 
 Quantisers know neither our local function, which TensorRT replaces by its sampling plugin, nor our
-split between float16 layers and float32 geometry. So they only say the scales; the pairs are put
-into the mixed file here, with float16 on the open side.
+split between float16 layers and float32 geometry. So they work on a float32 twin of the mixed file
+and only say the scales; the pairs are put into the mixed file here, with float16 on the open side.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx.inliner
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from cigocc_ros.export.half_emulation import emulated
 from cigocc_ros.export.mixed_precision import HALF
 from cigocc_ros.export.quantization import CONV, QuantizationError
 
@@ -31,8 +33,17 @@ class ConvScales:
     weights: NDArray[np.float32]
 
 
+def float_twin(mixed: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the mixed file in float32 with its rounding, functions written out; names stay."""
+    flat: onnx.ModelProto = onnx.inliner.inline_local_functions(emulated(mixed))
+    own = [entry for entry in flat.opset_import if entry.domain == '']
+    del flat.opset_import[:]
+    flat.opset_import.extend(own)
+    return flat
+
+
 def conv_scales(quantized: onnx.ModelProto) -> dict[str, ConvScales]:
-    """Return name of the convolution's output -> scales; raise QuantizationError unless symmetric.
+    """Return name of the convolution -> scales; raise QuantizationError unless symmetric.
 
     Reads weights stored as int8 and weights that are quantised in the graph alike.
     """
@@ -45,7 +56,7 @@ def conv_scales(quantized: onnx.ModelProto) -> dict[str, ConvScales]:
     for node in quantized.graph.node:
         if node.op_type == CONV and all(name in pairs for name in node.input[:2]):
             activation, weights = (_scale(pairs[name], tensors) for name in node.input[:2])
-            scales[node.output[0]] = ConvScales(float(activation.reshape(-1)[0]), weights)
+            scales[node.name] = ConvScales(float(activation.reshape(-1)[0]), weights)
     return scales
 
 
@@ -74,7 +85,7 @@ class _Inserter:
 
     def run(self) -> None:
         for node in self.graph.node:
-            found = self.scales.pop(node.output[0], None) if node.op_type == CONV else None
+            found = self.scales.pop(node.name, None) if node.op_type == CONV else None
             if found is not None:
                 node.input[0] = self._activation(node.input[0], found.activation)
                 node.input[1] = self._weights(node.input[1], found.weights)
