@@ -1,7 +1,7 @@
 """Which part of the network helps: train every variant with equal budgets, score, tabulate.
 
     cigocc synthesize streets/train --sequences 55 --frames 6 --width 640 --step-m 7 --seed 52000
-    cigocc synthesize streets/val --sequences 4 --frames 4 --width 640 --step-m 7 --seed 90000
+    cigocc synthesize streets/val --sequences 4 --frames 4 --width 640 --step-m 8 --seed 90000
     python -m benchmark.ablations --data streets/train --val streets/val --out runs/ablations \
         --real DATASET --ground-truth VOLUMES --sequences 05 --table docs/ablations.md
 
