@@ -36,7 +36,9 @@ def main() -> int:
     must(['quantize', str(args.calibrate), '--model', model, '--out', str(int8), *frames, *common])
     subjects = [f'{b}:{m}' for b in backends() for m in (model, str(int8))]
     compared = args.out / 'parity'
-    parity = [*subjects, '--data', str(args.calibrate), *frames, '--out', str(compared)]
+    # on frames that did not calibrate, where there are others
+    data = args.score[0][1].partition(':')[0] if args.score else str(args.calibrate)
+    parity = [*subjects, '--data', data, *frames, '--out', str(compared)]
     must(['parity', *parity, *common])
     scores = {name: score(name, where, (model, str(int8)), args) for name, where in args.score}
     result = {
