@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,8 @@ def _check_depth(depth_m: NDArray[np.float32], size: tuple[int, int]) -> None:
     if depth_m.dtype != np.float32 or depth_m.shape != size:
         found = f'{depth_m.dtype} {depth_m.shape}'
         raise FrameError(f'depth_m must be float32 {size} like the image, found {found}')
-    if not (np.isfinite(depth_m).all() and (depth_m >= 0).all()):
+    # NaN passes through min and max and compares as false
+    if not (depth_m.min() >= 0 and depth_m.max() < np.inf):
         raise FrameError('depth_m must be finite and not negative; mark unknown pixels with 0')
 
 
@@ -90,6 +92,11 @@ class Occupancy:
         """Mask of the voxels that are not empty, (X, Y, Z)."""
         mask: NDArray[np.bool_] = self.labels != EMPTY
         return mask
+
+    @cached_property
+    def occupied_index(self) -> NDArray[np.int64]:
+        """Ascending indices of those voxels into the raveled grid, (N,), found once per frame."""
+        return np.flatnonzero(self.labels.ravel() != EMPTY)
 
     def class_counts(self) -> NDArray[np.int64]:
         """Return the number of voxels per train id, (20,)."""

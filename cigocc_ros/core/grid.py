@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,25 @@ class VoxelGrid:
     def num_voxels(self) -> int:
         """Number of voxels."""
         return math.prod(self.shape)
+
+    @cached_property
+    def axis_centers_m(self) -> tuple[NDArray[np.float64], ...]:
+        """Voxel centres along x, y and z in metres: (X,), (Y,), (Z,); not to be written to."""
+        rows = zip(self.origin_m, self.voxel_size_m, self.shape, strict=True)
+        centers = tuple(
+            origin + (np.arange(count, dtype=np.float64) + 0.5) * size
+            for origin, size, count in rows
+        )
+        for along in centers:
+            along.flags.writeable = False
+        return centers
+
+    def split_index(self, flat: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+        """Return i, j, k, (N,) each, of indices (N,) into the raveled grid; unchecked."""
+        _, size_y, size_z = self.shape
+        column = flat // size_z
+        row = column // size_y
+        return row, column - row * size_y, flat - column * size_z
 
     def centers_m(self) -> NDArray[np.float64]:
         """Return the voxel centres, (X, Y, Z, 3) float64 metres."""

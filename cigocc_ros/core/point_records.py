@@ -26,32 +26,32 @@ OCCUPANCY_DTYPE = np.dtype(
 LIDAR_DTYPE = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('intensity', '<f4')])
 
 
+@lru_cache(maxsize=1)
 def packed_palette() -> NDArray[np.float32]:
-    """Return the class colours packed as FLOAT32 0x00RRGGBB, (20,)."""
+    """Return the class colours packed as FLOAT32 0x00RRGGBB, (20,); not to be written to."""
     red, green, blue = PALETTE_RGB.astype(np.uint32).T
     packed: NDArray[np.float32] = (red << 16 | green << 8 | blue).astype('<u4').view('<f4')
+    packed.flags.writeable = False
     return packed
 
 
 @lru_cache(maxsize=4)
 def axis_centers_m(grid: VoxelGrid) -> tuple[NDArray[np.float32], ...]:
-    """Return the voxel centres along x, y and z, in metres."""
-    return tuple(
-        (origin + (np.arange(count) + 0.5) * size).astype(np.float32)
-        for origin, size, count in zip(grid.origin_m, grid.voxel_size_m, grid.shape, strict=True)
-    )
+    """Return the voxel centres along x, y and z, in metres; not to be written to."""
+    return tuple(centers.astype(np.float32) for centers in grid.axis_centers_m)
 
 
 def occupancy_points(occupancy: Occupancy) -> NDArray[Any]:
     """Return the occupied voxels as a structured array of OCCUPANCY_DTYPE, (N,)."""
-    index = np.nonzero(occupancy.occupied)
-    points = np.empty(index[0].size, dtype=OCCUPANCY_DTYPE)
-    for name, centers, along in zip('xyz', axis_centers_m(occupancy.grid), index, strict=True):
-        points[name] = centers[along]
-    labels = occupancy.labels[index]
-    points['rgb'] = packed_palette()[labels]
+    flat = occupancy.occupied_index
+    points = np.empty(flat.size, dtype=OCCUPANCY_DTYPE)
+    along = occupancy.grid.split_index(flat)
+    for name, centers, index in zip('xyz', axis_centers_m(occupancy.grid), along, strict=True):
+        points[name] = centers.take(index)
+    labels = occupancy.labels.ravel().take(flat)
+    points['rgb'] = packed_palette().take(labels)
     points['label'] = labels
-    points['probability'] = occupancy.probability[index] / np.float32(255)
+    points['probability'] = occupancy.probability.ravel().take(flat) / np.float32(255)
     return points
 
 

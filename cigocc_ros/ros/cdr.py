@@ -32,32 +32,41 @@ class CubeList:
 
 
 class CdrWriter:
-    """Append CDR primitives; alignment counts from the end of the encapsulation header."""
+    """Collect CDR primitives; alignment counts from the end of the encapsulation header."""
 
     def __init__(self) -> None:
         """Start an empty body."""
-        self.body = bytearray()
+        self._parts: list[bytes | memoryview] = [ENCAPSULATION]
+        self._size = 0
+
+    def finished(self) -> bytes:
+        """Return header and body; the one time that large arrays are copied."""
+        return b''.join(self._parts)
+
+    def _append(self, part: bytes | memoryview) -> None:
+        self._parts.append(part)
+        self._size += len(part)
 
     def align(self, size: int) -> None:
         """Pad with zeros to a multiple of `size`."""
-        self.body += bytes(-len(self.body) % size)
+        self._append(bytes(-self._size % size))
 
     def pack(self, kind: str, *values: float) -> None:
         """Append numbers of one struct type, aligned to their size."""
         self.align(struct.calcsize('<' + kind))
-        self.body += struct.pack(f'<{len(values)}{kind}', *values)
+        self._append(struct.pack(f'<{len(values)}{kind}', *values))
 
     def text(self, value: str) -> None:
         """Append a string: length with its final zero, bytes, zero."""
         encoded = value.encode() + b'\0'
         self.pack('I', len(encoded))
-        self.body += encoded
+        self._append(encoded)
 
     def doubles(self, values: NDArray[np.float64]) -> None:
-        """Append float64 numbers without a count."""
+        """Append float64 numbers without a count; they must not change before `finished`."""
         if values.size:
             self.align(8)
-            self.body += np.ascontiguousarray(values, dtype='<f8').tobytes()
+            self._append(np.ascontiguousarray(values, dtype='<f8').view(np.uint8).data.cast('B'))
 
 
 def marker_array_bytes(stamp_ns: int, frame_id: str, cubes: Sequence[CubeList]) -> bytes:
@@ -68,7 +77,7 @@ def marker_array_bytes(stamp_ns: int, frame_id: str, cubes: Sequence[CubeList]) 
     _write_marker(writer, stamp_ns, frame_id, clear, (ARROW, DELETEALL, 0.0))
     for cube_list in cubes:
         _write_marker(writer, stamp_ns, frame_id, cube_list, (CUBE_LIST, ADD, OPAQUE))
-    return ENCAPSULATION + bytes(writer.body)
+    return writer.finished()
 
 
 def _write_marker(

@@ -13,7 +13,8 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from cigocc_ros.core.frames import Occupancy
-from cigocc_ros.core.labels import CLASS_NAMES, PALETTE_RGB
+from cigocc_ros.core.grid import VoxelGrid
+from cigocc_ros.core.labels import CLASS_NAMES, NUM_CLASSES, PALETTE_RGB
 from cigocc_ros.ros.cdr import OPAQUE, CubeList, marker_array_bytes
 from cigocc_ros.ros.clouds import header
 
@@ -22,35 +23,57 @@ logger = logging.getLogger(__name__)
 
 def surface_voxels(occupied: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the occupied voxels (X, Y, Z) with a free or missing neighbour among their six."""
-    padded = np.pad(occupied, 1)
-    buried = occupied.copy()
+    # Neighbours are so many bytes away in one row of bytes, whose shifts are the fastest there
+    # are; where they wrap around lies at the border, which is surface anyway.
+    _, size_y, size_z = occupied.shape
+    flat = occupied.ravel()
+    buried = flat.copy()
+    for step in (1, size_z, size_y * size_z):
+        buried[step:] &= flat[:-step]
+        buried[:-step] &= flat[step:]
+    in_grid = buried.reshape(occupied.shape)
     for axis in range(3):
-        for shift in (0, 2):
-            window = [slice(1, -1)] * 3
-            window[axis] = slice(shift, shift + occupied.shape[axis])
-            buried &= padded[tuple(window)]
-    return occupied & ~buried
+        np.moveaxis(in_grid, axis, 0)[[0, -1]] = False
+    return occupied & ~in_grid
 
 
 def cube_lists(occupancy: Occupancy, max_cubes: int) -> list[CubeList]:
     """Return the surface voxels by class, at most `max_cubes`: the nearest to the frame origin."""
-    index = np.argwhere(surface_voxels(occupancy.occupied))
-    centers = occupancy.grid.center_of(index)
-    if len(index) > max_cubes:
-        distance = np.linalg.norm(centers, axis=1)
-        kept = np.sort(np.argpartition(distance, max_cubes - 1)[:max_cubes])
-        index, centers = index[kept], centers[kept]
-    labels = occupancy.labels[tuple(index.T)]
+    flat = occupancy.occupied_index
+    flat = flat[surface_voxels(occupancy.occupied).ravel().take(flat)]
+    labels = occupancy.labels.ravel().take(flat)
+    by_class = np.argsort(labels, kind='stable')
+    centers = _centers_m(occupancy.grid, flat.take(by_class))
+    labels = labels.take(by_class)
+    if flat.size > max_cubes:
+        kept = np.sort(_nearest(centers, max_cubes))
+        centers, labels = centers[kept], labels[kept]
+    counts = np.bincount(labels, minlength=NUM_CLASSES)
+    ends = np.cumsum(counts)
     return [
         CubeList(
             name=CLASS_NAMES[train_id],
-            marker_id=int(train_id),
+            marker_id=train_id,
             rgb=_rgb(train_id),
             size_m=occupancy.grid.voxel_size_m,
-            centers_m=centers[labels == train_id],
+            centers_m=centers[ends[train_id] - counts[train_id] : ends[train_id]],
         )
-        for train_id in np.unique(labels)
+        for train_id in np.flatnonzero(counts).tolist()
     ]
+
+
+def _centers_m(grid: VoxelGrid, flat: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the centres (N, 3) of indices (N,) into the raveled grid."""
+    centers = np.empty((flat.size, 3))
+    for axis, index in enumerate(grid.split_index(flat)):
+        centers[:, axis] = grid.axis_centers_m[axis].take(index)
+    return centers
+
+
+def _nearest(centers_m: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Return which `count` of more points (N, 3) are nearest to the origin, in any order."""
+    square = np.einsum('na,na->n', centers_m, centers_m)
+    return np.argpartition(square, count - 1)[:count]
 
 
 def _rgb(train_id: int) -> tuple[int, int, int]:

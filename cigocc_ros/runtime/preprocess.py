@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,16 +58,27 @@ class ImageFit:
         """Take the nearest pixel of (H, W, ...) -> (H_in, W_in, ...), `fill` outside the image."""
         self._check_size(values, 'map')
         rows, columns = self.kept_size
-        row = _nearest(np.arange(self.crop_top, self.crop_top + rows), *self._sizes(0))
-        column = _nearest(np.arange(columns), *self._sizes(1))
-        return self._placed(values[row[:, None], column], fill)
+        if self.scaled_size == self.source_size:
+            kept = values[self.crop_top : self.crop_top + rows, :columns]
+        else:
+            row, column = self._nearest_pixels
+            kept = values.take(row, axis=0).take(column, axis=1)
+        return self._placed(kept, fill)
 
     def apply_depth(self, depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
         """Fit (H, W) metres to (H_in, W_in) float32 by nearest pixel; 0 stays 0, unknown."""
         return self.apply_nearest(depth_m, 0).astype(np.float32, copy=False)
 
-    def _sizes(self, axis: int) -> tuple[int, int]:
-        return self.source_size[axis], self.scaled_size[axis]
+    @cached_property
+    def _nearest_pixels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Source row of each kept row and source column of each kept column."""
+        rows, columns = self.kept_size
+        row = np.arange(self.crop_top, self.crop_top + rows)
+        (height, width), (scaled_height, scaled_width) = self.source_size, self.scaled_size
+        return (
+            _nearest(row, height, scaled_height),
+            _nearest(np.arange(columns), width, scaled_width),
+        )
 
     def _check_size(self, array: NDArray[Any], what: str) -> None:
         if array.shape[:2] != self.source_size:

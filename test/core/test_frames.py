@@ -25,6 +25,8 @@ def frame(**changes):
         ({'depth_m': np.zeros((20, 40))}, FrameError, 'float32'),
         ({'depth_m': np.full((20, 40), np.nan, np.float32)}, FrameError, 'finite'),
         ({'depth_m': np.full((20, 40), -1, np.float32)}, FrameError, 'negative'),
+        ({'depth_m': np.eye(20, 40, dtype=np.float32) * np.inf}, FrameError, 'finite'),
+        ({'depth_m': np.where(np.eye(20, 40), np.float32(np.inf), 1)}, FrameError, 'finite'),
         ({'depth_m': np.zeros((20, 41), np.float32)}, FrameError, 'like the image'),
     ],
 )
@@ -39,6 +41,7 @@ def test_occupancy_checks_itself_and_counts():
     labels = np.array([0, 0, 9, 9, 9, 1, 0, 0], np.uint8).reshape(2, 2, 2)
     occupancy = Occupancy(labels, labels * 10, grid, 5, 'velo_link')
     assert occupancy.occupied.sum() == 4
+    assert occupancy.occupied_index.tolist() == [2, 3, 4, 5]
     assert occupancy.class_counts()[[0, 1, 9]].tolist() == [4, 1, 3]
     with pytest.raises(FrameError, match='0..19'):
         Occupancy(labels + 20, labels, grid, 5, 'velo_link')

@@ -33,6 +33,15 @@ def test_points_outside_or_not_finite_have_no_index():
     np.testing.assert_array_equal(index[4], [5, 128, 10])
 
 
+def test_indices_into_the_raveled_grid_split_into_axes_with_these_centres():
+    grid = VoxelGrid((0, 1, 2), (0.1, 0.2, 0.3), (4, 5, 6))
+    flat = np.arange(grid.num_voxels)
+    split = grid.split_index(flat)
+    np.testing.assert_array_equal(split, np.unravel_index(flat, grid.shape))
+    centers = np.stack([c[i] for c, i in zip(grid.axis_centers_m, split, strict=True)], -1)
+    np.testing.assert_array_equal(centers, grid.centers_m().reshape(-1, 3))
+
+
 def test_dict_round_trip_and_refusals():
     grid = VoxelGrid((0, 1, 2), (0.1, 0.2, 0.3), (4, 5, 6))
     assert VoxelGrid.from_dict(grid.to_dict()) == grid

@@ -45,6 +45,14 @@ def test_rows_may_be_padded(padding):
     np.testing.assert_array_equal(rgb_from_image(message(RGB, 'rgb8', padding)), RGB)
 
 
+def test_rgb_without_padding_is_not_copied_and_cannot_be_changed():
+    image = message(RGB, 'rgb8')
+    decoded = rgb_from_image(image)
+    assert np.shares_memory(decoded, np.frombuffer(image.data, np.uint8))
+    with pytest.raises(ValueError, match='read-only'):
+        decoded[0, 0] = 0
+
+
 def test_channel_orders():
     alpha = np.full((5, 7, 1), 3, np.uint8)
     bgr = RGB[..., ::-1]
