@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 from types import ModuleType
+
+
+@functools.cache
+def has_cv2() -> bool:
+    """Say whether OpenCV is installed, without importing it."""
+    return importlib.util.find_spec('cv2') is not None
 
 
 def import_cv2(purpose: str) -> ModuleType:

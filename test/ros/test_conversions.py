@@ -9,6 +9,7 @@ pytest.importorskip('rclpy')
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CompressedImage, Image
 
+from cigocc_ros.ros import conversions
 from cigocc_ros.ros.conversions import (
     byte_array,
     depth_from_image,
@@ -53,7 +54,9 @@ def test_rgb_without_padding_is_not_copied_and_cannot_be_changed():
         decoded[0, 0] = 0
 
 
-def test_channel_orders():
+@pytest.mark.parametrize('with_opencv', [True, False])
+def test_channel_orders(monkeypatch, with_opencv):
+    monkeypatch.setattr(conversions, 'has_cv2', lambda: with_opencv)
     alpha = np.full((5, 7, 1), 3, np.uint8)
     bgr = RGB[..., ::-1]
     for array, encoding in (
@@ -66,7 +69,9 @@ def test_channel_orders():
         assert decoded.flags.c_contiguous
 
 
-def test_grey_becomes_three_equal_channels():
+@pytest.mark.parametrize('with_opencv', [True, False])
+def test_grey_becomes_three_equal_channels(monkeypatch, with_opencv):
+    monkeypatch.setattr(conversions, 'has_cv2', lambda: with_opencv)
     decoded = rgb_from_image(message(RGB[..., 0], 'mono8', padding=3))
     np.testing.assert_array_equal(decoded, np.repeat(RGB[..., :1], 3, axis=2))
 
