@@ -6,6 +6,15 @@ from typing import Any
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def domain() -> None:
+    try:
+        from fixtures_ros import enter_domain
+    except ModuleNotFoundError:
+        return  # no rclpy: the files that need it skip themselves
+    enter_domain()
+
+
 @pytest.fixture
 def make_graph() -> Iterator[Callable[..., Any]]:
     from fixtures_ros import Graph
