@@ -1,0 +1,1 @@
+"""Checks of the machine: Python, libraries, GPU, TensorRT, model files, disk. No ROS here."""
