@@ -60,7 +60,11 @@ def test_other_seeds_give_other_rigs_and_light() -> None:
 
 def test_depth_and_masks_agree_with_the_voxels(sequence: KittiSequence) -> None:
     occupied, agreeing = shares_agreeing(sequence, 0)
-    assert occupied > 0.95
+    assert occupied > 0.9  # between leaves that a camera sees, scans find free space
+    assert agreeing > 0.95
+    vegetation = CLASS_NAMES.index('vegetation')
+    occupied, agreeing = shares_agreeing(sequence, 0, without=vegetation)
+    assert occupied > 0.96
     assert agreeing > 0.95
 
 
@@ -97,7 +101,7 @@ def test_invalid_voxels_are_never_occupied_and_never_all(sequence: KittiSequence
 
 def test_all_classes_appear_over_a_few_streets() -> None:
     seen: set[int] = set()
-    for seed in range(6):
+    for seed in range(12):
         street = build_street(np.random.default_rng(seed), 10.0)
         seen |= set(np.unique(street.static.frozen().classes).tolist())
         seen |= {int(c) for mover in street.movers for c in mover.mesh.frozen().classes}
@@ -127,14 +131,16 @@ def files_below(folder: Path) -> Iterator[Path]:
     yield from (path for path in sorted(folder.rglob('*')) if path.is_file())
 
 
-def shares_agreeing(sequence: KittiSequence, frame: int) -> tuple[float, float]:
+def shares_agreeing(
+    sequence: KittiSequence, frame: int, without: int = IGNORE
+) -> tuple[float, float]:
     """Return which share of depth pixels falls into occupied voxels, and of these how many agree.
 
     Pixels in unknown voxels do not count, nor those near or above the lidar's highest beam: the
     ground truth knows only what a scan has hit.
     """
     depth, classes = sequence.depth(frame), sequence.semantic_image(frame)
-    v, u = np.nonzero((depth > 0) & (classes != IGNORE))
+    v, u = np.nonzero((depth > 0) & (classes != IGNORE) & (classes != without))
     pixels = np.stack([u, v], axis=-1).astype(float)
     camera, cam_from_velo = sequence.camera_left, sequence.cam_from_velo
     points = unproject(pixels, depth[v, u].astype(float), camera, cam_from_velo)

@@ -17,7 +17,7 @@ def country_side(street: Street, random: Random, side: int) -> None:
     edge = half
     if random.random() < 0.3:
         edge = _path(street, random, side, half)
-    near = edge + random.uniform(0.8, 4.0)
+    near = edge + random.uniform(0.6, 2.6)
     rise = random.uniform(-0.6, 2.2) if random.random() < 0.6 else random.uniform(-0.1, 0.3)
 
     def bank(x: Array, y: Array) -> Array:
@@ -76,9 +76,11 @@ def _greenery(
     x = street.start_m
     while x < street.stop_m:
         patch_end, kind = x + random.uniform(15, 50), random.random()
-        wood = kind < 0.62
-        start = near + (random.uniform(0.5, 3) if wood else random.uniform(1, 14))
-        density = random.uniform(0.6, 1.0) if wood else random.uniform(0.05, 0.4)
+        wood = kind < 0.72
+        start = near + (random.uniform(0.3, 2.2) if wood else random.uniform(1, 14))
+        if wood and random.random() < 0.75:
+            _undergrowth(street, random, side, (x, min(patch_end, street.stop_m)), start, floor)
+        density = random.uniform(0.65, 1.0) if wood else random.uniform(0.05, 0.4)
         while x < patch_end:
             for row, y in enumerate(np.arange(start, SIDE_M, 4.5)):
                 if random.random() > density:
@@ -93,6 +95,19 @@ def _greenery(
                 )
                 street.stand(plant, px, py, floor(px, py))
             x += random.uniform(2.5, 4.5) if wood else random.uniform(3, 9)
+
+
+def _undergrowth(
+    street: Street, random: Random, side: int, xs: tuple[float, float], start: float,
+    floor: Callable[[float, float], float],
+) -> None:  # fmt: skip
+    """Close the edge of a wood with a thicket, piece by piece along the bank."""
+    height = random.uniform(0.5, 2.0)
+    for x in np.arange(xs[0], xs[1], 4.0):
+        piece = plants.thicket(random, 4.0, random.uniform(1.5, 4.0), height)
+        y = side * (start - 0.4)
+        place = pose(x if side > 0 else x + 4.0, y, floor(x + 2.0, y), 0.0 if side > 0 else np.pi)
+        street.lay(piece, place)
 
 
 def _farm(street: Street, random: Random, side: int, near: float, rise: float) -> None:

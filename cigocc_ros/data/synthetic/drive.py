@@ -18,7 +18,7 @@ from cigocc_ros.data.synthetic.view import Layer, Scene
 from cigocc_ros.data.synthetic.visibility import RangeImage
 from cigocc_ros.data.synthetic.voxels import Samples, Volumes, build_volumes
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 STATION_M = 6.0
 LAST_STATION_M = 54.0
 """The ground truth has been scanned from every STATION_M up to here ahead of the vehicle."""

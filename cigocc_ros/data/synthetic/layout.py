@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cigocc_ros.data.synthetic import furniture, ground, plants, vehicles
+from cigocc_ros.data.synthetic import cars, furniture, ground, plants, vehicles
 from cigocc_ros.data.synthetic.country import country_side
 from cigocc_ros.data.synthetic.mesh import Mesh
 from cigocc_ros.data.synthetic.street import (
@@ -26,9 +26,9 @@ COUNTRY_SHARE = 0.2
 PARKED_ROOM_M = 2.05
 """Width of road that cars parked at the kerb take."""
 _VEHICLES: tuple[tuple[float, Callable[[Random], Mesh]], ...] = (
-    (0.83, vehicles.car),
-    (0.03, vehicles.truck),
-    (0.04, vehicles.other_vehicle),
+    (0.76, cars.car),
+    (0.07, vehicles.truck),
+    (0.06, vehicles.other_vehicle),
     (0.06, vehicles.bicyclist),
     (0.05, vehicles.motorcyclist),
 )
@@ -59,7 +59,13 @@ def build_street(random: Random, length_m: float) -> Street:
 def _carriageway(street: Street, random: Random) -> None:
     mesh, half = Mesh(), street.half_road_m
     xs, shade = (street.start_m, street.stop_m), random.uniform(0.75, 1.5)
-    ground.strip(mesh, ground.ROAD, xs, (-half, half), ground.flat(0.0), shade)
+    bays = half > street.half_lanes_m and random.random() < 0.5
+    lanes = street.half_lanes_m if bays else half
+    ground.strip(mesh, ground.ROAD, xs, (-lanes, lanes), ground.flat(0.0), shade)
+    if bays:
+        cover = ground.PARKING if random.random() < 0.6 else ground.PAVED_PARKING
+        for side in (-1, 1):
+            ground.strip(mesh, cover, xs, (side * lanes, side * half), ground.flat(0.0), shade)
     if random.random() < 0.55:
         ground.line(mesh, xs, 0.0, 3.0 if random.random() < 0.8 else None, 6.0)
         if half > 5:
@@ -99,7 +105,7 @@ def _side_street(street: Street, random: Random, side: int, xs: tuple[float, flo
     if random.random() < 0.6:
         x = (xs[0] + xs[1]) / 2 + random.choice([-1, 1]) * 0.22 * (xs[1] - xs[0])
         y = side * (half + random.uniform(4, 14))
-        street.stand(vehicles.car(random), x, y, 0.0, np.pi / 2 * random.choice([-1, 1]))
+        street.stand(cars.car(random), x, y, 0.0, np.pi / 2 * random.choice([-1, 1]))
     for x in (xs[0] - 0.6, xs[1] + 0.6):
         if random.random() < 0.5:
             street.stand(furniture.sign(random), x, side * (half + 0.6), KERB_M)

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from cigocc_ros.data.synthetic.noise import value_noise
 
 Array = NDArray[np.float32]
-OVERCAST_SHARE = 0.3
-_ROAD_ALBEDO = 0.14
+OVERCAST_SHARE = 0.25
+LINEAR_SHARE = 0.7
+"""How often the camera answers almost linearly, as KITTI's does: black shade, white walls."""
+_ROAD_ALBEDO = 0.15
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Light:
     exposure: float
     gain_rgb: Array
     gamma: float
+    knee: float
+    """From here on highlights are compressed; 1 cuts them off."""
     noise: float
     blur_px: float
     hills_rad: float
@@ -38,39 +42,36 @@ class Light:
     @classmethod
     def drawn(cls, random: np.random.Generator) -> Light:
         """Draw weather, daytime and camera response; the exposure follows the light."""
-        azimuth, elevation = random.uniform(0, 2 * np.pi), random.uniform(0.3, 1.1)
+        azimuth, elevation = random.uniform(0, 2 * np.pi), random.uniform(0.4, 1.1)
         level = np.cos(elevation)
         sun = np.array([np.cos(azimuth) * level, np.sin(azimuth) * level, np.sin(elevation)])
-        overcast = (
-            random.uniform(0.6, 1.0)
-            if random.random() < OVERCAST_SHARE
-            else 0.35 * random.random()
-        )
-        sun_rgb = np.array([1.0, 0.93, 0.82]) * (1 - overcast) ** 1.5 * random.uniform(2.2, 3.6)
-        blue, grey = np.array([0.55, 0.72, 1.0]), np.array([0.95, 0.97, 1.0])
-        tone = blue + (grey - blue) * overcast
-        ambient = tone * (random.uniform(0.3, 0.6) + 0.6 * overcast)
+        dull = random.random() < OVERCAST_SHARE
+        overcast = random.uniform(0.6, 1.0) if dull else 0.3 * random.random() ** 2
+        sun_rgb = np.array([1.0, 0.95, 0.86]) * (1 - overcast) ** 1.5 * random.uniform(2.4, 3.6)
+        blue, grey = np.array([0.62, 0.78, 1.0]), np.array([0.95, 0.97, 1.0])
+        ambient = (blue + (grey - blue) * overcast) * (random.uniform(0.22, 0.55) + 0.6 * overcast)
         lit = _ROAD_ALBEDO * (sun_rgb.mean() * np.sin(elevation) + ambient.mean())
-        exposure = random.uniform(0.1, 0.26) / lit
-        deep = np.array([0.1, 0.27, 0.75]) * (1 - overcast) + np.array([0.8, 0.84, 0.9]) * overcast
-        pale = (
-            np.array([0.6, 0.75, 0.95]) * (1 - overcast) + np.array([0.95, 0.96, 1.0]) * overcast
-        )
-        brightness = random.uniform(0.6, 1.3) / exposure
+        linear = random.random() < LINEAR_SHARE
+        gamma = random.uniform(0.95, 1.35) if linear else random.uniform(1.4, 2.3)
+        wanted = random.uniform(0.33, 0.68) if linear else random.uniform(0.35, 0.6)
+        exposure = wanted**gamma / lit
+        deep = _mixed([0.12, 0.34, 0.82], [0.85, 0.88, 0.93], overcast) ** (gamma / 1.2)
+        pale = _mixed([0.5, 0.72, 0.97], [0.97, 0.98, 1.0], overcast) ** (gamma / 1.2)
+        glare = random.uniform(1.1, 2.2) if random.random() < 0.35 else random.uniform(0.75, 1.1)
+        hazy = random.random() < 0.1
         return cls(
             sun.astype(np.float32),
             sun_rgb.astype(np.float32),
             ambient.astype(np.float32),
-            (deep * brightness).astype(np.float32),
-            (pale * brightness).astype(np.float32),
-            random.uniform(0.0001, 0.0012)
-            if random.random() < 0.85
-            else random.uniform(0.002, 0.005),
-            random.random(),
+            (deep * glare / exposure).astype(np.float32),
+            (pale * glare / exposure).astype(np.float32),
+            random.uniform(0.0015, 0.004) if hazy else random.uniform(0.00005, 0.0007),
+            random.random() ** 1.5,
             exposure,
             (1 + 0.05 * random.normal(size=3)).astype(np.float32),
-            random.uniform(1.8, 2.4),
-            random.uniform(0.002, 0.014),
+            gamma,
+            random.uniform(0.6, 1.0),
+            random.uniform(0.002, 0.012),
             random.uniform(0.25, 0.6),
             random.uniform(0.0, 0.06),
             int(random.integers(1 << 30)),
@@ -88,7 +89,8 @@ class Light:
         glow = np.clip(directions @ self.sun, 0, 1)[:, None] ** 60
         base = base + glow * self.sun_rgb * 0.4
         hills = self._hills(directions)
-        wooded = np.array([0.05, 0.075, 0.05]) * self.ambient_rgb * 2 + 0.15 * self.horizon_rgb
+        wooded = np.array([0.06, 0.085, 0.05]) * (self.ambient_rgb + 0.3 * self.sun_rgb)
+        wooded = wooded + 0.06 * self.horizon_rgb
         return np.where(hills[:, None], wooded, base).astype(np.float32), hills
 
     def _hills(self, directions: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -109,8 +111,9 @@ class Light:
 
         blurred = cv2.GaussianBlur(radiance, (0, 0), self.blur_px)
         light = np.clip(blurred * (self.exposure * self.gain_rgb), 0, None)
-        bright = 0.6 + 0.4 * (1 - np.exp(-np.maximum(light - 0.6, 0) / 0.4))
-        toned = np.where(light > 0.6, bright, light)
+        room = max(1 - self.knee, 1e-3)
+        bright = 1 - room * np.exp(-np.maximum(light - self.knee, 0) / room)
+        toned = np.where(light > self.knee, bright, light)
         noisy = toned + self.noise * np.sqrt(toned + 0.02) * random.standard_normal(
             toned.shape, np.float32
         )
@@ -118,3 +121,8 @@ class Light:
             np.uint8
         )
         return image
+
+
+def _mixed(clear: list[float], covered: list[float], overcast: float) -> NDArray[np.float64]:
+    low, high = np.array(clear), np.array(covered)
+    return low + (high - low) * overcast

@@ -14,8 +14,9 @@ POINTS_PER_M3 = 80.0
 """Density of sample points inside a crown, beside those on its outer leaves."""
 MAX_SAMPLED_HEIGHT_M = 7.5
 """Leaves above this are never inside the voxel grid and are not sampled."""
-LEAVES_PER_M2 = 11.0
+LEAVES_PER_M2 = 9.0
 _CORE_SHARE = 0.74
+_SAMPLED_SHARES = (0.45, 0.9)  # of the way from the middle of a leaf to its corners
 _CORE_SHADE = 0.45
 
 Array = NDArray[np.float64]
@@ -34,7 +35,7 @@ class Foliage:
         """Draw a species; `detail` < 1 uses fewer and larger leaves (for plants far away)."""
         return cls(
             leaf_colour(random),
-            random.uniform(0.2, 0.36) / np.sqrt(detail),
+            random.uniform(0.22, 0.4) / np.sqrt(detail),
             LEAVES_PER_M2 * detail,
         )
 
@@ -57,9 +58,9 @@ def tree(random: np.random.Generator, detail: float = 1.0, height: float | None 
     clear = float(np.clip(height * random.uniform(0.18, 0.4), 1.2, 3.4))
     radius = height * random.uniform(0.01, 0.018) + 0.04
     _trunk(mesh, random, radius, clear + 0.3 * height, clear, bark)
-    spread = height * random.uniform(0.17, 0.3)
-    for _ in range(random.integers(5, 10)):
-        radii = spread * random.uniform(0.4, 0.75, 3) * [1, 1, 0.85]
+    spread = height * random.uniform(0.2, 0.34)
+    for _ in range(random.integers(6, 12)):
+        radii = spread * random.uniform(0.4, 0.8, 3) * [1, 1, 0.85]
         low = clear + 0.5 * radii[2]
         level = random.uniform(low, max(height - radii[2], low + 0.3))
         centre = np.array([*(random.normal(size=2) * spread * 0.5), level])
@@ -82,11 +83,26 @@ def hedge(random: np.random.Generator, length: float, height: float) -> Mesh:
     """Return a clipped or a loose hedge along x."""
     mesh, leaves = Mesh(), Foliage.drawn(random, 1.0)
     leaves = Foliage(leaves.colour, min(leaves.leaf_m, 0.24), leaves.density * 1.4)
-    thick, loose = random.uniform(0.35, 0.8), random.uniform(0.02, 0.15)
+    thick, loose = random.uniform(0.4, 1.0), random.uniform(0.02, 0.2)
     for x in np.arange(0, length, 0.6 * height):
         size = random.uniform(1 - loose, 1 + loose, 3)
         radii = np.array([0.62 * height, thick, 0.56 * height]) * size
         _crown(mesh, random, radii, np.array([x, 0, 0.46 * height]), leaves)
+    return mesh
+
+
+def thicket(
+    random: np.random.Generator, length: float, depth: float, height: float, detail: float = 0.5
+) -> Mesh:
+    """Return undergrowth of one height over 0..length along x and 0..depth along y."""
+    mesh = Mesh()
+    kinds = [Foliage.drawn(random, detail) for _ in range(3)]
+    step = 1.1 * height + 0.3
+    for x in np.arange(0.4 * step, length, step):
+        for y in np.arange(0.0, depth + 0.01, step):
+            radii = height * random.uniform(0.45, 0.8, 3) + [0.25, 0.25, 0.0]
+            centre = [x, y, 0.5 * radii[2]] + random.normal(size=3) * [0.3 * step, 0.2 * step, 0]
+            _crown(mesh, random, radii, centre, kinds[random.integers(len(kinds))])
     return mesh
 
 
@@ -137,8 +153,9 @@ def _crown(
     for part in np.array_split(np.arange(len(shell)), 3):
         mesh.add(shell[part], label, FOLIAGE, shade * random.uniform(0.7, 1.35))
     points = ball_points(int(POINTS_PER_M3 * 4.19 * np.prod(radii)), radii, random) + centre
-    pulled_in = 0.5 * (shell + shell.mean(axis=1, keepdims=True))
-    points = np.concatenate([points, pulled_in.reshape(-1, 3)])
+    middle = shell.mean(axis=1, keepdims=True)
+    spread = [middle + share * (shell - middle) for share in _SAMPLED_SHARES]
+    points = np.concatenate([points, *(sample.reshape(-1, 3) for sample in spread)])
     mesh.add_volume(points[(points[:, 2] > 0) & (points[:, 2] < MAX_SAMPLED_HEIGHT_M)], label)
 
 

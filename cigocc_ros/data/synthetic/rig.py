@@ -12,6 +12,14 @@ from cigocc_ros.core.camera import CameraModel
 _CAM_AXES = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
 """Optical axes (x right, y down, z forward) from vehicle axes (x forward, y left, z up)."""
 
+KITTI_SHARE = 0.6
+_KITTI = ((0.301, 0.57, 0.485, 0.455, 1.66), (0.305, 0.592, 0.505, 0.505, 1.8))
+_OTHER = ((0.29, 0.5, 0.47, 0.42, 1.5), (0.38, 0.72, 0.53, 0.58, 2.0))
+"""Lowest and highest height, focal length and centre (shares of width, of height for the last),
+and the lidar's height over the road in metres; KITTI's are 0.30, 0.58, 0.49, 0.46-0.50, 1.73."""
+_KITTI_TILT, _OTHER_TILT = (0.3, 0.5, 0.4), (0.6, 1.2, 0.8)
+"""Standard deviation of roll, pitch and yaw of the camera, degrees."""
+
 
 @dataclass(frozen=True)
 class Rig:
@@ -38,10 +46,12 @@ class Rig:
 
 
 def draw_rig(random: np.random.Generator, width: int) -> Rig:
-    """Draw a rig around KITTI's: focal, centre, baseline, heights, small mounting angles."""
-    height = round(width * random.uniform(0.29, 0.38))
-    focal = width * random.uniform(0.5, 0.72)
-    cx, cy = width * random.uniform(0.47, 0.53), height * random.uniform(0.42, 0.58)
+    """Draw a rig: mostly KITTI's within its spread, else a camera of another make and height."""
+    kitti = random.random() < KITTI_SHARE
+    low, high = _KITTI if kitti else _OTHER
+    shape, focal, middle, centre, lidar_m = random.uniform(low, high)
+    height, focal = round(width * shape), width * focal
+    cx, cy = width * middle, height * centre
     k = np.array([[focal, 0, cx], [0, focal, cy], [0, 0, 1]])
     baseline = random.uniform(0.45, 0.6)
     # cam2 stands a little beside cam0, as KITTI's P2 does: p2 = K t.
@@ -49,14 +59,14 @@ def draw_rig(random: np.random.Generator, width: int) -> Rig:
     left = CameraModel(width, height, np.hstack([k, (k @ offset)[:, None]]))
     moved_right = offset - [baseline, 0, 0]
     right = CameraModel(width, height, np.hstack([k, (k @ moved_right)[:, None]]))
-    tilt = _rotation(*np.deg2rad(random.normal(size=3) * [0.6, 1.0, 0.8]))
+    tilt = _rotation(*np.deg2rad(random.normal(size=3) * (_KITTI_TILT if kitti else _OTHER_TILT)))
     position = np.array([random.uniform(0.2, 0.35), 0.0, random.uniform(-0.15, 0.0)])
     cam_from_velo = np.eye(4)
     cam_from_velo[:3, :3] = _CAM_AXES @ tilt
     cam_from_velo[:3, 3] = -cam_from_velo[:3, :3] @ position
     ground_from_velo = np.eye(4)
     ground_from_velo[:3, :3] = _rotation(*np.deg2rad(random.normal(size=3) * [0.3, 0.5, 0.0]))
-    ground_from_velo[2, 3] = random.uniform(1.6, 1.9)
+    ground_from_velo[2, 3] = lidar_m
     return Rig(left, right, cam_from_velo, ground_from_velo)
 
 

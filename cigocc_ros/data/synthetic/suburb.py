@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cigocc_ros.data.synthetic import buildings, furniture, ground, plants, vehicles
+from cigocc_ros.data.synthetic import buildings, cars, furniture, ground, plants, vehicles
 from cigocc_ros.data.synthetic.mesh import Mesh, pose
 from cigocc_ros.data.synthetic.street import KERB_M, SIDE_M, Mover, Random, Street
 
 Span = tuple[float, float]
 _PARKED: tuple[tuple[float, float, Callable[[Random], Mesh]], ...] = (
     # share, length needed beyond a car's, builder
-    (0.96, 0.0, vehicles.car),
-    (0.015, 4.0, vehicles.truck),
-    (0.025, 6.0, vehicles.other_vehicle),
+    (0.93, 0.0, cars.car),
+    (0.03, 4.0, vehicles.truck),
+    (0.04, 6.0, vehicles.other_vehicle),
 )
 
 
@@ -108,18 +108,20 @@ def _street_floor(street: Street, random: Random, side: int, xs: Span, style: Su
 def _lot(street: Street, random: Random, side: int, xs: Span, style: SuburbStyle) -> None:
     """Fill one plot: its ground, its house or trees, its boundary and garden."""
     draw = random.random()
-    empty = draw < (0.04 if style.dense else 0.1)
+    empty = draw < (0.06 if style.dense else 0.17)
     garden = style.garden_m * random.uniform(0.7, 1.3)
-    cover = ground.LAWN if random.random() < 0.7 else ground.GRAVEL
+    cover = ground.LAWN if random.random() < 0.85 else ground.GRAVEL
     if empty:
-        cover = ground.LAWN if random.random() < 0.8 else ground.CONCRETE
+        cover = ground.LAWN if random.random() < 0.85 else ground.CONCRETE
     mesh, height = Mesh(), ground.rolling(random, KERB_M, 0.12)
     shade = random.uniform(0.7, 1.3)
     front = style.edge_y + max(garden, 0.05)
     ground.strip(mesh, cover, xs, (side * style.edge_y, side * front), height, shade)
     ground.strip(mesh, ground.LAWN, xs, (side * front, side * SIDE_M), height, shade, 2.5)
     street.lay(mesh)
-    if not empty:
+    if empty and random.random() < 0.75:
+        _grove(street, random, side, xs, style)
+    elif not empty:
         _house(street, random, side, xs, front, style)
     roomy = xs[1] - xs[0] > 8 and garden > 2 and not empty
     drive = 0.0 if not roomy else float(random.choice([0.0, 3.2]))
@@ -130,6 +132,18 @@ def _lot(street: Street, random: Random, side: int, xs: Span, style: SuburbStyle
         street, random, side, (xs[0] + drive, xs[1]), style, front if not empty else SIDE_M - 12
     )
     _backyard(street, random, side, xs, front + (13 if not empty else 0), style)
+
+
+def _grove(street: Street, random: Random, side: int, xs: Span, style: SuburbStyle) -> None:
+    """Fill a plot without a house with undergrowth and trees up to the sidewalk."""
+    start, yaw = style.edge_y + random.uniform(0.4, 2.0), 0.0 if side > 0 else np.pi
+    brush = plants.thicket(random, xs[1] - xs[0], random.uniform(2, 5), random.uniform(0.5, 1.9))
+    street.lay(brush, pose(xs[0] if side > 0 else xs[1], side * start, KERB_M, yaw))
+    for x in np.arange(xs[0] + 1.5, xs[1], 4.0):
+        for row, y in enumerate(np.arange(start + 1.5, SIDE_M, 5.0)):
+            if random.random() < 0.8:
+                tree = plants.tree(random, 0.8 if row == 0 else 0.3)
+                street.stand(tree, x + random.normal(), side * (y + random.normal()), KERB_M)
 
 
 def _house(
@@ -159,14 +173,15 @@ def _driveway(
     front: float,
 ) -> None:  # fmt: skip
     mesh = Mesh()
-    cover = ground.PAVED_PARKING if random.random() < 0.4 else ground.CONCRETE
+    covers = (ground.PAVED_PARKING, ground.PARKING, ground.SIDEWALK, ground.CONCRETE)
+    cover = covers[random.choice(4, p=[0.4, 0.2, 0.2, 0.2])]
     ys = (side * style.edge_y, side * (front + 3))
     ground.strip(mesh, cover, (x + 0.2, x + width), ys, ground.flat(KERB_M + 0.07))
     street.lay(mesh)
     if random.random() < 0.5 and front - style.edge_y > 4.5:
         y = side * (front - 2.0)
         yaw = np.pi / 2 * random.choice([-1, 1])
-        street.stand(vehicles.car(random), x + width / 2, y, KERB_M + 0.07, yaw)
+        street.stand(cars.car(random), x + width / 2, y, KERB_M + 0.07, yaw)
 
 
 def _boundary(
@@ -177,11 +192,11 @@ def _boundary(
     if garden < 1.0 or length < 2:
         return
     place = pose(xs[0], side * (style.edge_y + 0.35), KERB_M)
-    if kind < 0.6:
+    if kind < 0.7:
         street.lay(furniture.fence(random, length), place)
-    if kind > 0.3 and random.random() < style.green + 0.2:
+    if kind > 0.25 and random.random() < style.green + 0.3:
         behind = pose(xs[0], side * (style.edge_y + 0.9), KERB_M)
-        street.lay(plants.hedge(random, length, random.uniform(0.8, 2.3)), behind)
+        street.lay(plants.hedge(random, length, random.uniform(0.8, 2.4)), behind)
     if random.random() < 0.5:
         depth = max(garden - 0.5, 1.0)
         between = pose(xs[1], side * (style.edge_y + 0.4), KERB_M, side * np.pi / 2)
@@ -195,7 +210,7 @@ def _garden(
     room = front - style.edge_y - 1.2
     if room < 0.8:
         return
-    for _ in range(random.poisson(0.3 * style.green * (xs[1] - xs[0]) * min(room, 12) ** 0.7)):
+    for _ in range(random.poisson(0.4 * style.green * (xs[1] - xs[0]) * min(room, 12) ** 0.7)):
         y = style.edge_y + 1.0 + random.random() * room
         small = random.random() < 0.72 or room < 2.5
         plant = plants.bush(random) if small else plants.tree(random, 0.7)
@@ -206,6 +221,11 @@ def _backyard(
     street: Street, random: Random, side: int, xs: Span, start: float, style: SuburbStyle
 ) -> None:
     """Close the view behind the houses with trees."""
+    if random.random() < style.green:
+        brush = plants.thicket(random, xs[1] - xs[0], 2.5, random.uniform(0.8, 2.2), 0.3)
+        yaw = 0.0 if side > 0 else np.pi
+        first = xs[0] if side > 0 else xs[1]
+        street.lay(brush, pose(first, side * min(start, SIDE_M - 5), KERB_M, yaw))
     for x in np.arange(xs[0], xs[1], 5.0):
         for y in (start + random.uniform(0, 4), SIDE_M - random.uniform(0, 4)):
             if y < SIDE_M and random.random() < style.green:

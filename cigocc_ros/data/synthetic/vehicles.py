@@ -1,4 +1,4 @@
-"""Cars, trucks, cycles, people: local meshes with x forward, standing on z = 0."""
+"""Trucks, buses, cycles, people: local meshes with x forward, standing on z = 0."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cigocc_ros.data.synthetic.mesh import (
     pose,
 )
 
-GLASS, RUBBER, STEEL = (0.07, 0.09, 0.11), (0.03, 0.03, 0.03), (0.35, 0.36, 0.38)
+GLASS, RUBBER, STEEL = (0.02, 0.023, 0.027), (0.02, 0.02, 0.02), (0.35, 0.36, 0.38)
 _LYING = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
 _PAINTS = np.array(
     [
@@ -31,49 +31,6 @@ _PAINTS = np.array(
 def class_id(name: str) -> int:
     """Return the train id of a class name."""
     return CLASS_NAMES.index(name)
-
-
-def car(random: np.random.Generator) -> Mesh:
-    """Return a car of random size, shape (hatchback to estate) and paint."""
-    length, width = random.uniform(3.6, 4.8), random.uniform(1.65, 1.9)
-    height, belt = random.uniform(1.4, 1.65), random.uniform(0.8, 0.95)
-    rear, front = -0.5 * length, 0.5 * length
-    paint = random.choice(_PAINTS) * random.uniform(0.8, 1.2)
-    body = [
-        (rear, 0.25),
-        (front, 0.25),
-        (front, 0.65),
-        (front - 0.9, belt),
-        (rear + 0.1, belt),
-        (rear, 0.6),
-    ]
-    back = random.uniform(0.05, 0.7)
-    cabin = [
-        (rear + back, belt),
-        (front - 1.0, belt),
-        (front - 1.75, height),
-        (rear + back + 0.45, height),
-    ]
-    mesh, label = Mesh(), class_id('car')
-    mesh.add(extruded(body, width, width * 0.96), label, PAINT, paint)
-    mesh.add(extruded(cabin, width * 0.94, width * 0.72), label, PAINT, GLASS)
-    roof = box(
-        (rear + back + 0.5, -0.34 * width, height - 0.03),
-        (front - 1.8, 0.34 * width, height + 0.02),
-    )
-    mesh.add(roof, label, PAINT, paint)
-    _wheels(mesh, label, (rear + 0.75, front - 0.8), 0.5 * width, 0.32)
-    lamps = [
-        box((front - 0.04, s * 0.55 - 0.15, 0.55), (front + 0.01, s * 0.55 + 0.15, 0.68))
-        for s in (-1, 1)
-    ]
-    mesh.add(np.concatenate(lamps), label, PAINT, (0.9, 0.9, 0.85))
-    tails = [
-        box((rear - 0.01, s * 0.6 - 0.15, 0.6), (rear + 0.04, s * 0.6 + 0.15, 0.8))
-        for s in (-1, 1)
-    ]
-    mesh.add(np.concatenate(tails), label, PAINT, (0.5, 0.03, 0.03))
-    return mesh
 
 
 def truck(random: np.random.Generator) -> Mesh:
@@ -92,7 +49,7 @@ def truck(random: np.random.Generator) -> Mesh:
     mesh.add(moved(cab_mesh, pose(0.5 * length - 1.9, 0)), label, PAINT, random.choice(_PAINTS))
     window = box((0.5 * length - 0.35, -0.4 * width, 1.4), (0.5 * length - 0.1, 0.4 * width, 2.0))
     mesh.add(window, label, PAINT, GLASS)
-    _wheels(mesh, label, (-0.3 * length, 0.5 * length - 1.2), half, 0.45)
+    wheels(mesh, label, (-0.3 * length, 0.5 * length - 1.2), half, 0.45)
     return mesh
 
 
@@ -112,7 +69,7 @@ def other_vehicle(random: np.random.Generator) -> Mesh:
                 (-0.46 * length, side * half - 0.02, 1.4), (0.46 * length, side * half + 0.02, 2.4)
             )
             mesh.add(pane, label, PAINT, GLASS)
-    _wheels(mesh, label, (-0.3 * length, 0.3 * length), half, 0.45 if bus else 0.33)
+    wheels(mesh, label, (-0.3 * length, 0.3 * length), half, 0.45 if bus else 0.33)
     return mesh
 
 
@@ -153,9 +110,8 @@ def motorcyclist(random: np.random.Generator) -> Mesh:
     return mesh
 
 
-def _wheels(
-    mesh: Mesh, label: int, axles: tuple[float, float], half: float, radius: float
-) -> None:
+def wheels(mesh: Mesh, label: int, axles: tuple[float, float], half: float, radius: float) -> None:
+    """Add four wheels, their outer faces 0.02 m outside `half`."""
     for x in axles:
         for side in (-1, 1):
             wheel = moved(cylinder(radius, -0.1, 0.1), _LYING)
