@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-demo demo test check lint format types pytest rtx gate-full clean
+.PHONY: help venv venv-demo demo test check lint format types pytest rtx gate-full speed clean
 
 # The newest Python that both the ROS wheels and Ubuntu's ROS know, 3.11 first.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.10 python3,$(shell command -v $(name))))
@@ -63,6 +63,9 @@ rtx: $(RTX_STAMPS) ## make .rtx with TensorRT-RTX 1.4 and 1.7, 0.3 GB each, for 
 
 gate-full: $(STAMP_ALL) rtx ## parse and build both files of the largest network, minutes
 	CIGOCC_FULL=1 $(BIN)/python -m pytest -rP test/export/test_parser_gate.py -k full
+
+speed: $(STAMP_ALL) ## measure the whole path, write docs/speed.md; minutes on a quiet machine
+	$(BIN)/python -m benchmark.speed --page docs/speed.md
 
 venv: $(STAMP_ALL) ## make .venv with everything: ROS wheels, torch, tools
 

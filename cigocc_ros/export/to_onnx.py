@@ -21,17 +21,19 @@ from cigocc_ros.runtime.contract import Arrays
 INPUT_NAMES = (IMAGE, DEPTH_PRIOR, PIXEL_FROM_VELO, VELO_FROM_PIXEL)
 
 
-def to_onnx(model: nn.Module, example: Arrays) -> onnx.ModelProto:
+def to_onnx(model: nn.Module, example: Arrays, with_scopes: bool = False) -> onnx.ModelProto:
     """Export `model` (uint8 image, depth prior, two matrices -> `.logits`) with all three outputs.
 
-    `example` holds one input of every name of the engine contract. Raises GraphError where the
-    graph breaks a rule of `graph_rules`.
+    `example` holds one input of every name of the engine contract. `with_scopes` keeps the module
+    that each node comes from in its metadata, which measurements want and files to share do not.
+    Raises GraphError where the graph breaks a rule of `graph_rules`.
     """
     wrapper = ExportModel(model, with_logits=True)
     arguments = tuple(torch.from_numpy(example[name].copy()) for name in INPUT_NAMES)
     proto: onnx.ModelProto = _traced(wrapper, arguments).model_proto
     add_sampling_function(proto)
-    _strip_debug_text(proto)
+    if not with_scopes:
+        _strip_debug_text(proto)
     onnx.checker.check_model(proto)
     check_graph(proto)
     return proto

@@ -118,6 +118,10 @@ class Processes:
         """Return the file with the output of a process."""
         return self._log_dir / f'{name}.log'
 
+    def pid(self, name: str) -> int:
+        """Return the id of a running process, to look at it with the tools of the system."""
+        return self._running[name].pid
+
     def ended(self, name: str) -> bool:
         """Say whether a process is over with 0; raise EngineError where it failed."""
         code = self._running[name].poll()
