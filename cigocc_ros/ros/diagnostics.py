@@ -30,6 +30,7 @@ class NodeState:
     extrinsics_source: str
     extrinsics_problem: str
     engine_problem: str = ''
+    info_topic: str = ''
 
 
 def assess(state: NodeState, now: Snapshot, before: Snapshot) -> tuple[bytes, str]:
@@ -77,6 +78,7 @@ def values(state: NodeState, now: Snapshot) -> dict[str, str]:
         'model id': state.model_id,
         'image topic': state.image_topic,
         'image reliability': state.image_reliability,
+        'camera_info topic': state.info_topic,
         'camera_info age [s]': _age(state.info_age_s),
         'extrinsics': f'{state.extrinsics_source}: {state.extrinsics_problem or "ok"}',
         'last error': now.last_error or 'none',

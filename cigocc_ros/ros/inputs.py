@@ -88,7 +88,8 @@ class Inputs:
         self._kind = CompressedImage if compressed else Image
         self._suffix = '/compressed' if compressed else ''
         # camera_info before image: of two messages that wait, the executor takes it first
-        self._subscriptions = [self._info(node, 'camera_info')]
+        self.info = self._info(node, 'camera_info')
+        self._subscriptions = [self.info]
         self._subscriptions += self._prior_subscriptions(node, parameters.prior_source)
         self.image = self._image(node, 'image', self._on_image)
         self.right_topic = f'{node.resolve_topic_name("right/image")}{self._suffix}'

@@ -164,6 +164,7 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             model_id=self._predictor.manifest.model_id,
             info_age_s=self._inputs.info_age_s,
             image_topic=self._inputs.image.topic,
+            info_topic=self._inputs.info.topic,
             image_reliability=self._inputs.image.reliability.name.lower(),
             extrinsics_source=self._extrinsics.source,
             extrinsics_problem=self._extrinsics.problem,
