@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cigocc_ros.core.errors import DataFileError
+
+MAX_FILE_BYTES = 2_000_000_000
 
 
 @contextmanager
@@ -34,9 +38,29 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return the content of a file; raise DataFileError where it cannot be read."""
+def read_bytes(path: Path, at_most: int = MAX_FILE_BYTES) -> bytes:
+    """Return the content of a file; raise DataFileError where it cannot be read.
+
+    What is larger than `at_most` bytes, or is no plain file (a pipe, a device), is not read.
+    """
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataFileError(f'{path}: cannot be read: {error.strerror or error}') from error
+        with open(path, 'rb', opener=_open_at_once) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise DataFileError(f'{path}: cannot be read: expected a plain file')
+            if status.st_size > at_most:
+                raise DataFileError(
+                    f'{path}: expected at most {at_most} bytes, found {status.st_size}: '
+                    'the file is of another kind, or damaged'
+                )
+            return stream.read(at_most)
+    except (OSError, ValueError) as error:
+        if isinstance(error, DataFileError):
+            raise
+        reason = getattr(error, 'strerror', None) or error
+        raise DataFileError(f'{path}: cannot be read: {reason}') from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for the other end of a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -6,30 +6,14 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.plain_files import load_yaml, shown
+
+__all__ = ['from_mapping', 'load_yaml', 'to_mapping']
 
 T = TypeVar('T')
-MAX_YAML_BYTES = 1_000_000
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file; raise ConfigError where there is none."""
-    try:
-        if path.stat().st_size > MAX_YAML_BYTES:
-            raise ConfigError(f'{path}: larger than {MAX_YAML_BYTES} bytes, not a config file')
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise ConfigError(f'{path}: cannot be read ({error.strerror})') from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f'{path}: not valid YAML: {error}') from error
-    if not isinstance(content, dict):
-        raise ConfigError(f'{path}: expected a mapping, found {type(content).__name__}')
-    return content
 
 
 def from_mapping(cls: type[T], mapping: Any, where: str) -> T:
@@ -43,7 +27,7 @@ def from_mapping(cls: type[T], mapping: Any, where: str) -> T:
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(str(key) for key in mapping if key not in fields)
     if unknown:
-        raise ConfigError(f'{where}: unknown key {unknown[0]!r}; known keys: {sorted(fields)}')
+        raise ConfigError(f'{where}: unknown key {shown(unknown[0])}; known keys: {sorted(fields)}')
     missing = [name for name, field in fields.items() if name not in mapping and _required(field)]
     if missing:
         raise ConfigError(f'{where}: missing key {missing[0]!r}')
@@ -90,18 +74,18 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 def _convert_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
-        raise ConfigError(f'{where}: expected a list, found {value!r}')
+        raise ConfigError(f'{where}: expected a list, found {shown(value)}')
     if len(args) == 2 and args[1] is Ellipsis:
         args = (args[0],) * len(value)
     if len(args) != len(value):
-        raise ConfigError(f'{where}: expected {len(args)} values, found {len(value)}: {value!r}')
+        raise ConfigError(f'{where}: expected {len(args)} values, found {len(value)}: {shown(value)}')
     pairs = enumerate(zip(args, value, strict=True))
     return tuple(_convert(hint, item, f'{where}[{i}]') for i, (hint, item) in pairs)
 
 
 def _convert_choice(choices: tuple[Any, ...], value: Any, where: str) -> Any:
     if value not in choices:
-        raise ConfigError(f'{where}: expected one of {list(choices)}, found {value!r}')
+        raise ConfigError(f'{where}: expected one of {list(choices)}, found {shown(value)}')
     return value
 
 
@@ -119,9 +103,12 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
         return value
     is_int = isinstance(value, int) and not isinstance(value, bool)
     if hint is float and (is_int or isinstance(value, float)):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ConfigError(f'{where}: {shown(value)} is too large') from error
     if hint is int and is_int:
         return value
     if hint in (bool, str, dict) and isinstance(value, hint):
         return value
-    raise ConfigError(f'{where}: expected {getattr(hint, "__name__", hint)}, found {value!r}')
+    raise ConfigError(f'{where}: expected {getattr(hint, "__name__", hint)}, found {shown(value)}')
