@@ -16,6 +16,7 @@ VERBS = (
     'bag',
     'build-engine',
     'demo',
+    'doctor',
     'evaluate',
     'export',
     'infer',

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.qos import QoSProfile
 
 IMAGE_TYPE, COMPRESSED_TYPE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
@@ -13,9 +15,10 @@ INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A publisher or a subscription of somebody, as discovery tells it."""
+    """A publisher or a subscription, as discovery tells it."""
 
     node: str
+    """Fully qualified name."""
     kind: str
     qos: QoSProfile
 
@@ -35,7 +38,6 @@ class Heard:
 
     last: Any = None
     count: int = 0
-    stamps_ns: list[int] = field(default_factory=list)
     first_s: float = 0.0
     last_s: float = 0.0
 
@@ -48,7 +50,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Report:
-    """What a running node says about itself on /diagnostics and through its parameters."""
+    """What a running node says of itself: its last diagnostics and its parameters."""
 
     level: int | None = None
     message: str = ''
@@ -57,21 +59,30 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Pose:
+    """The camera in the grid frame; `cam_from_velo` (4, 4) is None where `problem` says why."""
+
+    source: str = ''
+    cam_from_velo: NDArray[np.float64] | None = None
+    problem: str = ''
+
+
+@dataclass(frozen=True)
 class Observation:
-    """Everything that the live checks look at; `node` is '' where none was found."""
+    """Everything that the live checks look at; `node` is '' where it was not found."""
 
     wanted: str
     node: str
-    others: tuple[str, ...]
     report: Report
     image: TopicView
     info: TopicView
-    inputs: tuple[TopicView, ...]
-    """The other inputs of the node."""
-    outputs: tuple[TopicView, ...]
-    all_topics: dict[str, tuple[str, ...]]
-    images: Heard
-    infos: Heard
-    duration_s: float
     output_frame: str
-    now_ns: int
+    rectification: str
+    duration_s: float
+    optional_inputs: tuple[TopicView, ...] = ()
+    outputs: tuple[TopicView, ...] = ()
+    all_topics: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    images: Heard = field(default_factory=Heard)
+    infos: Heard = field(default_factory=Heard)
+    pose: Pose = field(default_factory=Pose)
+    now_ns: int = 0

@@ -1,0 +1,44 @@
+"""All checks of a running system."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from cigocc_ros.core.findings import Finding
+from cigocc_ros.ros.doctor.camera_checks import check_camera, check_stream
+from cigocc_ros.ros.doctor.dds import DEFAULT_SEGMENT_BYTES
+from cigocc_ros.ros.doctor.graph_checks import (
+    check_input,
+    check_node,
+    check_optional,
+    check_outputs,
+    check_reliability,
+    check_report,
+    image_kinds,
+)
+from cigocc_ros.ros.doctor.observation import INFO_TYPE, Observation
+from cigocc_ros.ros.doctor.observer import Observer, Request
+from cigocc_ros.ros.doctor.pose_checks import check_pose
+
+
+def check_live(request: Request) -> list[Finding]:
+    """Watch the system for `request.seconds` and return what is to be said of it."""
+    with closing(Observer(request)) as observer:
+        return judge(observer.observe())
+
+
+def judge(seen: Observation) -> list[Finding]:
+    """Return the findings of an observation, in the order in which to mend them."""
+    findings = [check_node(seen), *check_report(seen)]
+    findings += check_input(seen.image, image_kinds(seen), seen)
+    findings += check_input(seen.info, (INFO_TYPE,), seen)
+    findings += check_optional(seen)
+    for view, heard in ((seen.image, seen.images), (seen.info, seen.infos)):
+        if view.publishers:
+            findings.append(check_stream(view, heard, seen.duration_s))
+    if seen.images.last is not None:
+        size_bytes = len(seen.images.last.data)
+        findings += check_reliability(seen.image, size_bytes, DEFAULT_SEGMENT_BYTES)
+    findings += check_camera(seen)
+    findings += [check_pose(seen), *check_outputs(seen)]
+    return findings
