@@ -22,11 +22,17 @@ class Snapshot:
     dropped: dict[str, int]
     prior_used: int
     prior_failed: dict[str, int]
+    stamp_faults: dict[str, int]
     processing_ms: tuple[float, ...]
     pipeline_ms: tuple[float, ...]
     last_error: str
     last_error_age_s: float | None
     last_output_age_s: float | None
+
+    @property
+    def in_flight(self) -> int:
+        """Images that wait or are worked on: every other one is processed, replaced or dropped."""
+        return self.frames_in - self.processed - self.replaced - sum(self.dropped.values())
 
 
 def percentile(values: tuple[float, ...], share: float) -> float:
@@ -44,6 +50,7 @@ class Counters:
     prior_used: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     prior_failed: Counter[str] = field(default_factory=Counter)
+    stamp_faults: Counter[str] = field(default_factory=Counter)
     last_error: str = ''
     _last_error_s: float | None = None
     _last_output_s: float | None = None
@@ -51,10 +58,12 @@ class Counters:
     _pipeline_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add_image(self) -> None:
-        """Count an image that arrived."""
+    def add_image(self, stamp_fault: str = '') -> None:
+        """Count an image that arrived, and what is wrong with its stamp."""
         with self._lock:
             self.frames_in += 1
+            if stamp_fault:
+                self.stamp_faults[stamp_fault] += 1
 
     def add_replaced(self) -> None:
         """Count an image that a newer one replaced before it was looked at."""
@@ -76,12 +85,13 @@ class Counters:
             else:
                 self.prior_used += 1
 
-    def add_processed(self, processing_ms: float, pipeline_ms: float) -> None:
-        """Count an image whose output was published."""
+    def add_processed(self, processing_ms: float, pipeline_ms: float | None) -> None:
+        """Count an image whose output was published; None where its stamp gives no latency."""
         with self._lock:
             self.processed += 1
             self._processing_ms.append(processing_ms)
-            self._pipeline_ms.append(pipeline_ms)
+            if pipeline_ms is not None:
+                self._pipeline_ms.append(pipeline_ms)
             self._last_output_s = time.monotonic()
 
     def snapshot(self) -> Snapshot:
@@ -94,6 +104,7 @@ class Counters:
                 dropped=dict(self.dropped),
                 prior_used=self.prior_used,
                 prior_failed=dict(self.prior_failed),
+                stamp_faults=dict(self.stamp_faults),
                 processing_ms=tuple(self._processing_ms),
                 pipeline_ms=tuple(self._pipeline_ms),
                 last_error=self.last_error,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
+from cigocc_ros.ros.clocks import steady_clock
 from cigocc_ros.ros.counters import Snapshot, percentile
 
 PERIOD_S = 1.0
@@ -31,6 +32,7 @@ class NodeState:
     extrinsics_problem: str
     engine_problem: str = ''
     info_topic: str = ''
+    extrinsics_warning: str = ''
 
 
 def assess(state: NodeState, now: Snapshot, before: Snapshot) -> tuple[bytes, str]:
@@ -53,6 +55,12 @@ def assess(state: NodeState, now: Snapshot, before: Snapshot) -> tuple[bytes, st
         return level or DiagnosticStatus.WARN, f'frames dropped: {what}'
     if not arrived and (now.last_output_age_s or SILENCE_S) >= SILENCE_S:
         return DiagnosticStatus.WARN, f'no images on {state.image_topic}'
+    if state.extrinsics_warning:
+        return DiagnosticStatus.WARN, f'running, but {state.extrinsics_warning}'
+    if now.stamp_faults != before.stamp_faults:
+        new = Counter(now.stamp_faults) - Counter(before.stamp_faults)
+        what = ', '.join(f'{count} {fault}' for fault, count in sorted(new.items()))
+        return DiagnosticStatus.WARN, f'running, but stamps are wrong: {what}'
     if now.prior_failed != before.prior_failed:
         return DiagnosticStatus.WARN, 'running, but depth priors could not be used'
     return DiagnosticStatus.OK, 'running'
@@ -67,6 +75,8 @@ def values(state: NodeState, now: Snapshot) -> dict[str, str]:
         'replaced by a newer frame': str(now.replaced),
         'dropped': str(sum(now.dropped.values())),
         **{f'dropped: {reason}': str(n) for reason, n in sorted(now.dropped.items())},
+        'in flight': str(now.in_flight),
+        **{f'stamp: {fault}': str(n) for fault, n in sorted(now.stamp_faults.items())},
         'depth priors used': str(now.prior_used),
         **{f'depth prior: {reason}': str(n) for reason, n in sorted(now.prior_failed.items())},
         'processing time median [ms]': f'{percentile(now.processing_ms, 50):.1f}',
@@ -80,7 +90,8 @@ def values(state: NodeState, now: Snapshot) -> dict[str, str]:
         'image reliability': state.image_reliability,
         'camera_info topic': state.info_topic,
         'camera_info age [s]': _age(state.info_age_s),
-        'extrinsics': f'{state.extrinsics_source}: {state.extrinsics_problem or "ok"}',
+        'extrinsics': f'{state.extrinsics_source}: '
+        f'{state.extrinsics_problem or state.extrinsics_warning or "ok"}',
         'last error': now.last_error or 'none',
         'last error age [s]': _age(now.last_error_age_s),
     }
@@ -112,7 +123,7 @@ class Diagnostics:
         """Start the reports of a node that runs."""
         self._snapshot, self._state = snapshot, state
         self._before = snapshot()
-        self._node.create_timer(PERIOD_S, self._report, clock=_steady_clock())
+        self._node.create_timer(PERIOD_S, self._report, clock=steady_clock())
 
     def _report(self) -> None:
         now, state = self._snapshot(), self._state()
@@ -137,10 +148,3 @@ class Diagnostics:
 
 def _key_values(entries: Mapping[str, str]) -> list[KeyValue]:
     return [KeyValue(key=key, value=value) for key, value in entries.items()]
-
-
-def _steady_clock() -> Any:
-    """Return a clock that runs even where simulated time stands still."""
-    from rclpy.clock import Clock, ClockType
-
-    return Clock(clock_type=ClockType.STEADY_TIME)

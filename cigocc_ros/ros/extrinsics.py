@@ -17,6 +17,7 @@ from rclpy.time import Time
 
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.rotation import rigid_transform
+from cigocc_ros.ros.clocks import steady_clock
 from cigocc_ros.ros.dropped import DroppedFrame
 from cigocc_ros.ros.occ_parameters import UNSET_ROTATION, OccParameters
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 Transform = NDArray[np.float64]
 Lookup = Callable[[str, str], Any]
 RETRY_S = 0.5
+MOVED_M, TURNED_DEG = 0.005, 0.1
 
 
 class Extrinsics(Protocol):
@@ -32,6 +34,11 @@ class Extrinsics(Protocol):
     @property
     def problem(self) -> str:
         """What is missing, for diagnostics; empty where nothing is."""
+        ...
+
+    @property
+    def warning(self) -> str:
+        """What changed since the numbers were taken; empty where nothing did."""
         ...
 
     @property
@@ -48,7 +55,7 @@ class ParameterExtrinsics:
     """One camera pose given by parameters; it holds for whatever frame the images carry."""
 
     source = 'parameters'
-    problem = ''
+    problem = warning = ''
 
     def __init__(self, translation: ArrayLike, rotation_xyzw: ArrayLike) -> None:
         """Take the pose of the optical frame in the grid frame; raise CalibrationError."""
@@ -71,6 +78,7 @@ class TfExtrinsics:
         self._lookup = lookup
         self._known: dict[str, Transform] = {}
         self._missing: dict[str, str] = {}
+        self._moved: dict[str, str] = {}
 
     @property
     def problem(self) -> str:
@@ -79,6 +87,11 @@ class TfExtrinsics:
             f'no transform {self._output_frame} <- {frame!r}: {reason}'
             for frame, reason in sorted(dict(self._missing).items())
         )
+
+    @property
+    def warning(self) -> str:
+        """Which cameras moved in tf; the poses in use stay those of the first answer."""
+        return '; '.join(text for _, text in sorted(dict(self._moved).items()))
 
     def cam_from_velo(self, frame_id: str) -> Transform:
         """Return the cached transform, (4, 4); the first request asks tf, the next ones wait."""
@@ -89,23 +102,53 @@ class TfExtrinsics:
         raise DroppedFrame('no_extrinsics', self.problem)
 
     def retry(self) -> None:
-        """Ask again for what is missing; called by a timer."""
+        """Ask again for what is missing, and whether the rest stayed; called by a timer."""
+        known = list(self._known)
         for frame_id in list(self._missing):
             self._ask(frame_id)
+        for frame_id in known:
+            self._compare(frame_id)
+
+    def _compare(self, frame_id: str) -> None:
+        try:
+            shift_m, turn_deg = _difference(self._known[frame_id], self._found(frame_id))
+        except Exception:  # tf forgot it, or speaks nonsense now: what is known stays
+            return
+        if shift_m <= MOVED_M and turn_deg <= TURNED_DEG:
+            self._moved.pop(frame_id, None)
+            return
+        if frame_id not in self._moved:
+            logger.warning('extrinsics of %s changed in tf: restart to take them', frame_id)
+        self._moved[frame_id] = (
+            f'{frame_id!r} moved in tf by {shift_m:.2f} m and {turn_deg:.1f} degrees since it was '
+            'looked up: restart the node to take the new pose'
+        )
+
+    def _found(self, frame_id: str) -> Transform:
+        """Return what tf says now; raise what tf2 raises, or CalibrationError."""
+        stamped = self._lookup(frame_id, self._output_frame)
+        found = stamped.transform.translation, stamped.transform.rotation
+        return rigid_transform(*(_numbers(part) for part in found))
 
     def _ask(self, frame_id: str) -> None:
         if not frame_id:
             self._missing[frame_id] = 'the image has no frame_id'
             return
         try:
-            stamped = self._lookup(frame_id, self._output_frame)
-            found = stamped.transform.translation, stamped.transform.rotation
-            self._known[frame_id] = rigid_transform(*(_numbers(part) for part in found))
+            self._known[frame_id] = self._found(frame_id)
         except Exception as error:  # tf2's exceptions share no base but Exception
             self._missing[frame_id] = str(error)
             return
         self._missing.pop(frame_id, None)
         logger.info('extrinsics %s <- %s found', frame_id, self._output_frame)
+
+
+def _difference(a: Transform, b: Transform) -> tuple[float, float]:
+    """Return by how many metres and degrees two poses of the grid in the camera differ."""
+    turn = a[:3, :3].T @ b[:3, :3]
+    origin_a, origin_b = (-pose[:3, :3].T @ pose[:3, 3] for pose in (a, b))
+    cosine = np.clip((np.trace(turn) - 1) / 2, -1, 1)
+    return float(np.linalg.norm(origin_a - origin_b)), float(np.degrees(np.arccos(cosine)))
 
 
 def _numbers(part: Any) -> list[float]:
@@ -117,6 +160,7 @@ class NoExtrinsics:
     """Neither parameters nor tf: every frame is dropped, and diagnostics say why."""
 
     source = 'none'
+    warning = ''
     problem = (
         'tf2_ros is not installed and the parameters extrinsics.translation and '
         'extrinsics.rotation are not set: set them, or install ros-<distro>-tf2-ros-py'
@@ -156,5 +200,5 @@ def _from_tf(node: Node, output_frame: str) -> TfExtrinsics:
         return buffer.lookup_transform(target, source, Time())
 
     extrinsics = TfExtrinsics(output_frame, lookup)
-    node.create_timer(RETRY_S, extrinsics.retry)
+    node.create_timer(RETRY_S, extrinsics.retry, clock=steady_clock())
     return extrinsics

@@ -16,6 +16,7 @@ from std_srvs.srv import SetBool
 from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.core.frames import CameraFrame, Occupancy
 from cigocc_ros.ros.class_info import class_info_json
+from cigocc_ros.ros.conversions import stamp_to_ns
 from cigocc_ros.ros.counters import Counters, Snapshot
 from cigocc_ros.ros.decoder import FrameDecoder
 from cigocc_ros.ros.diagnostics import Diagnostics, NodeState
@@ -27,7 +28,8 @@ from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.outputs import Outputs
 from cigocc_ros.ros.pairing import Bundle
 from cigocc_ros.ros.parameters import declare
-from cigocc_ros.ros.process import run_node
+from cigocc_ros.ros.process import run_node, without_hung_threads
+from cigocc_ros.ros.stamps import StampWatch, has_latency
 from cigocc_ros.ros.worker import FramePredictor, Worker
 from cigocc_ros.runtime.loading import Loading, LoadingCancelled
 
@@ -57,6 +59,7 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         super().__init__(NODE_NAME, **node)
         self._stop_forwarding = forward_logging(self)
         self._counters, self._throttle, self._enabled = Counters(), Throttle(), True
+        self._stamps = StampWatch()
         self._loading = Loading()
         self.worker: Worker[Bundle] | None = None
         try:
@@ -108,7 +111,8 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         """Put the newest frame into the worker's mailbox."""
         if not self._enabled or self.worker is None:
             return
-        self._counters.add_image()
+        stamp_ns = stamp_to_ns(bundle.image.header.stamp)
+        self._counters.add_image(self._stamps.fault(stamp_ns, self._now_ns()))
         if self.worker.mailbox.put(bundle):
             self._counters.add_replaced()
 
@@ -116,7 +120,7 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         """Decode, predict, publish; a bad frame is counted and the next one awaited."""
         started_s = time.perf_counter()
         try:
-            frame = self._decode(bundle)
+            frame = _decoded(self._decode, bundle)
             occupancy = _predict(predictor, frame)
             if self.context.ok():
                 self._publish(occupancy, started_s)
@@ -126,9 +130,9 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
     def _publish(self, occupancy: Occupancy, started_s: float) -> None:
         try:
             self._outputs.publish(occupancy)
-            now_ns = self.get_clock().now().nanoseconds
+            now_ns, stamp_ns = self._now_ns(), occupancy.stamp_ns
             processing_ms = 1e3 * (time.perf_counter() - started_s)
-            pipeline_ms = 1e-6 * (now_ns - occupancy.stamp_ns)
+            pipeline_ms = 1e-6 * (now_ns - stamp_ns) if has_latency(stamp_ns, now_ns) else None
             self._counters.add_processed(processing_ms, pipeline_ms)
             self._outputs.publish_times(processing_ms, pipeline_ms)
         except Exception:
@@ -153,6 +157,9 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         response.message = 'enabled' if self._enabled else 'disabled'
         return response
 
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
     def snapshot(self) -> Snapshot:
         """Return what was counted so far."""
         return self._counters.snapshot()
@@ -168,16 +175,31 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             image_reliability=self._inputs.image.reliability.name.lower(),
             extrinsics_source=self._extrinsics.source,
             extrinsics_problem=self._extrinsics.problem,
-            engine_problem=getattr(self._predictor.engine, 'problem', ''),
+            extrinsics_warning=self._extrinsics.warning,
+            engine_problem=getattr(self._predictor.engine, 'problem', '') or self._hang(),
         )
 
+    def _hang(self) -> str:
+        return '' if self.worker is None else self.worker.hang
+
     def destroy_node(self) -> None:
-        """End the worker, then the node."""
+        """End the worker, then the node; an engine that hangs is left behind."""
         self._loading.cancel()
-        if self.worker is not None:
-            self.worker.stop()
+        if self.worker is not None and not self.worker.stop():
+            logger.critical('the engine hangs and is left to the end of the process')
         self._stop_forwarding()
         super().destroy_node()
+
+
+def _decoded(decode: Callable[[Bundle], CameraFrame], bundle: Bundle) -> CameraFrame:
+    """Return the frame; a message that no check foresaw costs one frame, not the node."""
+    try:
+        return decode(bundle)
+    except CigoccError:
+        raise
+    except Exception as error:
+        logger.debug('decoding error', exc_info=True)
+        raise DroppedFrame('decode_error', f'{type(error).__name__}: {error}') from error
 
 
 def _predict(predictor: FramePredictor, frame: CameraFrame) -> Occupancy:
@@ -198,4 +220,4 @@ def _spin(node: OccNode) -> int:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return 1 where it cannot start or breaks."""
-    return run_node(NODE_NAME, args, OccNode, _spin)
+    return without_hung_threads(run_node(NODE_NAME, args, OccNode, _spin))

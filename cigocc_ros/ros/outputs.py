@@ -46,7 +46,8 @@ class Outputs:
         if self._markers.get_subscription_count():
             self._markers.publish(self._write_markers(occupancy, self._max_markers()))
 
-    def publish_times(self, processing_ms: float, pipeline_ms: float) -> None:
-        """Publish how long the frame took here, and since its stamp."""
+    def publish_times(self, processing_ms: float, pipeline_ms: float | None) -> None:
+        """Publish how long the frame took here, and since its stamp where that means anything."""
         self._processing.publish(Float64(data=processing_ms))
-        self._pipeline.publish(Float64(data=pipeline_ms))
+        if pipeline_ms is not None:
+            self._pipeline.publish(Float64(data=pipeline_ms))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -53,6 +56,18 @@ def run_node(
         # rclpy gave the handlers back, and Python resets its own ones before it is gone
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+
+
+def without_hung_threads(code: int) -> int:
+    """Return `code`, or end the process at once with 1 where a thread hangs in native code.
+
+    Such a thread would wake up among libraries that the ending interpreter takes down.
+    """
+    if all(thread is threading.main_thread() for thread in threading.enumerate()):
+        return code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 1)
 
 
 def _no_interrupt(_signal: int, _frame: Any) -> None:

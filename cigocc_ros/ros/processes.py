@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -19,6 +21,9 @@ DDS_PROFILE = 'fastdds_large_messages.xml'
 HIGHEST_DOMAIN = 101  # above it the DDS ports reach into the ephemeral ones of Linux
 STOPS_WITHIN_S = 10.0
 LOG_LINES_SHOWN = 15
+PR_SET_PDEATHSIG = 1
+# loaded before the fork: a child between fork and exec should load nothing
+_LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
 
 
 def executable(name: str) -> Path:
@@ -102,7 +107,10 @@ class Processes:
                 _signal_group(child, signal.SIGKILL)
 
     def start(self, name: str, words: Sequence[str]) -> None:
-        """Start a process under a name that is free."""
+        """Start a process under a name that is free; it ends with this one, however that ends.
+
+        From the main thread: Linux takes the end of the thread that forked for that of the parent.
+        """
         with self.log(name).open('ab') as stream:
             self._running[name] = subprocess.Popen(
                 words,
@@ -111,7 +119,7 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 env=self._environment,
                 start_new_session=True,
-                preexec_fn=_hear_interrupt,
+                preexec_fn=partial(_become_child, os.getpid()),
             )
 
     def log(self, name: str) -> Path:
@@ -152,9 +160,16 @@ class Processes:
         return '\n  '.join([f'{self.log(name)}:', *lines])
 
 
-def _hear_interrupt() -> None:
-    """Undo the ignored SIGINT that a shell gives to what it runs in the background."""
+def _become_child(parent: int) -> None:
+    """Hear SIGINT, which a shell ignores for what it runs in the background; die with the parent.
+
+    SIGTERM, for the nodes end well by it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if _LIBC is not None:
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before the call
+            os._exit(1)
 
 
 def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:

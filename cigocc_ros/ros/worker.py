@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
 from cigocc_ros.core.frames import CameraFrame, Occupancy
@@ -14,6 +16,11 @@ from cigocc_ros.core.manifest import ModelManifest
 logger = logging.getLogger(__name__)
 Item = TypeVar('Item')
 WAITING_EVERY_S = 0.1
+HANGS_AFTER_S = 10.0
+HANG_FACTOR = 5.0
+"""An item hangs after so many times the longest one so far, and after HANGS_AFTER_S at least."""
+STOPS_WITHIN_S = 6.0
+"""Longer than a builder of engines takes to end; `ros2 launch` kills ten seconds after SIGINT."""
 
 
 class NamedEngine(Protocol):
@@ -106,7 +113,23 @@ class Worker(Generic[Item]):
         self.predictor: FramePredictor | None = None
         self._load, self._handle, self._on_crash = load, handle, on_crash
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name='predictor')
+        # a daemon: an engine that hangs must not keep the process alive
+        self._thread = threading.Thread(target=self._run, name='predictor', daemon=True)
+        self._began_s: float | None = None
+        self._longest_s = 0.0
+
+    @property
+    def hang(self) -> str:
+        """What diagnostics should say of an item that takes too long; empty while none does."""
+        began_s = self._began_s
+        limit_s = max(HANGS_AFTER_S, HANG_FACTOR * self._longest_s)
+        busy_s = 0.0 if began_s is None else time.monotonic() - began_s
+        if busy_s <= limit_s:
+            return ''
+        return (
+            f'the engine has been busy with one frame for {busy_s:.0f} s, more than {limit_s:.0f} '
+            's: if it does not come back, restart the node'
+        )
 
     def start(self, waiting: Callable[[], None] = lambda: None) -> FramePredictor:
         """Return the loaded and warmed-up predictor; raise what loading raised.
@@ -121,11 +144,12 @@ class Worker(Generic[Item]):
             raise self.error or RuntimeError('the predictor thread ended without a predictor')
         return self.predictor
 
-    def stop(self) -> None:
-        """End the thread after the frame it is working on."""
+    def stop(self) -> bool:
+        """End the thread after the frame it is working on; return False where that hangs."""
         self.mailbox.close()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOPS_WITHIN_S)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
@@ -141,10 +165,21 @@ class Worker(Generic[Item]):
     def _serve(self) -> None:
         predictor = self._load()
         try:
-            predictor.warm_up()
+            with self._timed():
+                predictor.warm_up()
             self.predictor = predictor
             self._ready.set()
             while (item := self.mailbox.take()) is not None:
-                self._handle(predictor, item)
+                with self._timed():
+                    self._handle(predictor, item)
         finally:
             predictor.close()
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        self._began_s = began_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self._began_s = None
+            self._longest_s = max(self._longest_s, time.monotonic() - began_s)
