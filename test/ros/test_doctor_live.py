@@ -1,0 +1,137 @@
+"""`cigocc doctor` against a running node, camera and listener, over DDS."""
+
+import threading
+import time
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip('rclpy')
+
+from fixtures_ros import CAMERA, EXTRINSICS, WAIT_S, Camera, domain_id
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from cigocc_ros.core.findings import FAIL, OK, WARN
+from cigocc_ros.ros.camera_info import info_from_camera
+from cigocc_ros.ros.doctor.live import check_live
+from cigocc_ros.ros.doctor.observer import Request
+
+BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@contextmanager
+def running(graph, publish):
+    """Spin the graph in a thread that publishes at 20 Hz."""
+    graph.observer.create_timer(0.05, publish)
+    stop = threading.Event()
+
+    def spin():
+        while not stop.is_set():
+            graph.executor.spin_once(timeout_sec=0.02)
+
+    thread = threading.Thread(target=spin, name='graph')
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+
+
+def examine(**request):
+    """Return check -> finding, the gravest where there are several, and all of them."""
+    wanted = {
+        'node': 'occ',
+        'image': 'image',
+        'camera_info': 'camera_info',
+        'output_frame': 'velo_link',
+        'seconds': 1.0,
+        'discovery_s': 2.0,
+    }
+    findings = check_live(Request(**{**wanted, **request}, domain_id=domain_id()))
+    gravest = {}
+    for finding in sorted(findings, key=lambda f: [OK, WARN, FAIL].index(f.status)):
+        gravest[finding.check] = finding
+    return SimpleNamespace(by_name=gravest, all=findings, text='\n'.join(map(str, findings)))
+
+
+def current(camera):
+    camera.stamp_ns = time.time_ns()
+
+
+def test_a_healthy_system_has_no_findings(graph):
+    graph.start(**EXTRINSICS)
+    graph.hear(PointCloud2, 'occ/occupancy')
+    camera = Camera(graph, qos=BEST_EFFORT)  # the node falls back, so does the doctor
+
+    def publish():
+        current(camera)
+        camera.publish()
+
+    with running(graph, publish):
+        found = examine()
+    assert {finding.status for finding in found.all} == {OK}, found.text
+    assert found.by_name['node'].found == '/occ runs'
+    assert found.by_name['node state'].found == 'running'
+    assert 'from parameters' in found.by_name["pose of 'camera_optical' in 'velo_link'"].found
+    assert '1 of ' in found.by_name['outputs'].found
+
+
+def test_no_camera_info_no_pose_and_a_listener_that_cannot_hear(graph):
+    graph.start()
+    images = graph.publisher(Image, 'image')
+    graph.publisher(CameraInfo, 'elsewhere/camera_info')
+    graph.hear(PointCloud2, 'occ/occupancy', LATCHED)
+    camera = Camera(graph, prefix='unused/')
+
+    def publish():
+        current(camera)
+        images.publish(camera.image())
+
+    with running(graph, publish):
+        found = examine()
+    missing = found.by_name['topic /camera_info']
+    assert missing.status == FAIL and 'camera_info:=/elsewhere/camera_info' in missing.mend
+    assert found.by_name['node state'].status == FAIL
+    pose = found.by_name["pose of 'camera_optical' in 'velo_link'"]
+    assert pose.status == FAIL and 'velo_link <- camera_optical' in pose.expected
+    deaf = found.by_name['topic /occ/occupancy']
+    assert deaf.status == FAIL and 'asks for RELIABLE/TRANSIENT_LOCAL' in deaf.found
+
+
+def test_a_camera_info_of_other_images(make_graph):
+    graph = make_graph(namespace='left')
+    graph.start(**EXTRINSICS)
+    camera = Camera(graph)
+
+    def publish():
+        current(camera)
+        camera.publish(info=info_from_camera(CAMERA.crop(0, 0, 80, 24)))
+
+    with running(graph, publish):
+        found = examine()
+    assert found.by_name['node'].found == '/left/occ runs'
+    wrong = found.by_name['camera_info size']
+    assert wrong.status == FAIL and '80x48' in wrong.found and '80x24' in wrong.found
+    assert found.by_name['node state'].status == FAIL
+    assert found.by_name['topic /left/camera_info'].status == OK
+
+
+def test_a_camera_without_node(graph):
+    camera = Camera(graph, prefix='front/')
+
+    def publish():
+        current(camera)
+        camera.publish()
+
+    with running(graph, publish):
+        found = examine(discovery_s=1.0)
+        told = examine(discovery_s=1.0, image='/front/image', camera_info='/front/camera_info')
+    assert found.by_name['node'].status == WARN
+    assert 'image:=/front/image' in found.by_name['topic /image'].mend
+    assert told.by_name['topic /front/image'].status == OK
+    assert told.by_name['camera_info size'].status == OK
