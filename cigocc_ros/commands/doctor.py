@@ -20,7 +20,7 @@ from cigocc_ros.runtime.engine import AUTO, BACKENDS
 from cigocc_ros.runtime.tensorrt_options import TensorRtOptions, engine_folder
 
 HELP = 'check installation, model, and a running system; say what mends each finding'
-NODE = 'occ'
+NODE, IMAGE, CAMERA_INFO = 'occ', 'image', 'camera_info'
 OBSERVED_S = 3.0
 
 
@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=NODE,
         help='name of the node, /NAMESPACE/NAME where there are several (default %(default)s)',
     )
-    parser.add_argument('--image', default='image', help='topic, for a node that does not run yet')
-    parser.add_argument('--camera-info', default='camera_info', help='likewise')
+    parser.add_argument('--image', default=IMAGE, help='topic, for a node that does not run yet')
+    parser.add_argument('--camera-info', default=CAMERA_INFO, help='likewise')
     parser.add_argument('--output-frame', default=LIDAR_FRAME, help='likewise (%(default)s)')
     parser.add_argument(
         '--seconds', type=float, default=OBSERVED_S, help='how long to watch (%(default)s)'
@@ -99,5 +99,6 @@ def ros_findings(args: argparse.Namespace) -> list[Finding]:
         camera_info=args.camera_info,
         output_frame=args.output_frame,
         seconds=args.seconds,
+        named=(args.node, args.image, args.camera_info) != (NODE, IMAGE, CAMERA_INFO),
     )
     return [*findings, *check_live(request)]

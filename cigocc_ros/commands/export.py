@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.core.plain_files import parse_json
 
 HELP = 'turn a checkpoint into a verified ONNX model folder'
 DEFAULT_LICENSE = 'Apache-2.0'
@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='licence of the weights, as text for the manifest (default %(default)s)',
     )
     parser.add_argument(
+        '--empty-shift',
+        type=float,
+        default=0.0,
+        help='added to the logit of empty; choose it on validation frames (default %(default)s)',
+    )
+    parser.add_argument(
         '--gate-inputs',
         type=int,
         default=4,
@@ -50,6 +56,9 @@ def run(args: argparse.Namespace) -> int:
     from cigocc_ros.model.build import load_checkpoint
 
     model = load_checkpoint(args.checkpoint)
+    if args.empty_shift:
+        model.head.raise_empty(args.empty_shift)
+        facts_of_run['empty_shift'] = args.empty_shift
     facts = ModelFacts(args.model_id or args.out.resolve().name, args.license, facts_of_run)
     print(f'exporting {args.checkpoint} ({model.config.name}), then comparing with torch ...')
     report = export_model(model, model.config, args.out, facts, args.gate_inputs, args.with_logits)
@@ -108,9 +117,6 @@ def _as_list(value: Any) -> list[Any]:
 
 def _parsed(path: Path, content: bytes) -> dict[str, Any]:
     try:
-        facts = json.loads(content)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataFileError(f'{path}: cannot be read as JSON: {error}') from error
-    if not isinstance(facts, dict):
-        raise DataFileError(f'{path}: expected objects of facts, found {type(facts).__name__}')
-    return facts
+        return parse_json(content, str(path))
+    except ConfigError as error:
+        raise DataFileError(str(error)) from error

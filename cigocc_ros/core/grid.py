@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.plain_files import shown
 
 Triple = tuple[float, float, float]
 Shape = tuple[int, int, int]
+MAX_VOXELS = 1 << 26
+"""Of a grid: 32 times SemanticKITTI's."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,18 @@ class VoxelGrid:
             origin = tuple(float(value) for value in self.origin_m)
             size = tuple(float(value) for value in self.voxel_size_m)
             shape = tuple(int(value) for value in self.shape)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f'a voxel grid needs numbers in threes, found {self!r}') from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ConfigError(
+                f'a voxel grid needs numbers in threes, found {shown(self)}'
+            ) from error
         if not len(origin) == len(size) == len(shape) == 3:
-            raise ConfigError(f'a voxel grid needs numbers in threes, found {self!r}')
+            raise ConfigError(f'a voxel grid needs numbers in threes, found {shown(self)}')
         if not all(math.isfinite(value) for value in origin + size):
-            raise ConfigError(f'origin_m and voxel_size_m must be finite, found {self!r}')
+            raise ConfigError(f'origin_m and voxel_size_m must be finite, found {shown(self)}')
         if min(size) <= 0 or min(shape) <= 0:
-            raise ConfigError(f'voxel_size_m and shape must be positive, found {self!r}')
+            raise ConfigError(f'voxel_size_m and shape must be positive, found {shown(self)}')
+        if math.prod(shape) > MAX_VOXELS:
+            raise ConfigError(f'a grid has at most {MAX_VOXELS} voxels, found {shown(shape)}')
         object.__setattr__(self, 'origin_m', origin)
         object.__setattr__(self, 'voxel_size_m', size)
         object.__setattr__(self, 'shape', shape)
@@ -124,8 +131,10 @@ class VoxelGrid:
         """Build a grid from `to_dict`'s mapping; raise ConfigError on unknown or missing keys."""
         expected = {'origin_m', 'voxel_size_m', 'shape'}
         if not isinstance(mapping, Mapping) or set(mapping) != expected:
-            found = sorted(mapping) if isinstance(mapping, Mapping) else mapping
-            raise ConfigError(f'a grid needs exactly the keys {sorted(expected)}, found {found}')
+            found = list(mapping) if isinstance(mapping, Mapping) else mapping
+            raise ConfigError(
+                f'a grid needs exactly the keys {sorted(expected)}, found {shown(found)}'
+            )
         return cls(**mapping)
 
 

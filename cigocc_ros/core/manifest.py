@@ -9,15 +9,19 @@ from typing import Any, Literal
 
 import yaml
 
-from cigocc_ros.core.atomic import write_atomically
-from cigocc_ros.core.errors import ConfigError, ManifestError
+from cigocc_ros.core.atomic import read_bytes, write_atomically
+from cigocc_ros.core.encoded_images import check_pixels
+from cigocc_ros.core.errors import ConfigError, DataFileError, ManifestError
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import CLASS_NAMES
 from cigocc_ros.core.mapping import from_mapping, load_yaml, to_mapping
+from cigocc_ros.core.onnx_file import require_self_contained
+from cigocc_ros.core.plain_files import shown
 
 MANIFEST_FILE = 'manifest.yaml'
 MANIFEST_VERSION = 1
 MAX_MODEL_BYTES = 2_000_000_000
+ONNX_SUFFIX = '.onnx'
 IMAGE, DEPTH_PRIOR = 'image', 'depth_prior'
 PIXEL_FROM_VELO, VELO_FROM_PIXEL = 'pixel_from_velo', 'velo_from_pixel'
 LABELS, OCCUPIED_PROBABILITY = 'labels', 'occupied_probability'
@@ -77,7 +81,7 @@ class ModelManifest:
                 f'{MANIFEST_VERSION}: export the model again with `cigocc export`'
             )
         if self.classes != CLASS_NAMES:
-            raise ManifestError(f'classes must be {CLASS_NAMES}, found {self.classes}')
+            raise ManifestError(f'classes must be {CLASS_NAMES}, found {shown(self.classes)}')
         specs = {}
         for role, spec in self.files.items():
             is_spec = isinstance(spec, FileSpec)
@@ -93,20 +97,29 @@ class ModelManifest:
     @property
     def image_size(self) -> tuple[int, int]:
         """Model input (height, width)."""
-        shape = self.input(IMAGE).shape
-        return shape[1], shape[2]
+        spec = self.input(IMAGE)
+        if len(spec.shape) != 4:
+            raise ManifestError(f'expected {IMAGE} uint8 (1, H, W, 3), found {shown(spec)}')
+        height, width = spec.shape[1:3]
+        try:
+            check_pixels(width, height, IMAGE)
+        except DataFileError as error:
+            raise ManifestError(str(error)) from error
+        return height, width
 
     def input(self, name: str) -> TensorSpec:
         """Return the input called `name`; raise ManifestError where there is none."""
         for spec in self.inputs:
             if spec.name == name:
                 return spec
-        raise ManifestError(f'no input {name!r}; found {[spec.name for spec in self.inputs]}')
+        found = shown([spec.name for spec in self.inputs])
+        raise ManifestError(f'no input {name!r}; found {found}')
 
     def file(self, role: str) -> FileSpec:
         """Return the file of a role; raise ManifestError where there is none."""
         if role not in self.files:
-            raise ManifestError(f'model {self.model_id}: no {role!r} file, has {list(self.files)}')
+            has = shown(list(self.files))
+            raise ManifestError(f'model {self.model_id}: no {role!r} file, has {has}')
         spec: FileSpec = self.files[role]
         return spec
 
@@ -115,7 +128,7 @@ def _check_name(path: str) -> None:
     """Raise ManifestError unless `path` is a plain relative path inside the model folder."""
     pure = PurePosixPath(path)
     if pure.is_absolute() or '..' in pure.parts or '\\' in path or not pure.parts:
-        raise ManifestError(f'file {path!r} must be a relative path inside the model folder')
+        raise ManifestError(f'file {shown(path)} must be a relative path inside the model folder')
 
 
 def load_manifest(model_dir: Path) -> ModelManifest:
@@ -136,6 +149,30 @@ def load_manifest(model_dir: Path) -> ModelManifest:
 
 def verified_file(model_dir: Path, manifest: ModelManifest, role: str) -> Path:
     """Return the path of a file after checking size and sha256; raise ManifestError."""
+    path, spec = _inside(model_dir, manifest, role)
+    _check_hash(path, spec, file_sha256(path))
+    return path
+
+
+def verified_content(model_dir: Path, manifest: ModelManifest, role: str) -> bytes:
+    """Return the bytes of a file, read once and then checked; raise ManifestError.
+
+    What was checked is what is loaded, whatever happens to the file. ONNX must keep all its
+    tensors within.
+    """
+    path, spec = _inside(model_dir, manifest, role)
+    try:
+        content = read_bytes(path, spec.size_bytes)
+    except DataFileError as error:
+        raise ManifestError(str(error)) from error
+    _check_hash(path, spec, hashlib.sha256(content).hexdigest())
+    if path.suffix == ONNX_SUFFIX:
+        require_self_contained(content, str(path))
+    return content
+
+
+def _inside(model_dir: Path, manifest: ModelManifest, role: str) -> tuple[Path, FileSpec]:
+    """Return path and spec of a file in the model folder, of the right size; ManifestError."""
     spec = manifest.file(role)
     path = Path(model_dir) / spec.path
     if not path.is_file():
@@ -145,13 +182,15 @@ def verified_file(model_dir: Path, manifest: ModelManifest, role: str) -> Path:
     size = path.stat().st_size
     if size != spec.size_bytes or size > MAX_MODEL_BYTES:
         raise ManifestError(f'{path}: {size} bytes found, {spec.size_bytes} expected (manifest)')
-    found = file_sha256(path)
+    return path, spec
+
+
+def _check_hash(path: Path, spec: FileSpec, found: str) -> None:
     if found != spec.sha256:
         raise ManifestError(
             f'{path}: sha256 {found[:16]}... found, {spec.sha256[:16]}... expected: the file was '
             'changed after export; get it again or run `cigocc export`'
         )
-    return path
 
 
 def verify_files(model_dir: Path, manifest: ModelManifest) -> dict[str, Path]:

@@ -27,7 +27,8 @@ def from_mapping(cls: type[T], mapping: Any, where: str) -> T:
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(str(key) for key in mapping if key not in fields)
     if unknown:
-        raise ConfigError(f'{where}: unknown key {shown(unknown[0])}; known keys: {sorted(fields)}')
+        known = sorted(fields)
+        raise ConfigError(f'{where}: unknown key {shown(unknown[0])}; known keys: {known}')
     missing = [name for name, field in fields.items() if name not in mapping and _required(field)]
     if missing:
         raise ConfigError(f'{where}: missing key {missing[0]!r}')
@@ -78,7 +79,8 @@ def _convert_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, 
     if len(args) == 2 and args[1] is Ellipsis:
         args = (args[0],) * len(value)
     if len(args) != len(value):
-        raise ConfigError(f'{where}: expected {len(args)} values, found {len(value)}: {shown(value)}')
+        found = f'{len(value)}: {shown(value)}'
+        raise ConfigError(f'{where}: expected {len(args)} values, found {found}')
     pairs = enumerate(zip(args, value, strict=True))
     return tuple(_convert(hint, item, f'{where}[{i}]') for i, (hint, item) in pairs)
 

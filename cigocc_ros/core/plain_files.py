@@ -43,7 +43,7 @@ def parse_yaml(text: str, where: str) -> Any:
         return _PlainLoader(text).get_single_data()
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         # ValueError: a date such as 2001-99-99, or a number of more digits than Python reads
-        raise ConfigError(f'{where}: not valid YAML: {_cut(str(error))}') from error
+        raise ConfigError(f'{where}: not valid YAML: {cut(str(error))}') from error
 
 
 def load_json(path: Path) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def parse_json(content: str | bytes, where: str) -> dict[str, Any]:
     try:
         mapping = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f'{where}: not valid JSON: {_cut(str(error))}') from error
+        raise ConfigError(f'{where}: not valid JSON: {cut(str(error))}') from error
     if not isinstance(mapping, dict):
         raise ConfigError(f'{where}: expected a mapping, found {type(mapping).__name__}')
     return mapping
@@ -65,12 +65,13 @@ def parse_json(content: str | bytes, where: str) -> dict[str, Any]:
 def shown(value: Any) -> str:
     """Return the repr of a value for an error message, cut where it is long."""
     try:
-        return _cut(repr(value))
+        return cut(repr(value))
     except (ValueError, RecursionError):  # an integer of thousands of digits
         return f'a {type(value).__name__} that is too long to show'
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """Return a text for an error message, cut where it is long."""
     left_out = len(text) - SHOWN_CHARACTERS
     return text if left_out <= 0 else f'{text[:SHOWN_CHARACTERS]}... ({left_out} more characters)'
 

@@ -14,6 +14,8 @@ from cigocc_ros.core.errors import DataFileError
 POINT_BYTES = 16
 LABEL_BYTES = 4
 SEMANTIC_MASK = 0xFFFF
+MAX_POINTS = 16_000_000
+"""Of one scan; KITTI's have 130 000."""
 
 
 def read_velodyne(path: str | Path) -> NDArray[np.float32]:
@@ -22,7 +24,7 @@ def read_velodyne(path: str | Path) -> NDArray[np.float32]:
     Raises DataFileError where the size of the file is no multiple of 16 bytes.
     """
     path = Path(path)
-    content = read_bytes(path)
+    content = read_bytes(path, POINT_BYTES * MAX_POINTS)
     _check_multiple(path, len(content), POINT_BYTES, 'points of 4 float32')
     return np.frombuffer(content, dtype='<f4').reshape(-1, 4).astype(np.float32)
 
@@ -49,7 +51,7 @@ def read_point_instances(
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
     """Return raw semantic id and instance id of each point, both (N,) uint16."""
     path = Path(path)
-    content = read_bytes(path)
+    content = read_bytes(path, LABEL_BYTES * MAX_POINTS)
     _check_multiple(path, len(content), LABEL_BYTES, 'uint32 labels')
     packed = np.frombuffer(content, dtype='<u4')
     if num_points is not None and packed.size != num_points:

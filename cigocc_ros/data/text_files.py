@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.atomic import read_bytes, write_atomically
 from cigocc_ros.core.errors import CalibrationError, DataFileError
+from cigocc_ros.core.plain_files import cut, shown
 
+MAX_TEXT_BYTES = 64_000_000
+"""Poses of 200 000 frames; KITTI's longest sequence has 4661."""
 CALIB_ROWS = ('P0', 'P1', 'P2', 'P3', 'Tr')
 Array = NDArray[np.float64]
 
@@ -32,14 +35,14 @@ def read_calib(path: str | Path, required: Sequence[str] = CALIB_ROWS) -> dict[s
         if not colon:
             raise CalibrationError(f'{where}: expected "name: 12 numbers", found {line[:60]!r}')
         if name.strip() in calib:
-            raise CalibrationError(f'{where}: {name.strip()} is there twice; keep one')
-        calib[name.strip()] = _matrix(values, f'{where} ({name.strip()})', CalibrationError)
+            raise CalibrationError(f'{where}: {cut(name.strip())} is there twice; keep one')
+        calib[name.strip()] = _matrix(values, f'{where} ({cut(name.strip())})', CalibrationError)
     missing = [name for name in required if name not in calib]
     if missing:
         raise CalibrationError(
-            f'{path}: expected the rows {", ".join(required)}, found {", ".join(calib) or "none"};'
-            f' {", ".join(missing)} missing. Tr is in the calib.txt of the SemanticKITTI and '
-            'odometry (velodyne) downloads'
+            f'{path}: expected the rows {", ".join(required)}, found '
+            f'{cut(", ".join(calib) or "none")}; {", ".join(missing)} missing. Tr is in the '
+            'calib.txt of the SemanticKITTI and odometry (velodyne) downloads'
         )
     return calib
 
@@ -86,7 +89,7 @@ def write_times(path: str | Path, times_s: NDArray[Any]) -> None:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number and text of each line that is not blank."""
     try:
-        text = read_bytes(path).decode('utf-8')
+        text = read_bytes(path, MAX_TEXT_BYTES).decode('utf-8')
     except UnicodeDecodeError as error:
         raise DataFileError(f'{path}: expected a text file: {error}') from error
     for number, line in enumerate(text.splitlines(), start=1):
@@ -119,8 +122,8 @@ def _numbers(text: str, count: int, where: str, error: type[ValueError]) -> list
         try:
             number = float(word)
         except ValueError:
-            raise error(f'{where}: expected a number, found {word!r}') from None
+            raise error(f'{where}: expected a number, found {shown(word)}') from None
         if not math.isfinite(number):
-            raise error(f'{where}: expected a finite number, found {word!r}')
+            raise error(f'{where}: expected a finite number, found {shown(word)}')
         numbers.append(number)
     return numbers

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.atomic import read_bytes, write_atomically
 from cigocc_ros.core.errors import DataFileError
-from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, Shape
+from cigocc_ros.core.grid import MAX_VOXELS, SEMANTIC_KITTI_GRID, Shape
+
+MAX_VOLUME_BYTES = 2 * MAX_VOXELS
 
 
 def read_voxel_bits(
@@ -51,7 +53,7 @@ def write_voxel_labels(path: str | Path, raw_labels: NDArray[Any]) -> None:
 
 
 def _read_exactly(path: Path, num_bytes: int, what: str) -> bytes:
-    content = read_bytes(path)
+    content = read_bytes(path, MAX_VOLUME_BYTES)
     if len(content) != num_bytes:
         raise DataFileError(
             f'{path}: expected {num_bytes} bytes ({what}), found {len(content)}: '

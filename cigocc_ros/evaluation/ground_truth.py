@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.array_files import read_arrays
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.labels import IGNORE, train_from_raw
@@ -23,7 +22,6 @@ from cigocc_ros.data.semantic_kitti import (
 )
 
 ARRAY_KEY = 'label'
-BROKEN_ZIP = (zipfile.BadZipFile, zlib.error)
 
 
 class GroundTruth(Protocol):
@@ -95,9 +93,8 @@ class LabelArrays:
         """Return the array of a frame."""
         path = self._path(frame)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                labels: NDArray[np.uint8] = arrays[ARRAY_KEY]
-        except (OSError, ValueError, EOFError, KeyError, *BROKEN_ZIP) as error:
+            labels: NDArray[np.uint8] = read_arrays(path, (ARRAY_KEY,))[ARRAY_KEY]
+        except DataFileError as error:
             raise DataFileError(
                 f'{path}: expected an array {ARRAY_KEY!r}, cannot be read: {error}'
             ) from error

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cigocc_ros.core.array_files import UNREADABLE
 from cigocc_ros.core.atomic import read_bytes, replacing
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.data.semantic_kitti import FrameKey
+from cigocc_ros.data.voxel_files import MAX_VOLUME_BYTES
 from cigocc_ros.evaluation.prediction_files import FOLDER, prediction_labels
 
 Read = Callable[[str], bytes]
@@ -60,8 +61,13 @@ def _opened(path: Path) -> Iterator[tuple[list[str], Read]]:
 
 def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     try:
-        return archive.read(name)
-    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as error:
+        info = archive.getinfo(name)
+        if info.file_size > MAX_VOLUME_BYTES:
+            raise DataFileError(f'{path}: {name}: unpacks to {info.file_size} bytes, no volume')
+        return archive.read(info)
+    except UNREADABLE as error:
+        if isinstance(error, DataFileError):
+            raise
         raise DataFileError(f'{path}: {name}: cannot be read: {error}') from error
 
 

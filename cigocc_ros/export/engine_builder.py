@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cigocc_ros import __version__
-from cigocc_ros.core.atomic import read_bytes
 from cigocc_ros.core.errors import EngineError, ManifestError
-from cigocc_ros.core.manifest import ModelManifest, verified_file
+from cigocc_ros.core.manifest import ModelManifest, verified_content
 from cigocc_ros.export.tensorrt_network import compile_network, parse_network
 from cigocc_ros.export.timing_cache import TimingCache
 from cigocc_ros.runtime.build_progress import BuildProgress
@@ -105,8 +104,9 @@ class _Job:
     ) -> tuple[EngineSidecar, bytes]:
         """Parse, compile, load once; return the description and the plan."""
         started_s = time.monotonic()
-        path = verified_file(model_dir, self.manifest, ONNX_ROLES[self.key.precision])
-        content = read_bytes(path)
+        role = ONNX_ROLES[self.key.precision]
+        path = model_dir / self.manifest.file(role).path
+        content = verified_content(model_dir, self.manifest, role)
         if hashlib.sha256(content).hexdigest() != self.key.onnx_sha256:
             raise ManifestError(f'{path}: changed while it was read; try again')
         parsed = parse_network(

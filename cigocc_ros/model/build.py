@@ -10,13 +10,13 @@ from torch import nn
 
 from cigocc_ros.core.atomic import replacing, write_atomically
 from cigocc_ros.core.config import ModelConfig, from_mapping, to_mapping
-from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.core.plain_files import load_json
 from cigocc_ros.model.backbone import load_strictly
 from cigocc_ros.model.cigocc import CigOcc
 
 WEIGHTS_FILE = 'model.safetensors'
 CONFIG_FILE = 'model_config.json'
-MAX_CONFIG_BYTES = 1_000_000
 
 
 def build_model(config: ModelConfig) -> CigOcc:
@@ -68,10 +68,8 @@ def load_checkpoint(folder: Path) -> CigOcc:
 def _read_config(path: Path) -> ModelConfig:
     if not path.is_file():
         raise DataFileError(f'checkpoint {path.parent}: {path.name} is missing')
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise DataFileError(f'{path}: larger than {MAX_CONFIG_BYTES} bytes, not a config')
     try:
-        mapping = json.loads(path.read_text(encoding='utf-8'))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataFileError(f'{path}: not valid JSON: {error}') from error
+        mapping = load_json(path)
+    except ConfigError as error:
+        raise DataFileError(str(error)) from error
     return from_mapping(ModelConfig, mapping, str(path))

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.errors import FrameError
+from cigocc_ros.core.array_files import read_arrays
+from cigocc_ros.core.errors import DataFileError, FrameError
 from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.core.grid import VoxelGrid
+from cigocc_ros.core.plain_files import shown
 
 EVENTS_FILE = 'events.jsonl'
 OCCUPANCY_FIELDS = ('x', 'y', 'z', 'label', 'probability')
@@ -68,8 +70,10 @@ class StoredCloud:
 
 def load_cloud(path: Path) -> StoredCloud:
     """Read a file that `CollectedCloud.file` names."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return StoredCloud(arrays['points'], arrays.get('image'), arrays.get('truth_points'))
+    arrays = read_arrays(path)
+    if 'points' not in arrays:
+        raise DataFileError(f'{path}: expected an array points, found {shown(list(arrays))}')
+    return StoredCloud(arrays['points'], arrays.get('image'), arrays.get('truth_points'))
 
 
 def occupancy_from_points(

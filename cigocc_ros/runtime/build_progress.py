@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.mapping import from_mapping
+from cigocc_ros.core.plain_files import parse_json
 
 MIN_SHARE_FOR_ETA = 0.02
 """Below it an estimate would be wild."""
@@ -39,8 +40,8 @@ def progress_from_line(line: str) -> BuildProgress | None:
     if not line.startswith('{"progress"'):
         return None
     try:
-        return from_mapping(BuildProgress, json.loads(line)['progress'], 'progress')
-    except (ValueError, KeyError, ConfigError):
+        return from_mapping(BuildProgress, parse_json(line, 'progress')['progress'], 'progress')
+    except (KeyError, ConfigError):
         return None
 
 

@@ -17,6 +17,7 @@ from cigocc_ros.core.atomic import read_bytes, replacing, write_atomically
 from cigocc_ros.core.errors import ConfigError, DataFileError, EngineError, ManifestError
 from cigocc_ros.core.manifest import ModelManifest, TensorSpec
 from cigocc_ros.core.mapping import from_mapping, to_mapping
+from cigocc_ros.core.plain_files import load_json
 from cigocc_ros.runtime.contract import check_specs
 from cigocc_ros.runtime.engine_key import EngineKey
 
@@ -93,7 +94,7 @@ class EngineStore:
         """Return the verified bytes of the engine; raises what `find` raises."""
         sidecar, path = self.find(key, manifest), self.engine_path(key)
         require_private(path, self._mend)
-        content = read_bytes(path)
+        content = read_bytes(path, sidecar.engine_bytes + 1)
         found = hashlib.sha256(content).hexdigest()
         if len(content) != sidecar.engine_bytes or found != sidecar.engine_sha256:
             raise EngineError(
@@ -126,8 +127,8 @@ class EngineStore:
 
     def _read(self, path: Path) -> EngineSidecar:
         try:
-            sidecar = from_mapping(EngineSidecar, json.loads(read_bytes(path)), str(path))
-        except (ValueError, ConfigError) as error:
+            sidecar = from_mapping(EngineSidecar, load_json(path), str(path))
+        except ConfigError as error:
             raise EngineMissingError(
                 f'{path}: no description of an engine ({error}): run `{self._mend}`'
             ) from error

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from cigocc_ros.core.errors import EngineError
-from cigocc_ros.core.manifest import ModelManifest, TensorSpec, verified_file
+from cigocc_ros.core.manifest import ModelManifest, TensorSpec, verified_content
 from cigocc_ros.runtime.contract import Arrays, check_arrays, check_manifest, check_specs
 from cigocc_ros.runtime.engine import DEFAULT_THREADS
 
@@ -36,8 +36,9 @@ class OnnxRuntimeEngine:
         is missing or cannot read the file.
         """
         check_manifest(manifest)
-        path = verified_file(model_dir, manifest, ONNX_ROLE)
-        self._session: Any = open_session(path, threads)
+        path = model_dir / manifest.file(ONNX_ROLE).path
+        content = verified_content(model_dir, manifest, ONNX_ROLE)
+        self._session: Any = open_session(path, threads, content)
         self.name = f'onnxruntime {_import_onnxruntime().__version__} CPU'
         self.inputs = _specs(self._session.get_inputs())
         self.outputs = _specs(self._session.get_outputs())
@@ -58,8 +59,11 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
-def open_session(path: Path, threads: int = DEFAULT_THREADS) -> Any:
-    """Return a CPU session of an ONNX file, unchecked; raise EngineError where it cannot load."""
+def open_session(path: Path, threads: int = DEFAULT_THREADS, content: bytes | None = None) -> Any:
+    """Return a CPU session of an ONNX file; raise EngineError where it cannot load.
+
+    `content` are its bytes where they were checked; without them the file is loaded, unchecked.
+    """
     runtime = _import_onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -67,8 +71,9 @@ def open_session(path: Path, threads: int = DEFAULT_THREADS) -> Any:
     # Spinning workers burn cores between frames and gain nothing measurable at camera rate.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     options.log_severity_level = 3
+    source = str(path) if content is None else content
     try:
-        return runtime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+        return runtime.InferenceSession(source, options, providers=['CPUExecutionProvider'])
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
         raise EngineError(f'{path}: ONNX Runtime cannot load it: {error}') from error
 

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from cigocc_ros.core.errors import EngineError
-from cigocc_ros.core.manifest import ModelManifest, TensorSpec, verified_file
+from cigocc_ros.core.manifest import ModelManifest, TensorSpec, verified_content
 from cigocc_ros.runtime.contract import Arrays, check_arrays, check_manifest, check_specs
 from cigocc_ros.runtime.engine import DEFAULT_THREADS
 from cigocc_ros.runtime.onnxruntime_engine import ONNX_ROLE
@@ -32,7 +32,8 @@ class OpenVinoEngine:
         tensors, EngineError where OpenVINO is missing or cannot read the file.
         """
         check_manifest(manifest)
-        path = verified_file(model_dir, manifest, role)
+        path = model_dir / manifest.file(role).path
+        verified_content(model_dir, manifest, role)  # from bytes, unused inputs would be lost
         compiled = compile_model(path, threads)
         self.name = f'openvino {_short_version()} {DEVICE}'
         self.inputs = _specs(path, compiled.inputs)
@@ -55,8 +56,10 @@ class OpenVinoEngine:
         self._request = None
 
 
-def compile_model(path: Path, threads: int = DEFAULT_THREADS) -> Any:
-    """Return an ONNX file compiled for the CPU, unchecked; raise EngineError where that fails.
+def compile_model(path: Path, threads: int = DEFAULT_THREADS, content: bytes | None = None) -> Any:
+    """Return an ONNX file compiled for the CPU; raise EngineError where that fails.
+
+    `content` are its bytes where they were checked; without them the file is loaded, unchecked.
 
     Precision is stated: by itself OpenVINO computes in bfloat16 wherever the CPU can, which moves
     labels. It reads threads = 0 as every physical core, as `DEFAULT_THREADS` says.

@@ -5,7 +5,6 @@ The only defence against a runtime that loads the right file and computes the wr
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.errors import EngineError, ManifestError
+from cigocc_ros.core.array_files import read_arrays
+from cigocc_ros.core.errors import DataFileError, EngineError, ManifestError
 from cigocc_ros.core.labels import CLASS_NAMES, NUM_CLASSES
-from cigocc_ros.core.manifest import LABELS, ModelManifest, verified_file
-from cigocc_ros.runtime.contract import Arrays
+from cigocc_ros.core.manifest import LABELS, ModelManifest, TensorSpec, verified_file
+from cigocc_ros.runtime.contract import Arrays, check_specs
 from cigocc_ros.runtime.engine import Engine
 
 GOLDEN_ROLE = 'golden'
@@ -46,14 +46,19 @@ def load_golden(model_dir: Path, manifest: ModelManifest) -> Golden | None:
     if GOLDEN_ROLE not in manifest.files:
         return None
     path = verified_file(model_dir, manifest, GOLDEN_ROLE)
+    specs = (*manifest.inputs, *manifest.outputs)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            inputs = {spec.name: stored[spec.name] for spec in manifest.inputs}
-            outputs = {spec.name: stored[spec.name] for spec in manifest.outputs}
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        stored = read_arrays(path, [spec.name for spec in specs])
+    except DataFileError as error:
         raise ManifestError(
             f'{path}: no golden answers in it ({error}): run `cigocc export`'
         ) from error
+    found = [TensorSpec(name, array.dtype.name, array.shape) for name, array in stored.items()]
+    check_specs(str(path), specs, found)
+    inputs, outputs = (
+        {spec.name: stored[spec.name] for spec in side}
+        for side in (manifest.inputs, manifest.outputs)
+    )
     return Golden(inputs, outputs)
 
 

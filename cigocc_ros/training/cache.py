@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.array_files import read_arrays
 from cigocc_ros.core.atomic import replacing
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import DataFileError
@@ -151,9 +152,8 @@ def prepare_frames(
 def load_frame(frame: FrameRef) -> Arrays:
     """Read the cached arrays of a frame; raise DataFileError where there are none."""
     try:
-        with np.load(frame.cached, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
+        return read_arrays(frame.cached)
+    except DataFileError as error:
         raise DataFileError(
             f'{frame.cached}: not a cached frame ({error}); delete it and prepare again'
         ) from error

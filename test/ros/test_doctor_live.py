@@ -135,3 +135,10 @@ def test_a_camera_without_node(graph):
     assert 'image:=/front/image' in found.by_name['topic /image'].mend
     assert told.by_name['topic /front/image'].status == OK
     assert told.by_name['camera_info size'].status == OK
+
+
+def test_nothing_runs():
+    found = examine(discovery_s=0.5, seconds=0.1)
+    assert [f.status for f in found.all] == [WARN, OK], found.text
+    named = examine(discovery_s=0.5, seconds=0.1, image='/front/image', named=True)
+    assert named.by_name['topic /front/image'].status == FAIL

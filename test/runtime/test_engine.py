@@ -84,11 +84,18 @@ def test_missing_onnx_is_named(model_dir):
         open_engine(model_dir)
 
 
-def test_file_that_is_no_onnx_is_an_engine_error(model_dir):
-    (model_dir / 'model.onnx').write_bytes(b'not a model at all')
+@pytest.mark.parametrize(
+    ('content', 'error', 'message'),
+    [
+        (b'not a model at all', ManifestError, 'no ONNX file'),
+        (b'\x08\x07', EngineError, 'cannot load'),  # a protobuf with a version, without a graph
+    ],
+)
+def test_file_that_is_no_onnx_is_refused(model_dir, content, error, message):
+    (model_dir / 'model.onnx').write_bytes(content)
     spec = file_spec(model_dir, 'model.onnx')
     edit_manifest(model_dir, lambda m: m['files'].update(onnx=vars(spec)))
-    with pytest.raises(EngineError, match='cannot load'):
+    with pytest.raises(error, match=message):
         open_engine(model_dir)
 
 

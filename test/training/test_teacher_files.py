@@ -75,7 +75,7 @@ def test_every_truncation_is_an_error(output: TeacherOutput, tmp_path: Path) -> 
     [
         ({'valid': None}, 'expected the arrays'),
         ({'other': np.zeros(3)}, 'expected the arrays'),
-        ({'header': np.frombuffer(b'[]', np.uint8)}, 'expected format 1'),
+        ({'header': np.frombuffer(b'[]', np.uint8)}, 'expected a mapping'),
         ({'header': np.frombuffer(b'{"format": 2}', np.uint8)}, 'expected format 1, found 2'),
         ({'header': np.frombuffer(b'{"format": 1}', np.uint8)}, 'missing key'),
         ({'header': np.frombuffer(b'\xff', np.uint8)}, 'not a teacher file'),

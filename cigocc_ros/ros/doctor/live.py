@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from cigocc_ros.core.findings import Finding
+from cigocc_ros.core.findings import Finding, ok
 from cigocc_ros.ros.doctor.camera_checks import check_camera, check_stream
 from cigocc_ros.ros.doctor.dds import DEFAULT_SEGMENT_BYTES
 from cigocc_ros.ros.doctor.graph_checks import (
@@ -16,7 +16,12 @@ from cigocc_ros.ros.doctor.graph_checks import (
     check_report,
     image_kinds,
 )
-from cigocc_ros.ros.doctor.observation import INFO_TYPE, Observation
+from cigocc_ros.ros.doctor.observation import (
+    COMPRESSED_TYPE,
+    IMAGE_TYPE,
+    INFO_TYPE,
+    Observation,
+)
 from cigocc_ros.ros.doctor.observer import Observer, Request
 from cigocc_ros.ros.doctor.pose_checks import check_pose
 
@@ -24,7 +29,16 @@ from cigocc_ros.ros.doctor.pose_checks import check_pose
 def check_live(request: Request) -> list[Finding]:
     """Watch the system for `request.seconds` and return what is to be said of it."""
     with closing(Observer(request)) as observer:
-        return judge(observer.observe())
+        seen = observer.observe()
+    if not seen.node and not request.named and not _cameras(seen):
+        return [check_node(seen), ok('running system', 'nor any camera: nothing to look at')]
+    return judge(seen)
+
+
+def _cameras(seen: Observation) -> list[str]:
+    """Return every topic with images."""
+    kinds = {IMAGE_TYPE, COMPRESSED_TYPE}
+    return [name for name, found in seen.all_topics.items() if kinds & set(found)]
 
 
 def judge(seen: Observation) -> list[Finding]:

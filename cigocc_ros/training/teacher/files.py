@@ -11,8 +11,6 @@ flat they pack to a few kB.
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.array_files import read_arrays
 from cigocc_ros.core.atomic import replacing
 from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.mapping import from_mapping, to_mapping
+from cigocc_ros.core.plain_files import parse_json, shown
 from cigocc_ros.training.teacher.output import MASK_CLASSES, TeacherInfo, TeacherOutput
 
 FORMAT_VERSION = 1
 _ARRAYS = ('header', 'features', 'masks', 'valid')
-_DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -89,31 +88,27 @@ def read_info(path: Path) -> TeacherInfo:
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    if not path.is_file():
+        raise DataFileError(f'{path}: the teacher has not seen this frame; run "cigocc teacher"')
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = tuple(archive.files)
-            arrays = {name: archive[name] for name in names}
-    except FileNotFoundError as error:
-        raise DataFileError(
-            f'{path}: the teacher has not seen this frame; run "cigocc teacher"'
-        ) from error
-    except _DAMAGED as error:
+        arrays = read_arrays(path)
+    except DataFileError as error:
         raise DataFileError(
             f'{path}: not a teacher file ({error}); delete it and run "cigocc teacher" again'
         ) from error
-    if sorted(names) != sorted(_ARRAYS):
-        raise DataFileError(f'{path}: expected the arrays {_ARRAYS}, found {names}')
+    if sorted(arrays) != sorted(_ARRAYS):
+        raise DataFileError(f'{path}: expected the arrays {_ARRAYS}, found {shown(list(arrays))}')
     return arrays
 
 
 def _parse_header(path: Path, content: NDArray[Any]) -> _Header:
     try:
-        mapping = json.loads(content.astype(np.uint8).tobytes().decode())
-        found = mapping.get('format') if isinstance(mapping, dict) else None
+        mapping = parse_json(content.astype(np.uint8).tobytes(), 'header')
+        found = mapping.get('format')
         if found != FORMAT_VERSION:
             raise ConfigError(f'expected format {FORMAT_VERSION}, found {found!r}')
         return from_mapping(_Header, mapping, 'header')
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise DataFileError(f'{path}: not a teacher file: {error}') from error
 
 

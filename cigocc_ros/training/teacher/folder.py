@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.atomic import read_bytes, replacing, write_atomically
+from cigocc_ros.core.array_files import read_array
+from cigocc_ros.core.atomic import replacing, write_atomically
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.mapping import from_mapping, to_mapping
+from cigocc_ros.core.plain_files import load_json
 from cigocc_ros.data.kitti_sequence import Side
 from cigocc_ros.runtime.preprocess import ImageFit
 from cigocc_ros.training.teacher.align import align
@@ -119,16 +121,16 @@ def read_folder_info(folder: Path) -> TeacherInfo:
             f'{folder}: no teacher cache, {INFO_FILE} is missing; write one with "cigocc teacher"'
         )
     try:
-        return from_mapping(TeacherInfo, json.loads(read_bytes(path)), INFO_FILE)
+        return from_mapping(TeacherInfo, load_json(path), INFO_FILE)
     except ValueError as error:
         raise DataFileError(f'{path}: not the description of a teacher: {error}') from error
 
 
 def _read_projection(path: Path, channels: int) -> NDArray[np.float32]:
     try:
-        rows: NDArray[np.float32] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataFileError(f'{path}: cannot be read ({error}); delete the cache') from error
+        rows: NDArray[np.float32] = read_array(path)
+    except DataFileError as error:
+        raise DataFileError(f'{error}; delete the cache') from error
     if rows.shape != (MAX_STUDENT_CHANNELS, channels) or rows.dtype != np.float32:
         raise DataFileError(
             f'{path}: expected float32 ({MAX_STUDENT_CHANNELS}, {channels}), found {rows.dtype} '
