@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cigocc_ros.core.config import HEAD_FACTOR, ModelConfig
-from cigocc_ros.core.labels import NUM_CLASSES, VOXEL_COUNTS
+from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.labels import EMPTY, NUM_CLASSES, VOXEL_COUNTS
 from cigocc_ros.model.class_evidence import ClassGate
 from cigocc_ros.model.lifting import SUBVOXELS, channels_to_space
 from cigocc_ros.model.unet3d import conv3d_block
@@ -44,6 +47,17 @@ class OccupancyHead(nn.Module):
         self.refine: nn.Conv3d | None = None
         if config.head_upsample == 'subvoxel':
             self.refine = nn.Conv3d(width, NUM_CLASSES * SUBVOXELS, 1)
+
+    def raise_empty(self, shift: float) -> None:
+        """Add `shift` to the logit of empty everywhere, so that fewer voxels are occupied.
+
+        The losses and the half-resolution labels call more occupied than is best for IoU on the
+        fine grid; validation frames say by how much. Raises ConfigError unless it is finite.
+        """
+        if not math.isfinite(shift):
+            raise ConfigError(f'expected a finite shift of the logit of empty, found {shift}')
+        with torch.no_grad():
+            self.classify.bias[EMPTY] += shift  # type: ignore[index]
 
     def forward(self, volume: Tensor, evidence: Tensor | None = None) -> Tensor:
         """Map (B, C, X, Y, Z) to logits (B, 20, 2X, 2Y, 2Z).
