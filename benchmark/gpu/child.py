@@ -1,0 +1,101 @@
+"""One step of the list, in this process: `python -m benchmark.gpu.child STEP ...`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.gpu.plan import ABSENT_CODE, AbsentError
+from cigocc_ros.core.atomic import write_atomically
+
+Save = Callable[[dict[str, Any]], None]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a step; write what it found whenever it found more."""
+    logging.basicConfig(level=logging.WARNING)
+    args = _parser().parse_args(words)
+
+    def save(found: dict[str, Any]) -> None:
+        write_atomically(args.result, json.dumps(found))
+
+    try:
+        STEPS[args.step](args, save)
+    except AbsentError as error:
+        sys.stderr.write(f'{error}\n')
+        return ABSENT_CODE
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    add = parser.add_argument
+    add('step', choices=list(STEPS))
+    add('--result', type=Path, required=True)
+    add('--device', default='cuda')
+    add('--config', default='mid')
+    add('--precision', default='fp32')
+    add('--checkpoint', type=Path)
+    add('--modes', nargs='+', default=[])
+    add('--stages', action=argparse.BooleanOptionalAction, default=True)
+    add('--compiler', default='inductor')
+    add('--runs', type=int, default=200)
+    add('--frames', type=Path)
+    add('--count', type=int, default=50)
+    add('--model', type=Path)
+    add('--work', type=Path)
+    return parser
+
+
+def _device(args: argparse.Namespace, save: Save) -> None:
+    from benchmark.gpu.device import measure_device
+
+    save(measure_device(args.device))
+
+
+def _torch(args: argparse.Namespace, save: Save) -> None:
+    from benchmark.gpu.latency import measure_latency
+
+    measure_latency(args, save)
+
+
+def _numerics(args: argparse.Namespace, save: Save) -> None:
+    from benchmark.gpu.numerics import compare_precisions
+
+    save(compare_precisions(args))
+
+
+def _floor(args: argparse.Namespace, save: Save) -> None:
+    from benchmark.gpu.floor import count_stages
+
+    save(count_stages(args.config))
+
+
+def _export(args: argparse.Namespace, save: Save) -> None:
+    from benchmark.gpu.networks import export_random
+
+    save({'folder': str(export_random(args.config, args.model))})
+
+
+def _tensorrt(args: argparse.Namespace, save: Save) -> None:
+    from benchmark.gpu.tensorrt import run_tensorrt
+
+    run_tensorrt(args, save)
+
+
+STEPS: dict[str, Callable[[argparse.Namespace, Save], None]] = {
+    'device': _device,
+    'torch': _torch,
+    'numerics': _numerics,
+    'floor': _floor,
+    'export': _export,
+    'tensorrt': _tensorrt,
+}
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""The networks of the list: trained where a checkpoint is given, else with random weights."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmark.gpu.device import require
+from cigocc_ros.core.config import load_model_config
+from cigocc_ros.export.gate import ModelFacts, export_model
+from cigocc_ros.export.to_onnx import INPUT_NAMES
+from cigocc_ros.export.wrapper import ExportModel
+from cigocc_ros.model.build import build_model, load_checkpoint
+from cigocc_ros.runtime.contract import Arrays
+from cigocc_ros.runtime.random_frames import random_inputs
+
+SEED = 11
+
+
+def open_network(config: str, checkpoint: Path | None, device: str) -> ExportModel:
+    """Return the network with its head as it is exported, on the device; fp32 is not TF32."""
+    require(device)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True  # shapes never change
+    if checkpoint is not None:
+        return ExportModel(load_checkpoint(checkpoint)).to(device)
+    torch.manual_seed(SEED)
+    return ExportModel(build_model(load_model_config(config))).to(device)
+
+
+def tensors_of(arrays: Arrays, device: str) -> tuple[Tensor, ...]:
+    """Return the inputs of the network on the device."""
+    return tuple(torch.from_numpy(arrays[name].copy()).to(device) for name in INPUT_NAMES)
+
+
+def example(network: ExportModel, device: str) -> tuple[Tensor, ...]:
+    """Return one random frame."""
+    (arrays,) = random_inputs(network.model.config.image_size, 1, SEED)
+    return tensors_of(arrays, device)
+
+
+def precision_context(precision: str, device: str) -> AbstractContextManager[object]:
+    """Return what the network runs in: fp16 as in training, geometry and sampling stay fp32.
+
+    Nothing is cached between calls, so that a CUDA graph may record the casts of the weights.
+    """
+    if precision == 'fp32':
+        return nullcontext()
+    kind = torch.device(device).type
+    return torch.autocast(kind, dtype=torch.float16, cache_enabled=False)
+
+
+def export_random(config: str, folder: Path) -> Path:
+    """Write a model folder of a config with random weights, for TensorRT; return it."""
+    network = open_network(config, None, 'cpu').model
+    facts = ModelFacts(f'{config}-random', 'none', {})
+    export_model(network, network.config, folder, facts, num_inputs=1)
+    return folder
