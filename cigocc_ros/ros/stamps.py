@@ -28,11 +28,11 @@ class StampWatch:
 
     def fault(self, stamp_ns: int, now_ns: int) -> str:
         """Return what is wrong with the stamp of a frame that arrived; empty where nothing is."""
-        last_ns, self._last_ns = self._last_ns, stamp_ns
         if stamp_ns <= 0:
             return ZERO
         if stamp_ns > now_ns + AHEAD_NS:
             return FUTURE
+        last_ns, self._last_ns = self._last_ns, stamp_ns
         if last_ns is None or stamp_ns > last_ns:
             return ''
         if stamp_ns == last_ns:
