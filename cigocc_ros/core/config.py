@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from cigocc_ros.core.encoded_images import MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE_PX
 from cigocc_ros.core.errors import ConfigError
-from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
+from cigocc_ros.core.grid import MAX_VOXELS, SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.labels import NUM_CLASSES
 from cigocc_ros.core.mapping import from_mapping, load_yaml, to_mapping
+from cigocc_ros.core.plain_files import shown
 from cigocc_ros.core.share import config_file
 
 __all__ = ['BackboneConfig', 'ModelConfig', 'from_mapping', 'load_model_config', 'to_mapping']
 
 IMAGE_STRIDE = 16
 """Deepest feature stride; image sizes are multiples of twice this."""
+MAX_WIDTH, MAX_LAYERS = 8192, 256
+"""Far beyond any network that fits; what is more is a slip or an attack."""
 HEAD_FACTOR = 2
 """Output voxels per query voxel along each axis."""
 
@@ -46,13 +51,22 @@ class BackboneConfig:
             if sizes != (0, (), ()):
                 raise ConfigError(
                     'backbone: efficientnet_lite0 takes no embedding_size, hidden_sizes or '
-                    f'depths, found {sizes}'
+                    f'depths, found {shown(sizes)}'
                 )
-        elif self.embedding_size < 1 or len(self.hidden_sizes) != 3 or len(self.depths) != 3:
+        elif not self._sizes_fit():
             raise ConfigError(
                 f'backbone: {self.layer_type} needs embedding_size, and hidden_sizes and depths '
-                f'with 3 values (strides 4, 8, 16), found {sizes}'
+                f'with 3 values (strides 4, 8, 16), widths up to {MAX_WIDTH} and depths up to '
+                f'{MAX_LAYERS}, found {shown(sizes)}'
             )
+
+    def _sizes_fit(self) -> bool:
+        widths = (self.embedding_size, *self.hidden_sizes)
+        return (
+            len(self.hidden_sizes) == len(self.depths) == 3
+            and all(1 <= width <= MAX_WIDTH for width in widths)
+            and all(1 <= depth <= MAX_LAYERS for depth in self.depths)
+        )
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for sizes that do not fit each other."""
+        self._require_bounded()
         stride = 2 * IMAGE_STRIDE
         self._require(
             self.image_size[0] % 16 == 0 and self.image_size[1] % stride == 0,
@@ -131,6 +146,34 @@ class ModelConfig:
         self._require(
             0.0 < self.proposal_threshold < 1.0 and 0.0 <= self.dropout < 1.0,
             'proposal_threshold must lie in (0, 1) and dropout in [0, 1)',
+        )
+
+    def _require_bounded(self) -> None:
+        """Raise ConfigError for sizes that are not positive or beyond what can be meant."""
+        sides = (*self.image_size, *self.output_shape, *self.query_shape)
+        widths = (
+            *(self.channels, self.semantic_channels, self.ffn_channels, self.num_heads),
+            *(self.num_points, self.num_mask_channels, *self.unet_widths),
+        )
+        self._require(
+            min(sides) >= 1 and max(sides) <= MAX_IMAGE_SIDE_PX,
+            f'sizes must be 1 to {MAX_IMAGE_SIDE_PX}, found {shown(sides)}',
+        )
+        self._require(
+            math.prod(self.image_size) <= MAX_IMAGE_PIXELS
+            and math.prod(self.output_shape) <= MAX_VOXELS,
+            f'at most {MAX_IMAGE_PIXELS} pixels and {MAX_VOXELS} voxels, found '
+            f'{self.image_size} and {self.output_shape}',
+        )
+        self._require(
+            min(widths) >= 1 and max(widths) <= MAX_WIDTH,
+            f'widths and counts must be 1 to {MAX_WIDTH}, found {shown(widths)}',
+        )
+        layers = (self.cross_layers, self.self_layers)
+        self._require(
+            min(layers) >= 0 and max(layers) <= MAX_LAYERS and bool(self.unet_widths),
+            f'cross_layers and self_layers must be 0 to {MAX_LAYERS}, found {shown(layers)}, and '
+            'unet_widths not empty',
         )
 
     def _require(self, condition: bool, message: str) -> None:

@@ -34,9 +34,11 @@ def check_encoded_image(content: bytes | memoryview, what: str) -> tuple[int, in
     try:
         size = _png_size(content) if content[:8] == PNG_MAGIC else _jpeg_size(content)
     except (struct.error, IndexError) as error:
-        raise DataFileError(f'{what}: a PNG or JPEG that ends in its header') from error
+        raise DataFileError(
+            f'{what}: {len(content)} bytes are no image: they end in its header'
+        ) from error
     if size is None:
-        raise DataFileError(f'{what}: {len(content)} bytes that are no PNG or JPEG')
+        raise DataFileError(f'{what}: {len(content)} bytes are no image: PNG or JPEG expected')
     check_pixels(*size, what)
     return size
 

@@ -70,10 +70,10 @@ def shown(value: Any) -> str:
         return f'a {type(value).__name__} that is too long to show'
 
 
-def cut(text: str) -> str:
+def cut(text: str, characters: int = SHOWN_CHARACTERS) -> str:
     """Return a text for an error message, cut where it is long."""
-    left_out = len(text) - SHOWN_CHARACTERS
-    return text if left_out <= 0 else f'{text[:SHOWN_CHARACTERS]}... ({left_out} more characters)'
+    left_out = len(text) - characters
+    return text if left_out <= 0 else f'{text[:characters]}... ({left_out} more characters)'
 
 
 class _PlainLoader(yaml.SafeLoader):

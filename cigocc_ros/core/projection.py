@@ -42,7 +42,12 @@ def pixel_from_velo(camera: CameraModel, cam_from_velo: NDArray[Any]) -> Array:
 def velo_from_pixel(pixel_from_velo: NDArray[Any]) -> Array:
     """Return [A | c], (3, 4): pixel (u, v) at depth d lies at A (d u, d v, d) + c."""
     matrix = np.asarray(pixel_from_velo, dtype=np.float64)
-    inverse = np.linalg.inv(matrix[:, :3])
+    try:
+        inverse = np.linalg.inv(matrix[:, :3])
+    except np.linalg.LinAlgError as error:
+        raise CalibrationError(
+            f'a projection must be invertible, found {matrix.tolist()}'
+        ) from error
     return np.hstack([inverse, -inverse @ matrix[:, 3:]])
 
 

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.atomic import read_bytes, write_atomically
+from cigocc_ros.core.encoded_images import check_encoded_image
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import IGNORE, NUM_CLASSES
 
+MAX_IMAGE_BYTES = 500_000_000
 DEPTH_STEPS_PER_M = 256
 MAX_DEPTH_M = 65535 / DEPTH_STEPS_PER_M
 
@@ -73,10 +75,14 @@ def write_semantic_image(path: str | Path, labels: NDArray[np.uint8]) -> None:
 
 
 def _decode(path: Path, flags: int) -> NDArray[Any]:
-    content = np.frombuffer(read_bytes(path), dtype=np.uint8)
-    image: NDArray[Any] | None = cv2.imdecode(content, flags) if content.size else None
+    content = read_bytes(path, MAX_IMAGE_BYTES)
+    check_encoded_image(content, str(path))
+    try:
+        image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error as error:
+        raise DataFileError(f'{path}: cannot be decoded: {error}') from error
     if image is None:
-        raise DataFileError(f'{path}: {content.size} bytes are no image that OpenCV reads')
+        raise DataFileError(f'{path}: {len(content)} bytes are no image that OpenCV reads')
     return image
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from cigocc_ros.core.array_files import UNREADABLE
 from cigocc_ros.core.atomic import read_bytes, replacing
 from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.plain_files import cut, shown
 from cigocc_ros.data.semantic_kitti import FrameKey
 from cigocc_ros.data.voxel_files import MAX_VOLUME_BYTES
 from cigocc_ros.evaluation.prediction_files import FOLDER, prediction_labels
@@ -54,8 +55,12 @@ def _opened(path: Path) -> Iterator[tuple[list[str], Read]]:
         return
     if not zipfile.is_zipfile(path):
         raise DataFileError(f'{path}: expected a folder with sequences/, or a zip of one')
-    with zipfile.ZipFile(path) as archive:
-        names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+    try:
+        archive = zipfile.ZipFile(path)
+    except UNREADABLE as error:
+        raise DataFileError(f'{path}: no zip that can be read: {shown(error)}') from error
+    with archive:
+        names = sorted(name for name in archive.namelist() if not name.endswith('/'))
         yield names, lambda name: _member(archive, name, path)
 
 
@@ -68,7 +73,7 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     except UNREADABLE as error:
         if isinstance(error, DataFileError):
             raise
-        raise DataFileError(f'{path}: {name}: cannot be read: {error}') from error
+        raise DataFileError(f'{path}: {name}: cannot be read: {cut(str(error))}') from error
 
 
 def _check_names(path: Path, expected: list[str], found: list[str]) -> None:
@@ -78,12 +83,13 @@ def _check_names(path: Path, expected: list[str], found: list[str]) -> None:
     missing = sorted(set(expected) - set(found))
     if missing:
         raise DataFileError(
-            f'{path}: {missing[0]} is missing, as are {len(missing) - 1} more of '
+            f'{path}: {cut(missing[0])} is missing, as are {len(missing) - 1} more of '
             f'{len(expected)} files; found {len(found)}'
         )
     extra = sorted(set(found) - set(expected))
     if extra:
         raise DataFileError(
-            f'{path}: {extra[0]} does not belong into a submission, nor do {len(extra) - 1} more '
-            'files: only sequences/SS/predictions/FFFFFF.label of the frames to predict do'
+            f'{path}: {cut(extra[0])} does not belong into a submission, nor do '
+            f'{len(extra) - 1} more files: only sequences/SS/predictions/FFFFFF.label of the '
+            'frames to predict do'
         )

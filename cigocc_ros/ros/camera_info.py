@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo
 
 from cigocc_ros.core.camera import CameraModel, camera_from_info
 from cigocc_ros.core.errors import CalibrationError
+from cigocc_ros.core.plain_files import shown
 from cigocc_ros.ros.dropped import DroppedFrame, opencv
 
 Map = NDArray[np.float32]
@@ -126,7 +127,7 @@ def _rectification(
         raise CalibrationError(f'R must be a rotation, found {rotation.tolist()}')
     distortion = np.asarray(info.d, dtype=np.float64)
     if not np.isfinite(distortion).all():
-        raise CalibrationError(f'D must be finite, found {distortion.tolist()}')
+        raise CalibrationError(f'D must be finite, found {shown(distortion.tolist())}')
     cv2 = _opencv()
     if info.distortion_model in PINHOLE_MODELS:
         undistort = cv2.initUndistortRectifyMap
@@ -135,12 +136,17 @@ def _rectification(
     else:
         raise DroppedFrame(
             'unknown_distortion',
-            f'distortion_model {info.distortion_model!r}: expected one of '
+            f'distortion_model {shown(info.distortion_model)}: expected one of '
             f'{[name for name in PINHOLE_MODELS + FISHEYE_MODELS if name]}',
         )
     target = np.ascontiguousarray(camera.intrinsics)
     source = np.ascontiguousarray(raw_camera.intrinsics)
-    maps = undistort(source, distortion, rotation, target, size, cv2.CV_32FC1)
+    try:
+        maps = undistort(source, distortion, rotation, target, size, cv2.CV_32FC1)
+    except cv2.error as error:  # a D of a length that the model does not know, a singular K
+        raise CalibrationError(
+            f'K, D ({len(distortion)} numbers), R and P make no rectification: {error}'
+        ) from error
     return maps[0], maps[1]
 
 

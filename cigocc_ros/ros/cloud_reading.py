@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 
 from cigocc_ros.core.errors import FrameError
+from cigocc_ros.core.plain_files import shown
 
 _KINDS = {
     PointField.INT8: 'i1',
@@ -23,19 +24,31 @@ _KINDS = {
 
 
 def points_from_cloud(cloud: PointCloud2) -> NDArray[Any]:
-    """Return the points (N,) with the cloud's own fields; raise FrameError on a wrong length."""
-    order = '>' if cloud.is_bigendian else '<'
-    dtype = np.dtype(
-        {
-            'names': [field.name for field in cloud.fields],
-            'formats': [order + _KINDS[field.datatype] for field in cloud.fields],
-            'offsets': [field.offset for field in cloud.fields],
-            'itemsize': cloud.point_step,
-        }
-    )
+    """Return the points (N,) with the cloud's own fields; raise FrameError where
+    fields and lengths contradict each other."""
+    dtype = _dtype(cloud)
     if cloud.row_step != cloud.width * cloud.point_step:
         raise FrameError(f'rows of {cloud.row_step} bytes have padding, which is not supported')
     if len(cloud.data) != cloud.row_step * cloud.height:
         expected = cloud.row_step * cloud.height
         raise FrameError(f'a cloud of {expected} bytes was announced, found {len(cloud.data)}')
     return np.frombuffer(cloud.data, dtype)
+
+
+def _dtype(cloud: PointCloud2) -> np.dtype[Any]:
+    order = '>' if cloud.is_bigendian else '<'
+    try:
+        return np.dtype(
+            {
+                'names': [field.name for field in cloud.fields],
+                'formats': [order + _KINDS[field.datatype] for field in cloud.fields],
+                'offsets': [field.offset for field in cloud.fields],
+                'itemsize': cloud.point_step,
+            }
+        )
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
+        found = [(field.name, field.offset, field.datatype) for field in cloud.fields]
+        raise FrameError(
+            f'fields (name, offset, datatype) {shown(found)} do not fit a point of '
+            f'{cloud.point_step} bytes'
+        ) from error

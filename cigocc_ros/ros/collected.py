@@ -14,6 +14,7 @@ from cigocc_ros.core.array_files import read_arrays
 from cigocc_ros.core.errors import DataFileError, FrameError
 from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.core.grid import VoxelGrid
+from cigocc_ros.core.labels import NUM_CLASSES
 from cigocc_ros.core.plain_files import shown
 
 EVENTS_FILE = 'events.jsonl'
@@ -90,8 +91,13 @@ def occupancy_from_points(
     if not inside.all():
         raise FrameError(f'{int((~inside).sum())} of {len(points)} points lie outside the grid')
     labels, probability = (np.zeros(grid.shape, np.uint8) for _ in range(2))
+    known, certain = points['label'] < NUM_CLASSES, points['probability']
+    if not (known.all() and (certain >= 0).all() and (certain <= 1).all()):
+        raise FrameError(
+            f'expected labels below {NUM_CLASSES} and probabilities of 0 to 1, found others'
+        )
     labels[tuple(index.T)] = points['label']
-    probability[tuple(index.T)] = np.rint(points['probability'] * 255)
+    probability[tuple(index.T)] = np.rint(certain * 255)
     return Occupancy(labels, probability, grid, stamp_ns, frame_id)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from cigocc_ros.core.opencv import has_cv2
+from cigocc_ros.core.plain_files import shown
 from cigocc_ros.core.point_records import depth_pixels
 from cigocc_ros.ros.dropped import DroppedFrame, opencv
 from cigocc_ros.ros.encodings import decode_compressed, decode_other
@@ -117,7 +118,8 @@ def depth_from_image(message: Image) -> DepthImage:
         return DepthImage(raw.astype(np.float32) * np.float32(MILLIMETRE_M), 0)
     raise DroppedFrame(
         'unknown_encoding',
-        f'depth encoding {message.encoding!r}: expected 32FC1 (metres) or 16UC1 (millimetres)',
+        f'depth encoding {shown(message.encoding)}: expected 32FC1 (metres) or 16UC1 '
+        '(millimetres)',
     )
 
 

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo
 from cigocc_ros.core.errors import FrameError
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.ros.camera_info import ImageGeometry, geometry_from_info, info_key, is_raw
-from cigocc_ros.ros.conversions import stamp_to_ns
+from cigocc_ros.ros.conversions import NANOSECONDS, stamp_to_ns
 from cigocc_ros.ros.counters import Counters
 from cigocc_ros.ros.dropped import DroppedFrame
 from cigocc_ros.ros.extrinsics import Extrinsics
@@ -71,6 +71,10 @@ class FrameDecoder:
     def __call__(self, bundle: Bundle) -> CameraFrame:
         """Return the rectified frame; raise DroppedFrame with what is wrong."""
         header = bundle.image.header
+        if header.stamp.nanosec >= NANOSECONDS:
+            raise DroppedFrame(
+                'invalid_stamp', f'the stamp has {header.stamp.nanosec} ns beyond its seconds'
+            )
         if bundle.info is None:
             raise DroppedFrame(
                 'no_camera_info', 'no message on camera_info yet: is it published and remapped?'

@@ -6,6 +6,10 @@ from types import ModuleType
 
 from cigocc_ros.core.errors import FrameError
 from cigocc_ros.core.opencv import import_cv2
+from cigocc_ros.core.plain_files import cut
+
+MAX_MESSAGE_CHARACTERS = 600
+"""Of an explanation: senders choose the strings in it, logs and diagnostics repeat them."""
 
 
 class DroppedFrame(FrameError):
@@ -13,7 +17,7 @@ class DroppedFrame(FrameError):
 
     def __init__(self, reason: str, message: str) -> None:
         """Keep the reason beside the explanation."""
-        super().__init__(message)
+        super().__init__(cut(message, MAX_MESSAGE_CHARACTERS))
         self.reason = reason
 
 

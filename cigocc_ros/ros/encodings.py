@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
+from cigocc_ros.core.encoded_images import check_encoded_image
+from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.plain_files import shown
 from cigocc_ros.ros.dropped import DroppedFrame, opencv
 from cigocc_ros.ros.image_rows import image_rows
 
@@ -44,7 +47,7 @@ def decode_other(message: Image) -> NDArray[np.uint8]:
         return _converted(_elements(message, 2), f'COLOR_YUV2RGB_{YUV422[encoding]}')
     raise DroppedFrame(
         'unknown_encoding',
-        f'image encoding {encoding!r} cannot be decoded; known here: {KNOWN}. Installing '
+        f'image encoding {shown(encoding)} cannot be decoded; known here: {KNOWN}. Installing '
         'cv_bridge adds those that it knows',
     )
 
@@ -52,11 +55,16 @@ def decode_other(message: Image) -> NDArray[np.uint8]:
 def decode_compressed(data: NDArray[np.uint8], stated_format: str) -> NDArray[np.uint8]:
     """Decode the bytes of a JPEG or PNG to (H, W, 3) uint8 rgb; raise DroppedFrame."""
     cv2 = opencv('decoding this image')
-    decoded: NDArray[np.uint8] | None = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    what = f'{data.size} bytes of format {shown(stated_format)}'
+    decoded: NDArray[np.uint8] | None
+    try:
+        check_encoded_image(data.data, what)
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except (DataFileError, cv2.error) as error:
+        raise DroppedFrame('broken_compressed_image', str(error)) from error
     if decoded is None:
         raise DroppedFrame(
-            'broken_compressed_image',
-            f'{data.size} bytes of format {stated_format!r} are no JPEG or PNG that OpenCV reads',
+            'broken_compressed_image', f'{what} are no JPEG or PNG that OpenCV reads'
         )
     return np.ascontiguousarray(decoded[..., ::-1])
 
@@ -75,7 +83,10 @@ def _high_bytes(message: Image, channels: int) -> NDArray[np.uint8]:
 
 def _converted(pixels: NDArray[np.uint8], code: str) -> NDArray[np.uint8]:
     cv2 = opencv('decoding this image')
-    rgb: NDArray[np.uint8] = cv2.cvtColor(np.ascontiguousarray(pixels), getattr(cv2, code))
+    try:
+        rgb: NDArray[np.uint8] = cv2.cvtColor(np.ascontiguousarray(pixels), getattr(cv2, code))
+    except cv2.error as error:  # e.g. an odd number of columns where colours come in pairs
+        raise DroppedFrame('undecodable_image', f'OpenCV cannot decode it: {error}') from error
     return rgb
 
 
@@ -93,6 +104,6 @@ def _with_cv_bridge(bridge: Any, message: Image) -> NDArray[np.uint8]:
         rgb = bridge.imgmsg_to_cv2(message, desired_encoding='rgb8')
     except Exception as error:  # CvBridgeError, cv2.error, TypeError: all mean the same here
         raise DroppedFrame(
-            'unknown_encoding', f'cv_bridge cannot decode {message.encoding!r}: {error}'
+            'unknown_encoding', f'cv_bridge cannot decode {shown(message.encoding)}: {error}'
         ) from error
     return np.ascontiguousarray(rgb, dtype=np.uint8)

@@ -16,6 +16,8 @@ from rclpy.node import Node
 from rclpy.time import Time
 
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.plain_files import cut, shown
+from cigocc_ros.core.projection import check_transform
 from cigocc_ros.core.rotation import rigid_transform
 from cigocc_ros.ros.clocks import steady_clock
 from cigocc_ros.ros.dropped import DroppedFrame
@@ -25,6 +27,7 @@ logger = logging.getLogger(__name__)
 Transform = NDArray[np.float64]
 Lookup = Callable[[str, str], Any]
 RETRY_S = 0.5
+KEPT_MISSING = 8
 MOVED_M, TURNED_DEG = 0.005, 0.1
 
 
@@ -84,7 +87,7 @@ class TfExtrinsics:
     def problem(self) -> str:
         """What tf says about the frames that were asked for and are not known."""
         return '; '.join(
-            f'no transform {self._output_frame} <- {frame!r}: {reason}'
+            f'no transform {self._output_frame} <- {shown(frame)}: {reason}'
             for frame, reason in sorted(dict(self._missing).items())
         )
 
@@ -128,7 +131,7 @@ class TfExtrinsics:
         """Return what tf says now; raise what tf2 raises, or CalibrationError."""
         stamped = self._lookup(frame_id, self._output_frame)
         found = stamped.transform.translation, stamped.transform.rotation
-        return rigid_transform(*(_numbers(part) for part in found))
+        return check_transform(rigid_transform(*(_numbers(part) for part in found)), 'it')
 
     def _ask(self, frame_id: str) -> None:
         if not frame_id:
@@ -137,10 +140,16 @@ class TfExtrinsics:
         try:
             self._known[frame_id] = self._found(frame_id)
         except Exception as error:  # tf2's exceptions share no base but Exception
-            self._missing[frame_id] = str(error)
+            self._missing[frame_id] = cut(str(error))
+            self._forget_oldest()
             return
         self._missing.pop(frame_id, None)
         logger.info('extrinsics %s <- %s found', frame_id, self._output_frame)
+
+    def _forget_oldest(self) -> None:
+        """Keep a bounded number: whoever may publish images chooses their frame_id."""
+        while len(self._missing) > KEPT_MISSING:
+            self._missing.pop(next(iter(self._missing)), None)
 
 
 def _difference(a: Transform, b: Transform) -> tuple[float, float]:

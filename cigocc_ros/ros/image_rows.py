@@ -6,21 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
+from cigocc_ros.core.encoded_images import check_pixels
+from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.ros.dropped import DroppedFrame
-
-MAX_IMAGE_SIDE_PX = 16384
 
 
 def check_size(message: Image) -> None:
     """Raise DroppedFrame for an image without pixels or of absurd size."""
     if message.width == 0 or message.height == 0:
         raise DroppedFrame('empty_image', f'the image is {message.width}x{message.height} pixels')
-    if max(message.width, message.height) > MAX_IMAGE_SIDE_PX:
-        raise DroppedFrame(
-            'oversized_image',
-            f'the image is {message.width}x{message.height} pixels, at most {MAX_IMAGE_SIDE_PX} '
-            'a side are accepted: is the message corrupt?',
-        )
+    try:
+        check_pixels(message.width, message.height, 'image')
+    except DataFileError as error:
+        raise DroppedFrame('oversized_image', f'{error}: is the message corrupt?') from error
 
 
 def image_rows(message: Image, bytes_per_pixel: int) -> NDArray[np.uint8]:
