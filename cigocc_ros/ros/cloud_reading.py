@@ -38,6 +38,8 @@ def points_from_cloud(cloud: PointCloud2) -> NDArray[Any]:
 def _dtype(cloud: PointCloud2) -> np.dtype[Any]:
     order = '>' if cloud.is_bigendian else '<'
     try:
+        if not (cloud.fields and cloud.point_step):
+            raise ValueError('no fields')
         return np.dtype(
             {
                 'names': [field.name for field in cloud.fields],

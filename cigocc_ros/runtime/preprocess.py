@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.camera import CameraModel
-from cigocc_ros.core.errors import FrameError
+from cigocc_ros.core.errors import CalibrationError, FrameError
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.manifest import DEPTH_PRIOR, IMAGE, PIXEL_FROM_VELO, VELO_FROM_PIXEL
 from cigocc_ros.core.opencv import import_cv2
@@ -25,6 +25,8 @@ from cigocc_ros.runtime.contract import Arrays
 
 # A rig has one or two cameras; the room is for calibration refined online, each value an entry.
 CACHED_CALIBRATIONS = 8
+MAX_COEFFICIENT = 1e12
+"""Far beyond any lens and pose; what the network makes of more has no meaning."""
 
 
 @dataclass(frozen=True)
@@ -132,10 +134,19 @@ class CalibrationTables:
 def calibration_tables(
     camera: CameraModel, cam_from_velo: NDArray[np.float64], image_size: tuple[int, int]
 ) -> CalibrationTables:
-    """Compute the calibration inputs in float64 and round once, at the end, to float32."""
+    """Compute the calibration inputs in float64 and round once, at the end, to float32.
+
+    Raises CalibrationError where the projection cannot be inverted or is beyond all measure.
+    """
     fit = fit_camera(camera, image_size)
     forward = pixel_from_velo(fit.camera_in, cam_from_velo)
-    return CalibrationTables(fit, _as_input(forward), _as_input(velo_from_pixel(forward)))
+    matrices = forward, velo_from_pixel(forward)
+    if not all(np.abs(matrix).max() <= MAX_COEFFICIENT for matrix in matrices):
+        raise CalibrationError(
+            f'expected coefficients up to {MAX_COEFFICIENT:g} between pixels and metres, found '
+            f'{camera.projection.tolist()} with the pose {np.asarray(cam_from_velo).tolist()}'
+        )
+    return CalibrationTables(fit, _as_input(matrices[0]), _as_input(matrices[1]))
 
 
 class Preprocessor:
