@@ -71,6 +71,7 @@ EXTRAS: dict[str, list[str]] = {
         'mcap-ros2-support',  # reads our bags independently of the library that wrote them
         'pytest<9',  # the launch_testing plugin of Jazzy breaks pytest 9
         'pytest-timeout',
+        'xmlschema',  # checks the SROS2 policy by its schema
     ],
     'dev': [
         'colcon-common-extensions',
@@ -113,7 +114,7 @@ setup(
         # `ros2 run` and launch look in lib/<package>; pip puts console scripts into bin/ only.
         (f'lib/{NAME}', sorted(glob('scripts/*'))),
         *share_files('launch', '*.launch.py'),
-        *share_files('config', '**/*.yaml', '*.rviz', '*.xml'),
+        *share_files('config', '**/*.yaml', '*.rviz', '**/*.xml'),
         *share_files('models', '*.md', '*/*.md', '*/manifest.yaml', '*/*.onnx', '*/*.npz'),
     ],
     # Lower bounds are those of Ubuntu 22.04, so that apt's python3-numpy and python3-yaml satisfy
