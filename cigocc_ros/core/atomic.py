@@ -53,7 +53,7 @@ def read_bytes(path: Path, at_most: int = MAX_FILE_BYTES) -> bytes:
                     f'{path}: expected at most {at_most} bytes, found {status.st_size}: '
                     'the file is of another kind, or damaged'
                 )
-            return stream.read(at_most)
+            return stream.read(status.st_size)
     except (OSError, ValueError) as error:
         if isinstance(error, DataFileError):
             raise
