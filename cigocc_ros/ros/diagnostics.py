@@ -40,7 +40,7 @@ def assess(state: NodeState, now: Snapshot, before: Snapshot) -> tuple[bytes, st
     arrived = now.frames_in - before.frames_in
     dropped = {reason: n - before.dropped.get(reason, 0) for reason, n in now.dropped.items()}
     dropped = {reason: count for reason, count in dropped.items() if count}
-    if state.extrinsics_problem:
+    if state.extrinsics_problem and now.processed == before.processed:
         return (
             DiagnosticStatus.ERROR,
             f'no output, extrinsics are missing: {state.extrinsics_problem}',

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 Transform = NDArray[np.float64]
 Lookup = Callable[[str, str], Any]
 RETRY_S = 0.5
+FORGET_S = 5.0
+"""One message with an odd frame_id must not be an error for ever."""
 KEPT_MISSING = 8
 MOVED_M, TURNED_DEG = 0.005, 0.1
 
@@ -82,6 +85,7 @@ class TfExtrinsics:
         self._known: dict[str, Transform] = {}
         self._missing: dict[str, str] = {}
         self._moved: dict[str, str] = {}
+        self._asked_s: dict[str, float] = {}
 
     @property
     def problem(self) -> str:
@@ -102,13 +106,17 @@ class TfExtrinsics:
             self._ask(frame_id)
         if frame_id in self._known:
             return self._known[frame_id]
+        self._asked_s[frame_id] = time.monotonic()
         raise DroppedFrame('no_extrinsics', self.problem)
 
     def retry(self) -> None:
         """Ask again for what is missing, and whether the rest stayed; called by a timer."""
         known = list(self._known)
         for frame_id in list(self._missing):
-            self._ask(frame_id)
+            if time.monotonic() - self._asked_s.get(frame_id, 0.0) > FORGET_S:
+                self._missing.pop(frame_id, None)
+            else:
+                self._ask(frame_id)
         for frame_id in known:
             self._compare(frame_id)
 

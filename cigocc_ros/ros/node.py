@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import rclpy
+import rclpy.logging
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from std_srvs.srv import SetBool
+from std_srvs.srv import SetBool, Trigger
 
 from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.core.frames import CameraFrame, Occupancy
@@ -22,13 +23,16 @@ from cigocc_ros.ros.decoder import FrameDecoder
 from cigocc_ros.ros.diagnostics import Diagnostics, NodeState
 from cigocc_ros.ros.dropped import DroppedFrame
 from cigocc_ros.ros.extrinsics import create_extrinsics
+from cigocc_ros.ros.grids import GRID_LAYOUT
 from cigocc_ros.ros.inputs import Inputs
 from cigocc_ros.ros.log_forwarding import Throttle, forward_logging
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.outputs import Outputs
 from cigocc_ros.ros.pairing import Bundle
-from cigocc_ros.ros.parameters import declare
+from cigocc_ros.ros.parameters import current, declare, guard
 from cigocc_ros.ros.process import run_node, without_hung_threads
+from cigocc_ros.ros.saved_grid import save_grid
+from cigocc_ros.ros.shared_memory import remove_orphans
 from cigocc_ros.ros.stamps import StampWatch, has_latency
 from cigocc_ros.ros.worker import FramePredictor, Worker
 from cigocc_ros.runtime.loading import Loading, LoadingCancelled
@@ -71,7 +75,8 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
     def _start(self, predictor_factory: PredictorFactory) -> None:
         self.parameters = declare(self, OccParameters)
         self._extrinsics = create_extrinsics(self, self.parameters)
-        self._outputs = Outputs(self, lambda: int(self.get_parameter('max_markers').value))
+        guard(self, OccParameters)
+        self._outputs = Outputs(self, lambda: current(self, self.parameters))
         self.worker = Worker(
             lambda: predictor_factory(self.parameters, self._loading),
             self._handle,
@@ -81,12 +86,13 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         self._predictor = self._loaded(self.worker)
         manifest, frame = self._predictor.manifest, self.parameters.output_frame
         self._outputs.publish_class_info(
-            class_info_json(manifest.model_id, self._predictor.grid, frame)
+            class_info_json(manifest.model_id, self._predictor.grid, frame, GRID_LAYOUT)
         )
         self._inputs = Inputs(self, self.parameters, self._receive)
         topics = self._inputs.image.topic, self._inputs.right_topic
         self._decode = FrameDecoder(self.parameters, topics, self._extrinsics, self._counters)
         self.create_service(SetBool, '~/enable', self._on_enable)
+        self.create_service(Trigger, '~/save_grid', self._on_save_grid)
         self._diagnostics.start(self.snapshot, self._state)
         logger.info('ready: model %s, images from %s', manifest.model_id, self._inputs.image.topic)
 
@@ -157,6 +163,17 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         response.message = 'enabled' if self._enabled else 'disabled'
         return response
 
+    def _on_save_grid(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Write the newest grid to the folder `save_dir`; say where, or why not."""
+        folder = str(self.get_parameter('save_dir').value)
+        try:
+            path = save_grid(folder, self._outputs.latest, self._predictor.manifest.model_id)
+        except CigoccError as error:
+            response.message = str(error)
+            return response
+        response.success, response.message = True, str(path)
+        return response
+
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
 
@@ -220,4 +237,9 @@ def _spin(node: OccNode) -> int:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return 1 where it cannot start or breaks."""
+    freed_mb = remove_orphans() / 1e6
+    if freed_mb:
+        rclpy.logging.get_logger(NODE_NAME).info(
+            f'{freed_mb:.0f} MB of shared memory freed that killed processes had left'
+        )
     return without_hung_threads(run_node(NODE_NAME, args, OccNode, _spin))

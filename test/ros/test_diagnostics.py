@@ -32,7 +32,7 @@ def test_levels():
     disabled = replace(STATE, enabled=False)
     assert assess(disabled, start, start) == (DiagnosticStatus.OK, 'disabled by ~/enable')
     lost = replace(STATE, extrinsics_problem='no tf')
-    assert assess(lost, one, start) == (
+    assert assess(lost, one, one) == (
         DiagnosticStatus.ERROR,
         'no output, extrinsics are missing: no tf',
     )

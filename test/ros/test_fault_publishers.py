@@ -1,0 +1,116 @@
+"""Cameras and subscribers as processes that die, stall, or cannot keep up."""
+
+import os
+import signal
+import sys
+
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('onnxruntime')
+
+from fixtures_faults import (
+    OK,
+    WARN,
+    assert_no_more,
+    camera_process,
+    held,
+    node_process,
+    wait_until,
+)
+from fixtures_processes import process, wait_for_line
+from fixtures_tiny_model import build_tiny_model_dir
+
+from cigocc_ros.ros.conversions import stamp_to_ns
+
+
+@pytest.fixture(scope='module')
+def model_dir(tmp_path_factory):
+    return build_tiny_model_dir(tmp_path_factory.mktemp('models') / 'handmade')
+
+
+def test_a_camera_that_stalls_then_dies_then_returns(graph, model_dir, tmp_path):
+    with node_process(graph, model_dir, tmp_path) as node:
+        ears = node.ears
+        with camera_process(tmp_path, 20.0) as camera:
+            graph.until(lambda: ears.clouds)
+            ears.until_said('running', OK)
+            before = held(node.pid)
+
+            os.killpg(camera.pid, signal.SIGSTOP)
+            ears.until_said('no images on /image', WARN)
+            heard = len(ears.clouds)
+            os.killpg(camera.pid, signal.SIGCONT)
+            graph.until(lambda: len(ears.clouds) > heard)
+            ears.until_said('running', OK)
+
+            os.killpg(camera.pid, signal.SIGKILL)
+            camera.wait()
+        ears.until_said('no images on /image', WARN)
+        with camera_process(tmp_path, 20.0, name='again'):
+            ears.until_cloud(lambda: None)
+            ears.until_said('running', OK)
+            assert_no_more(held(node.pid), before)
+        assert ears.values['dropped'] == '0' and 'Traceback' not in node.log()
+
+
+def test_a_camera_that_returns_with_best_effort(graph, model_dir, tmp_path):
+    """The subscription falls back once, and still hears reliable cameras afterwards."""
+    from fixtures_ros import Camera
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    with node_process(graph, model_dir, tmp_path) as node:
+        first = Camera(graph)
+        node.ears.until_cloud(first.publish)
+        for publisher in (first.images, first.infos):
+            graph.observer.destroy_publisher(publisher)
+        second = Camera(graph, qos=best_effort)
+        second.stamp_ns = first.stamp_ns
+        node.ears.until_cloud(second.publish)
+        node.ears.until_said('running', OK, second.publish)
+        assert node.ears.values['image reliability'] == 'best_effort'
+        for publisher in (second.images, second.infos):
+            graph.observer.destroy_publisher(publisher)
+        third = Camera(graph)
+        third.stamp_ns = second.stamp_ns
+        node.ears.until_cloud(third.publish)
+
+
+SLOW_SUBSCRIBER = """
+import rclpy, sys
+from sensor_msgs.msg import PointCloud2
+rclpy.init()
+node = rclpy.create_node('slow')
+def heard(cloud):
+    print('heard', cloud.header.stamp.sec * 10**9 + cloud.header.stamp.nanosec, flush=True)
+node.create_subscription(PointCloud2, 'occ/occupancy', heard, 1)
+rclpy.spin(node)
+"""
+
+
+def test_a_subscriber_that_stands_still_holds_up_nobody(graph, model_dir, tmp_path):
+    output = tmp_path / 'slow.log'
+    with (
+        node_process(graph, model_dir, tmp_path) as node,
+        process([sys.executable, '-c', SLOW_SUBSCRIBER], output) as slow,
+        camera_process(tmp_path, 30.0),
+    ):
+        ears = node.ears
+        wait_for_line(output, 'heard', slow)
+        ears.until_said('running', OK)
+        before = held(node.pid)
+        os.killpg(slow.pid, signal.SIGSTOP)
+        heard = len(ears.clouds)
+        graph.until(lambda: len(ears.clouds) > heard + 60)  # the others hear on, two seconds
+        ears.until_said('running', OK)
+        assert_no_more(held(node.pid), before)
+        newest = stamp_to_ns(ears.clouds[-1].header.stamp)
+        os.killpg(slow.pid, signal.SIGCONT)
+        # it goes on with the newest, not with a queue of old ones
+        wait_until(lambda: last_heard(output) > newest, 'clouds in the slow subscriber')
+    assert len(output.read_text().splitlines()) < len(ears.clouds)
+
+
+def last_heard(output) -> int:
+    return int(output.read_text().split('heard')[-1])
