@@ -1,7 +1,5 @@
 """What every topic carries, and the stamps of bags and player."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from fixtures_sequence import build_sequence
@@ -59,11 +57,3 @@ def test_stamps_are_recorded_ones_but_never_zero(tmp_path, first_s, expected_s):
     expected_ns = [expected_s * 1e9, (expected_s + 0.1) * 1e9]
     stamps_ns = [recording.stamp_ns(frame) for frame in recording.sequence.frame_ids]
     np.testing.assert_allclose(stamps_ns, expected_ns, rtol=0, atol=1)
-
-
-def test_the_readme_lists_the_topics():
-    readme = Path(__file__).resolve().parents[2] / 'README.md'
-    rows = [f'| `{name}` | `{topic.in_bags}` |' for name, topic in TOPICS.items()]
-    assert (
-        '\n'.join(['| `kitti_player` | in bags |', '|---|---|', *rows, '']) in readme.read_text()
-    )

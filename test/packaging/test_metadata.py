@@ -2,14 +2,13 @@
 
 import ast
 import re
-import shlex
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 
 from cigocc_ros import __version__
-from cigocc_ros.commands.main import EXTRA_OF_LIBRARY, VERBS, build_parser, install_hint
+from cigocc_ros.commands.main import EXTRA_OF_LIBRARY, VERBS, install_hint
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE_XML = ElementTree.parse(REPOSITORY / 'package.xml').getroot()
@@ -172,37 +171,3 @@ def test_the_readme_starts_with_the_two_commands():
     first_screen = (REPOSITORY / 'README.md').read_text().splitlines()[:24]
     for line in ('make demo', 'make test', 'ros2 launch cigocc_ros occ.launch.py'):
         assert any(text.startswith(line) for text in first_screen), line
-
-
-def readme_commands(program):
-    """Yield the words of each line of the README's shell blocks that starts `program`."""
-    blocks = re.findall(r'```bash\n(.*?)```', (REPOSITORY / 'README.md').read_text(), re.S)
-    for line in ''.join(blocks).replace('\\\n', ' ').splitlines():
-        words = shlex.split(line, comments=True)
-        if words[:1] == [program]:
-            yield words[1:]
-
-
-def test_the_commands_of_the_readme_parse():
-    commands = list(readme_commands('cigocc'))
-    assert len(commands) >= 5
-    for words in commands:
-        build_parser().parse_args(words)
-
-
-def test_the_launch_commands_of_the_readme_use_declared_arguments():
-    commands = list(readme_commands('ros2'))
-    assert len(commands) >= 4
-    for _, package, file, *arguments in commands:
-        assert package == 'cigocc_ros'
-        text = (REPOSITORY / 'launch' / file).read_text()
-        for name in (argument.partition(':=')[0] for argument in arguments):
-            assert f"'{name}'" in text, f'{file} {name}'
-
-
-def test_links_and_pictures_of_the_documents_exist():
-    for document in ('README.md', 'CONTRIBUTING.md', 'models/README.md'):
-        path = REPOSITORY / document
-        for target in re.findall(r'\]\(([^)#]+)\)', path.read_text()):
-            if '://' not in target:
-                assert (path.parent / target).exists(), f'{document}: {target}'

@@ -1,4 +1,4 @@
-"""Declared parameters, the shipped YAML and the table in the README come from one place."""
+"""Declared parameters, the shipped YAML and the table of docs/interface.md come from one place."""
 
 import re
 from dataclasses import dataclass
@@ -41,13 +41,6 @@ def test_the_file_holds_every_default():
     }
     assert values == expected
     assert [type(v) for v in values.values()] == [type(v) for v in expected.values()]
-
-
-def test_the_readme_holds_the_generated_table():
-    readme = REPOSITORY / 'README.md'
-    if not readme.is_file():
-        pytest.skip('no README.md beside the sources')
-    assert param_table(OccParameters) in readme.read_text(), 'put param_table() into README.md'
 
 
 def test_the_table_has_a_row_per_parameter():

@@ -1,0 +1,154 @@
+"""The interface of the nodes as tables; `python -m cigocc_ros.ros.interface` writes the page.
+
+A test compares the rows with the graph of a running node.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cigocc_ros.data.kitti_recording import TOPICS as RECORDED
+from cigocc_ros.ros.occ_parameters import OccParameters
+from cigocc_ros.ros.parameters import param_table
+from cigocc_ros.ros.player_parameters import PlayerParameters
+
+FALLBACK, RELIABLE, LATCHED = 'reliable, else best effort', 'reliable', 'reliable, latched'
+
+
+@dataclass(frozen=True)
+class Row:
+    """A topic or service of the node `occ`; names as in the code, before remapping."""
+
+    name: str
+    kind: str
+    qos: str
+    meaning: str
+
+
+INPUTS = (
+    Row(
+        'image',
+        'sensor_msgs/msg/Image',
+        FALLBACK,
+        'Camera, colour or grey; `image/compressed` with `image_transport:=compressed`',
+    ),
+    Row(
+        'camera_info',
+        'sensor_msgs/msg/CameraInfo',
+        FALLBACK,
+        'Of that image; ROI and binning are honoured',
+    ),
+    Row(
+        'right/image',
+        'sensor_msgs/msg/Image',
+        FALLBACK,
+        'Optional: right camera of a rectified pair, for depth by stereo matching',
+    ),
+    Row('right/camera_info', 'sensor_msgs/msg/CameraInfo', FALLBACK, 'Of the right image'),
+    Row(
+        'depth',
+        'sensor_msgs/msg/Image',
+        FALLBACK,
+        'Optional: depth registered to the image, 32FC1 in m or 16UC1 in mm (REP 118)',
+    ),
+)
+OUTPUTS = (
+    Row(
+        '~/occupancy',
+        'sensor_msgs/msg/PointCloud2',
+        RELIABLE,
+        'One point per occupied voxel: `x y z rgb label probability`',
+    ),
+    Row(
+        '~/markers',
+        'visualization_msgs/msg/MarkerArray',
+        RELIABLE,
+        'Cubes per class; slow in RViz',
+    ),
+    Row(
+        '~/class_info',
+        'std_msgs/msg/String',
+        LATCHED,
+        'JSON: names and colours of the classes, grid and its frame, model',
+    ),
+    Row(
+        '~/debug/processing_time_ms',
+        'std_msgs/msg/Float64',
+        RELIABLE,
+        'From the start of decoding to the end of publishing',
+    ),
+    Row(
+        '~/debug/pipeline_latency_ms',
+        'std_msgs/msg/Float64',
+        RELIABLE,
+        'From the stamp of the image to the end of publishing',
+    ),
+    Row(
+        '/diagnostics',
+        'diagnostic_msgs/msg/DiagnosticArray',
+        RELIABLE,
+        'Once a second: what was received, processed, replaced, dropped, and why',
+    ),
+)
+SERVICES = (
+    Row(
+        '~/enable',
+        'std_srvs/srv/SetBool',
+        '',
+        'Stop and start the work; the model stays loaded',
+    ),
+)
+
+
+def topic_table(rows: Iterable[Row]) -> str:
+    """Return topics as a Markdown table."""
+    lines = [f'| `{r.name}` | {r.kind} | {r.qos} | {r.meaning} |' for r in rows]
+    return '\n'.join(['| topic | type | QoS | |', '|---|---|---|---|', *lines]) + '\n'
+
+
+def service_table(rows: Iterable[Row]) -> str:
+    """Return services as a Markdown table."""
+    lines = [f'| `{row.name}` | {row.kind} | {row.meaning} |' for row in rows]
+    return '\n'.join(['| service | type | |', '|---|---|---|', *lines]) + '\n'
+
+
+def recording_table() -> str:
+    """Return the topics of the player and of bags as a Markdown table."""
+    rows = [f'| `{name}` | `{topic.in_bags}` |' for name, topic in RECORDED.items()]
+    return '\n'.join(['| `kitti_player` | in bags |', '|---|---|', *rows]) + '\n'
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    'inputs': lambda: topic_table(INPUTS),
+    'outputs': lambda: topic_table(OUTPUTS),
+    'services': lambda: service_table(SERVICES),
+    'parameters of occ': lambda: param_table(OccParameters),
+    'parameters of kitti_player': lambda: param_table(PlayerParameters),
+    'recordings': recording_table,
+}
+
+
+def updated(page: str) -> str:
+    """Return a page with each `<!-- generated: NAME -->` ... `<!-- end -->` filled anew."""
+
+    def fill(block: re.Match[str]) -> str:
+        return f'{block[1]}\n{TABLES[block["name"]]()}<!-- end -->'
+
+    return re.sub(
+        r'(<!-- generated: (?P<name>[\w ]+) -->)\n.*?<!-- end -->', fill, page, flags=re.S
+    )
+
+
+def main(paths: list[str]) -> int:
+    """Rewrite pages in place."""
+    for path in map(Path, paths):
+        path.write_text(updated(path.read_text(encoding='utf-8')), encoding='utf-8')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
