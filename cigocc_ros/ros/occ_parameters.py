@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from cigocc_ros.core.frames import LIDAR_FRAME
 from cigocc_ros.core.share import DEFAULT_MODEL
+from cigocc_ros.core.shown import ALL_CLASSES, ShownVoxels, checked_classes
 from cigocc_ros.ros.parameters import parameter
 from cigocc_ros.runtime.engine import AUTO, BACKENDS, DEFAULT_THREADS
 from cigocc_ros.runtime.tensorrt_options import (
@@ -16,6 +17,8 @@ from cigocc_ros.runtime.tensorrt_options import (
     TensorRtOptions,
 )
 
+FARTHEST_M = 200.0
+RATE_LIMITS_HZ = (0.0, 100.0)
 UNSET_ROTATION = (0.0, 0.0, 0.0, 0.0)
 _TENSORRT = TensorRtOptions()
 
@@ -138,6 +141,59 @@ class OccParameters:
         limits=(1, 2_000_000),
         read_only=False,
     )
+    shown_max_range_m: float = parameter(
+        FARTHEST_M,
+        'Farthest voxels in ~/occupancy and ~/markers, horizontally from output_frame, metres; '
+        '~/grid, ~/bev and saved grids are always whole',
+        name='shown.max_range_m',
+        limits=(0.0, FARTHEST_M),
+        read_only=False,
+    )
+    shown_min_probability: float = parameter(
+        0.0,
+        'Least probability of being occupied of voxels in ~/occupancy and ~/markers',
+        name='shown.min_probability',
+        limits=(0.0, 1.0),
+        read_only=False,
+    )
+    shown_classes: str = parameter(
+        ALL_CLASSES,
+        'Classes in ~/occupancy and ~/markers, comma separated, or all',
+        name='shown.classes',
+        read_only=False,
+        check=checked_classes,
+    )
+    rates_markers_hz: float = parameter(
+        0.0,
+        'Most messages a second on ~/markers; 0 publishes every frame',
+        name='rates.markers_hz',
+        limits=RATE_LIMITS_HZ,
+        read_only=False,
+    )
+    rates_grid_hz: float = parameter(
+        0.0,
+        'Most messages a second on ~/grid; 0 publishes every frame',
+        name='rates.grid_hz',
+        limits=RATE_LIMITS_HZ,
+        read_only=False,
+    )
+    rates_bev_hz: float = parameter(
+        0.0,
+        'Most messages a second on ~/bev; 0 publishes every frame',
+        name='rates.bev_hz',
+        limits=RATE_LIMITS_HZ,
+        read_only=False,
+    )
+    save_dir: str = parameter(
+        '',
+        'Folder that the service ~/save_grid writes to; empty refuses',
+        read_only=False,
+    )
+
+    @property
+    def shown(self) -> ShownVoxels:
+        """The choice of voxels in ~/occupancy and ~/markers."""
+        return ShownVoxels(self.shown_max_range_m, self.shown_min_probability, self.shown_classes)
 
     @property
     def tensorrt(self) -> TensorRtOptions:

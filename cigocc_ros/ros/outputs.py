@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
+from nav_msgs.msg import OccupancyGrid
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Float64, String
@@ -12,21 +15,46 @@ from visualization_msgs.msg import MarkerArray
 
 from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.ros.clouds import cloud_from_occupancy
+from cigocc_ros.ros.grids import GRID_TYPE, bev_message, grid_message
 from cigocc_ros.ros.markers import MarkerWriter
+from cigocc_ros.ros.occ_parameters import OccParameters
 
 RELIABLE_LATEST = QoSProfile(depth=1)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
+class Rate:
+    """Say when the next message of a topic is due; the clock of the machine, which never jumps."""
+
+    def __init__(self) -> None:
+        """Be due at once."""
+        self._next_s = 0.0
+
+    def due(self, hz: float) -> bool:
+        """Return whether to publish now, at most `hz` times a second; 0 is always."""
+        now_s = time.monotonic()
+        if hz and now_s < self._next_s:
+            return False
+        # counted from when it was due, so that the pace holds though frames come when they do
+        self._next_s = max(self._next_s, now_s - 1 / hz) + 1 / hz if hz else now_s
+        return True
+
+
 class Outputs:
     """Publish occupancies; used by the worker thread once made."""
 
-    def __init__(self, node: Node, max_markers: Callable[[], int]) -> None:
-        """Create the publishers; `max_markers` is asked before each marker message."""
-        self._max_markers = max_markers
+    latest: Occupancy | None = None
+    """The newest occupancy, whole."""
+
+    def __init__(self, node: Node, settings: Callable[[], OccParameters]) -> None:
+        """Create the publishers; `settings` is asked before each frame."""
+        self._settings = settings
         self._write_markers = MarkerWriter()
         self._cloud = node.create_publisher(PointCloud2, '~/occupancy', RELIABLE_LATEST)
         self._markers = node.create_publisher(MarkerArray, '~/markers', RELIABLE_LATEST)
+        self._grid = node.create_publisher(GRID_TYPE, '~/grid', RELIABLE_LATEST)
+        self._bev = node.create_publisher(OccupancyGrid, '~/bev', RELIABLE_LATEST)
+        self._rates = {topic: Rate() for topic in (self._markers, self._grid, self._bev)}
         self._class_info = node.create_publisher(String, '~/class_info', LATCHED)
         self._processing = node.create_publisher(
             Float64, '~/debug/processing_time_ms', RELIABLE_LATEST
@@ -40,11 +68,20 @@ class Outputs:
         self._class_info.publish(String(data=text))
 
     def publish(self, occupancy: Occupancy) -> None:
-        """Publish cloud and markers."""
+        """Publish what somebody listens to and is due."""
+        self.latest, settings = occupancy, self._settings()
+        shown = settings.shown(occupancy)
         if self._cloud.get_subscription_count():
-            self._cloud.publish(cloud_from_occupancy(occupancy))
-        if self._markers.get_subscription_count():
-            self._markers.publish(self._write_markers(occupancy, self._max_markers()))
+            self._cloud.publish(cloud_from_occupancy(shown))
+        if self._wanted(self._markers, settings.rates_markers_hz):
+            self._markers.publish(self._write_markers(shown, settings.max_markers))
+        if self._wanted(self._grid, settings.rates_grid_hz):
+            self._grid.publish(grid_message(occupancy))
+        if self._wanted(self._bev, settings.rates_bev_hz):
+            self._bev.publish(bev_message(occupancy))
+
+    def _wanted(self, topic: Publisher, hz: float) -> bool:
+        return bool(topic.get_subscription_count()) and self._rates[topic].due(hz)
 
     def publish_times(self, processing_ms: float, pipeline_ms: float | None) -> None:
         """Publish how long the frame took here, and since its stamp where that means anything."""

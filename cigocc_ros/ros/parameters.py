@@ -5,16 +5,26 @@ from __future__ import annotations
 import array
 import dataclasses
 import textwrap
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from cigocc_ros.core.errors import ConfigError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 T = TypeVar('T')
+Parameters = TypeVar('Parameters', bound='DataclassInstance')
 Limits = tuple[float, float]
 YAML_WIDTH = 99
 
@@ -27,11 +37,13 @@ def parameter(
     choices: tuple[str, ...] = (),
     limits: Limits | None = None,
     read_only: bool = True,
+    check: Callable[[Any], object] | None = None,
 ) -> Any:
     """Return a dataclass field that is a ROS parameter.
 
-    `name` is the ROS name where it has dots; `limits` are inclusive; a parameter that is not
-    `read_only` must be read from the node each time it is used.
+    `name` is the ROS name where it has dots; `limits` are inclusive; `check` raises ConfigError
+    for values that neither they nor `choices` exclude. A parameter that is not `read_only` may
+    change at any time: take its value from `current` each time it is used.
     """
     metadata = {
         'description': description,
@@ -39,6 +51,7 @@ def parameter(
         'choices': choices,
         'limits': limits,
         'read_only': read_only,
+        'check': check,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -54,6 +67,7 @@ class Spec:
     choices: tuple[str, ...]
     limits: Limits | None
     read_only: bool
+    check: Callable[[Any], object] | None = None
 
     @property
     def allowed(self) -> str:
@@ -96,11 +110,19 @@ class Spec:
         """Return a declared value as the dataclass wants it; raise ConfigError."""
         if self.choices and value not in self.choices:
             raise self._error(self.allowed, value)
+        if self.check is not None:
+            self._ask(self.check, value)
         if not isinstance(self.default, tuple):
             return self._number(value) if self.is_real else value
         if not isinstance(value, (Sequence, array.array)) or len(value) != len(self.default):
             raise self._error(f'{len(self.default)} numbers', value)
         return tuple(self._number(item) if self.is_real else item for item in value)
+
+    def _ask(self, check: Callable[[Any], object], value: Any) -> None:
+        try:
+            check(value)
+        except ConfigError as error:
+            raise ConfigError(f'parameter {self.name}: {error}') from error
 
     def _number(self, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -125,6 +147,7 @@ def specs(cls: type[Any]) -> list[Spec]:
             choices=field.metadata['choices'],
             limits=field.metadata['limits'],
             read_only=field.metadata['read_only'],
+            check=field.metadata['check'],
         )
         for field in dataclasses.fields(cls)
     ]
@@ -142,6 +165,32 @@ def declare(node: Node, cls: type[T]) -> T:
         value = node.declare_parameter(spec.name, default, spec.descriptor()).value
         values[spec.attribute] = spec.checked(value)
     return cls(**values)
+
+
+def guard(node: Node, cls: type[Any]) -> None:
+    """Refuse values that a live parameter of `cls` may not take, with what is allowed."""
+    live = {spec.name: spec for spec in specs(cls) if not spec.read_only}
+
+    def judge(changes: list[Parameter]) -> SetParametersResult:
+        try:
+            for change in changes:
+                if change.name in live:
+                    live[change.name].checked(change.value)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    node.add_on_set_parameters_callback(judge)
+
+
+def current(node: Node, values: Parameters) -> Parameters:
+    """Return `values` with the live parameters as they are now."""
+    live = {
+        spec.attribute: spec.checked(node.get_parameter(spec.name).value)
+        for spec in specs(type(values))
+        if not spec.read_only
+    }
+    return dataclasses.replace(values, **live)
 
 
 def param_yaml(cls: type[Any], title: str) -> str:
