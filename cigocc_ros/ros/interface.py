@@ -70,6 +70,19 @@ OUTPUTS = (
         'Cubes per class; slow in RViz',
     ),
     Row(
+        '~/grid',
+        'sensor_msgs/msg/Image',
+        RELIABLE,
+        'Every label: mono8, row x * Y + y, column z; `foxglove_msgs/msg/VoxelGrid` instead '
+        'where that package is installed',
+    ),
+    Row(
+        '~/bev',
+        'nav_msgs/msg/OccupancyGrid',
+        RELIABLE,
+        'The map from above, for planners: 0 drivable, 50 other ground, 100 obstacle, -1 unknown',
+    ),
+    Row(
         '~/class_info',
         'std_msgs/msg/String',
         LATCHED,
@@ -95,11 +108,13 @@ OUTPUTS = (
     ),
 )
 SERVICES = (
+    Row('~/enable', 'std_srvs/srv/SetBool', '', 'Stop and start the work; the model stays loaded'),
     Row(
-        '~/enable',
-        'std_srvs/srv/SetBool',
+        '~/save_grid',
+        'std_srvs/srv/Trigger',
         '',
-        'Stop and start the work; the model stays loaded',
+        'Write the newest grid into `save_dir`: STAMP.label (raw ids, 256 x 256 x 32) and '
+        'STAMP.json, which says what it is',
     ),
 )
 
