@@ -23,6 +23,7 @@ class Snapshot:
     prior_used: int
     prior_failed: dict[str, int]
     stamp_faults: dict[str, int]
+    lost: int
     processing_ms: tuple[float, ...]
     pipeline_ms: tuple[float, ...]
     last_error: str
@@ -51,6 +52,7 @@ class Counters:
     dropped: Counter[str] = field(default_factory=Counter)
     prior_failed: Counter[str] = field(default_factory=Counter)
     stamp_faults: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
     last_error: str = ''
     _last_error_s: float | None = None
     _last_output_s: float | None = None
@@ -64,6 +66,11 @@ class Counters:
             self.frames_in += 1
             if stamp_fault:
                 self.stamp_faults[stamp_fault] += 1
+
+    def add_lost(self, count: int) -> None:
+        """Count images that were published but did not arrive: not in `frames_in`."""
+        with self._lock:
+            self.lost += count
 
     def add_replaced(self) -> None:
         """Count an image that a newer one replaced before it was looked at."""
@@ -105,6 +112,7 @@ class Counters:
                 prior_used=self.prior_used,
                 prior_failed=dict(self.prior_failed),
                 stamp_faults=dict(self.stamp_faults),
+                lost=self.lost,
                 processing_ms=tuple(self._processing_ms),
                 pipeline_ms=tuple(self._pipeline_ms),
                 last_error=self.last_error,

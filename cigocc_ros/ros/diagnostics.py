@@ -55,6 +55,12 @@ def assess(state: NodeState, now: Snapshot, before: Snapshot) -> tuple[bytes, st
         return level or DiagnosticStatus.WARN, f'frames dropped: {what}'
     if not arrived and (now.last_output_age_s or SILENCE_S) >= SILENCE_S:
         return DiagnosticStatus.WARN, f'no images on {state.image_topic}'
+    lost = now.lost - before.lost
+    if lost > arrived:
+        return (
+            DiagnosticStatus.WARN,
+            f'running, but {lost} of {lost + arrived} images got lost on the way',
+        )
     if state.extrinsics_warning:
         return DiagnosticStatus.WARN, f'running, but {state.extrinsics_warning}'
     if now.stamp_faults != before.stamp_faults:
@@ -71,6 +77,7 @@ def values(state: NodeState, now: Snapshot) -> dict[str, str]:
     return {
         'enabled': str(state.enabled),
         'frames in': str(now.frames_in),
+        'lost before the node': str(now.lost),
         'processed': str(now.processed),
         'replaced by a newer frame': str(now.replaced),
         'dropped': str(sum(now.dropped.values())),

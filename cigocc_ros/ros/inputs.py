@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.node import Node
@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.pairing import AUTO, DEPTH, NONE, STEREO, AnyImage, Bundle, Pairing
+from cigocc_ros.ros.sequence_gaps import SequenceGaps
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -33,7 +34,7 @@ class FallbackSubscription:
     """
 
     def __init__(
-        self, node: Node, kind: type[Any], topic: str, callback: Callable[[Any], None]
+        self, node: Node, kind: type[Any], topic: str, callback: Callable[..., None]
     ) -> None:
         """Subscribe reliably."""
         self._node, self._kind, self._topic, self._callback = node, kind, topic, callback
@@ -75,10 +76,18 @@ class Inputs:
     """Subscribe to the camera and hand over the messages of each frame together."""
 
     def __init__(
-        self, node: Node, parameters: OccParameters, deliver: Callable[[Bundle], None]
+        self,
+        node: Node,
+        parameters: OccParameters,
+        deliver: Callable[[Bundle], None],
+        lost: Callable[[int], None],
     ) -> None:
-        """Subscribe; `deliver` is called in the executor's thread and must be quick."""
-        self._deliver = deliver
+        """Subscribe; `deliver` is called in the executor's thread and must be quick.
+
+        `lost` gets the number of images that were published and did not arrive.
+        """
+        self._deliver, self._lost = deliver, lost
+        self._gaps = SequenceGaps(lambda: int(node.count_publishers(self.image.topic)))
         self._pairing = Pairing(parameters.prior_source, parameters.prior_tolerance_s)
         self._infos: dict[str, CameraInfo] = {}
         self._info_seen_s: float | None = None
@@ -109,7 +118,7 @@ class Inputs:
         return made
 
     def _image(
-        self, node: Node, topic: str, callback: Callable[[AnyImage], None]
+        self, node: Node, topic: str, callback: Callable[..., None]
     ) -> FallbackSubscription:
         # like image_transport: the suffix comes after the remapping of the base topic
         resolved = f'{node.resolve_topic_name(topic)}{self._suffix}'
@@ -123,7 +132,10 @@ class Inputs:
 
         return FallbackSubscription(node, CameraInfo, topic, remember)
 
-    def _on_image(self, message: AnyImage) -> None:
+    def _on_image(self, message: AnyImage, info: Mapping[str, Any]) -> None:
+        missed = self._gaps.missed(info)
+        if missed:
+            self._lost(missed)
         self._forward(self._pairing.add_image(Bundle(message, self._infos.get('camera_info'))))
         if self._pairing.waiting:
             self._deadline.reset()

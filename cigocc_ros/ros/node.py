@@ -88,7 +88,7 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         self._outputs.publish_class_info(
             class_info_json(manifest.model_id, self._predictor.grid, frame, GRID_LAYOUT)
         )
-        self._inputs = Inputs(self, self.parameters, self._receive)
+        self._inputs = Inputs(self, self.parameters, self._receive, self._counters.add_lost)
         topics = self._inputs.image.topic, self._inputs.right_topic
         self._decode = FrameDecoder(self.parameters, topics, self._extrinsics, self._counters)
         self.create_service(SetBool, '~/enable', self._on_enable)

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 
 import pytest
 
@@ -12,16 +13,20 @@ pytest.importorskip('onnxruntime')
 from fixtures_faults import (
     OK,
     WARN,
+    Patient,
     assert_no_more,
     camera_process,
     held,
     node_process,
+    nothing_leaks,
     wait_until,
 )
 from fixtures_processes import process, wait_for_line
 from fixtures_tiny_model import build_tiny_model_dir
 
+from cigocc_ros.ros import diagnostics
 from cigocc_ros.ros.conversions import stamp_to_ns
+from cigocc_ros.ros.sequence_gaps import SequenceGaps
 
 
 @pytest.fixture(scope='module')
@@ -114,3 +119,41 @@ def test_a_subscriber_that_stands_still_holds_up_nobody(graph, model_dir, tmp_pa
 
 def last_heard(output) -> int:
     return int(output.read_text().split('heard')[-1])
+
+
+@pytest.mark.parametrize(
+    ('numbers', 'publishers', 'missed'),
+    [
+        ([7, 8, 9], 1, [0, 0, 0]),
+        ([7, 9, 14], 1, [0, 1, 4]),
+        ([90, 91, 1, 3], 1, [0, 0, 0, 1]),  # a publisher that restarted
+        ([7, 100, 8, 101], 2, [0, 0, 0, 0]),  # two, each with numbers of its own
+        ([None, None], 1, [0, 0]),  # Humble
+    ],
+)
+def test_gaps_in_the_numbers_of_dds(numbers, publishers, missed):
+    gaps = SequenceGaps(lambda: publishers)
+    infos = [{'publication_sequence_number': number} for number in numbers]
+    assert [gaps.missed(info) for info in infos] == missed
+
+
+def test_images_that_get_lost_on_the_way_are_counted(graph, monkeypatch):
+    """The node does not come to take them: its queue of five overflows, as on a busy CPU."""
+    monkeypatch.setattr(diagnostics, 'PERIOD_S', 0.2)
+    patient = Patient(graph)
+    with nothing_leaks(patient):
+        sent, before = [], patient.counted
+        for _ in range(30):
+            sent.append(patient.camera.publish())
+            time.sleep(0.005)  # DDS takes each one, only the node stands still
+        patient.until_cloud(lambda: sent.append(patient.camera.publish()))
+        graph.until(
+            lambda: patient.clouds[-1].header.stamp == sent[-1].header.stamp,
+            lambda: sent.append(patient.camera.publish()),
+        )
+        now = patient.counted
+        assert now.lost >= 20
+        arrived = now.frames_in - before.frames_in
+        assert arrived + now.lost - before.lost == len(sent)  # nothing is unaccounted
+        patient.until_said('running', OK, patient.camera.publish)
+        assert int(patient.values['lost before the node']) == now.lost
