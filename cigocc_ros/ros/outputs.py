@@ -33,10 +33,13 @@ class Rate:
     def due(self, hz: float) -> bool:
         """Return whether to publish now, at most `hz` times a second; 0 is always."""
         now_s = time.monotonic()
-        if hz and now_s < self._next_s:
+        if not hz:
+            return True
+        if now_s < self._next_s:
             return False
         # counted from when it was due, so that the pace holds though frames come when they do
-        self._next_s = max(self._next_s, now_s - 1 / hz) + 1 / hz if hz else now_s
+        following_s = self._next_s + 1 / hz
+        self._next_s = following_s if following_s > now_s else now_s + 1 / hz
         return True
 
 
