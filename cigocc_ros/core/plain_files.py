@@ -15,7 +15,7 @@ from cigocc_ros.core.atomic import read_bytes
 from cigocc_ros.core.errors import ConfigError, DataFileError
 
 MAX_YAML_BYTES = 250_000
-"""Manifests have 5 kB; a megabyte takes PyYAML a minute."""
+"""Manifests have 5 kB; PyYAML takes seconds for this much."""
 MAX_JSON_BYTES = 16_000_000
 MAX_DEPTH = 20
 """Mappings and lists within each other."""
