@@ -1,15 +1,18 @@
 """`cigocc doctor` against a running node, camera and listener, over DDS."""
 
+import sys
 import threading
 import time
 from contextlib import contextmanager
-from types import SimpleNamespace
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 pytest.importorskip('rclpy')
 
 from fixtures_ros import CAMERA, EXTRINSICS, WAIT_S, Camera, domain_id
+from geometry_msgs.msg import Quaternion, Transform, TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
@@ -135,6 +138,49 @@ def test_a_camera_without_node(graph):
     assert 'image:=/front/image' in found.by_name['topic /image'].mend
     assert told.by_name['topic /front/image'].status == OK
     assert told.by_name['camera_info size'].status == OK
+
+
+def tf2_with(monkeypatch, lookup):
+    """Put a tf2_ros in place whose buffer answers with `lookup(target, source)`; PyPI has none."""
+    stand_in = ModuleType('tf2_ros')
+    stand_in.__spec__ = ModuleSpec('tf2_ros', None)
+    stand_in.Buffer = lambda: SimpleNamespace(lookup_transform=lambda t, s, _: lookup(t, s))
+    stand_in.TransformListener = lambda buffer, node: (buffer, node)
+    monkeypatch.setitem(sys.modules, 'tf2_ros', stand_in)
+
+
+def test_a_pose_from_tf_and_none(graph, monkeypatch):
+    """tf answers for the frame of the images: the doctor asks as the node does."""
+    known = {}
+
+    def lookup(target, source):
+        if (target, source) not in known:
+            raise LookupError(f'"{target}" passed to lookupTransform does not exist')
+        return known[target, source]
+
+    tf2_with(monkeypatch, lookup)
+    graph.start()
+    camera = Camera(graph)
+
+    def publish():
+        current(camera)
+        camera.publish()
+
+    name = "pose of 'camera_optical' in 'velo_link'"
+    with running(graph, publish):
+        missing = examine().by_name[name]
+        # of the grid in the optical frame: x_cam = -y, y_cam = -z, z_cam = x
+        rotation = Quaternion(x=0.5, y=-0.5, z=0.5, w=0.5)
+        stamped = TransformStamped(transform=Transform(rotation=rotation))
+        known['camera_optical', 'velo_link'] = stamped
+        found = examine()
+    assert missing.status == FAIL and 'does not exist' in missing.found
+    assert 'static_transform_publisher' in missing.mend
+    assert found.by_name[name].status == OK, found.text
+    assert (
+        'from tf' in found.by_name[name].found
+        and '(1.00, 0.00, 0.00)' in found.by_name[name].found
+    )
 
 
 def test_nothing_runs():

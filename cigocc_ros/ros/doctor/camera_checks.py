@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, CompressedImage
 
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.errors import CigoccError
@@ -45,7 +45,8 @@ def check_camera(seen: Observation) -> Iterator[Finding]:
         try:
             height, width = decode_rgb(image).shape[:2]
             size = width, height
-            yield ok('image', f'{width}x{height} {getattr(image, "encoding", image)!r:.20}')
+            encoding = image.format if isinstance(image, CompressedImage) else image.encoding
+            yield ok('image', f'{width}x{height} {encoding}')
         except CigoccError as error:
             mend = 'set another encoding in the driver (rgb8, bgr8, mono8)'
             yield fail('image', str(error), 'an image that can be decoded', mend)

@@ -28,8 +28,8 @@ def check_pose(seen: Observation) -> Finding:
                 f'--child-frame-id {frame} ..., or set extrinsics.* (docs/camera.md)'
             )
         return fail(check, found, f'a transform {seen.output_frame} <- {frame}', mend)
-    # rounded for people; + 0.0 turns -0.0 into 0.0
-    velo_from_cam = np.round(np.linalg.inv(seen.pose.cam_from_velo), 6) + 0.0
+    # as people read it; + 0.0 turns -0.0 into 0.0
+    velo_from_cam = np.round(np.linalg.inv(seen.pose.cam_from_velo), 2) + 0.0
     x, y, z = velo_from_cam[:3, 3]
     axis, down = velo_from_cam[:3, 2], velo_from_cam[:3, 1]
     found = (

@@ -55,7 +55,8 @@ def check_tensorrt(backend: str) -> tuple[Finding, TensorRt | None]:
     try:
         library = find_tensorrt()
     except EngineError as error:
-        return judge('tensorrt', str(error), versions, mend), None
+        reason, _, _ = str(error).partition(' It comes with')  # `mend` says where to get it
+        return judge('tensorrt', reason, versions, mend), None
     try:
         register_plugins(library)
     except EngineError as error:
