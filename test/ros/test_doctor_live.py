@@ -53,7 +53,7 @@ def examine(**request):
         'camera_info': 'camera_info',
         'output_frame': 'velo_link',
         'seconds': 1.0,
-        'discovery_s': 2.0,
+        'discovery_s': WAIT_S,  # ends as soon as everything is there
     }
     findings = check_live(Request(**{**wanted, **request}, domain_id=domain_id()))
     gravest = {}
@@ -96,7 +96,7 @@ def test_no_camera_info_no_pose_and_a_listener_that_cannot_hear(graph):
         images.publish(camera.image())
 
     with running(graph, publish):
-        found = examine()
+        found = examine(discovery_s=3.0)  # waits all of it for camera_info
     missing = found.by_name['topic /camera_info']
     assert missing.status == FAIL and 'camera_info:=/elsewhere/camera_info' in missing.mend
     assert found.by_name['node state'].status == FAIL
@@ -132,8 +132,10 @@ def test_a_camera_without_node(graph):
         camera.publish()
 
     with running(graph, publish):
-        found = examine(discovery_s=1.0)
-        told = examine(discovery_s=1.0, image='/front/image', camera_info='/front/camera_info')
+        found = examine(discovery_s=1.5, seconds=0.5)
+        told = examine(
+            discovery_s=1.5, seconds=0.5, image='/front/image', camera_info='/front/camera_info'
+        )
     assert found.by_name['node'].status == WARN
     assert 'image:=/front/image' in found.by_name['topic /image'].mend
     assert told.by_name['topic /front/image'].status == OK
