@@ -3,7 +3,7 @@
     python benchmark/graph_rewrites.py plain.onnx [--openvino]
 
 Takes a float32 file without them, and prints the processor time of a frame for each rewrite alone
-and for both, and the share of equal labels.
+and for all, and the share of equal labels.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ import numpy as np
 import onnx
 
 from cigocc_ros.core.manifest import LABELS
+from cigocc_ros.export.cpu_layouts import flatten_additions, split_transposes, static_shapes
 from cigocc_ros.export.cpu_rewrites import fold_divisions, slice_convolutions
 from cigocc_ros.runtime.contract import Arrays
 from cigocc_ros.runtime.onnxruntime_engine import open_session
 from cigocc_ros.runtime.random_frames import random_inputs
 
 Run = Callable[[Arrays], np.ndarray]
+Rewrite = Callable[[onnx.GraphProto], int]
 SEED = 5
 
 
@@ -56,19 +58,22 @@ def main() -> None:
 
 
 def variants(model: onnx.ModelProto, folder: Path) -> dict[str, Path]:
-    """Write the plain model, each rewrite alone and both; return name -> file."""
-    steps = {
-        'plain': (),
-        'slices': (slice_convolutions,),
-        'divisions': (fold_divisions,),
-        'both': (fold_divisions, slice_convolutions),
+    """Write the plain model, each rewrite alone and all; return name -> file."""
+    shapes = static_shapes(model)
+    rewrites: dict[str, Rewrite] = {
+        'divisions': fold_divisions,
+        'additions': lambda graph: flatten_additions(graph, shapes),
+        'transposes': lambda graph: split_transposes(graph, shapes),
+        'slices': lambda graph: slice_convolutions(graph, shapes),
     }
+    steps = {'plain': {}, **{name: {name: one} for name, one in rewrites.items()}, 'all': rewrites}
+    steps['additions'] = {name: rewrites[name] for name in ('divisions', 'additions')}
     paths = {}
-    for name, rewrites in steps.items():
+    for name, chosen in steps.items():
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
-        for rewrite in rewrites:
-            print(f'{name}: {rewrite.__name__} {rewrite(copy.graph)} times')
+        for kind, rewrite in chosen.items():
+            print(f'{name}: {kind} {rewrite(copy.graph)} times')
         paths[name] = folder / f'{name}.onnx'
         onnx.save_model(copy, paths[name])
     return paths

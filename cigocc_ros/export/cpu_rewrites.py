@@ -1,9 +1,10 @@
 """Equal graphs that ONNX Runtime computes faster on a CPU; `benchmark/graph_rewrites.py` says how.
 
-Two of them, for the float32 file alone. Its 3D convolution is an im2col with poor locality, its 2D
-convolution is blocked for the cache: a volume of few Z levels is convolved as a batch of Z images
-whose channels are those of three neighbouring levels. And an element-wise division by a vector of
-two or three numbers is computed element by element: it is folded into the linear layer before it.
+For the float32 file alone. Its 3D convolution is an im2col with poor locality, its 2D convolution
+is blocked for the cache: a volume of few Z levels is convolved as a batch of Z images whose
+channels are those of three neighbouring levels. And an element-wise division by a vector of two or
+three numbers is computed element by element: it is folded into the linear layer before it. Two
+more are in `cpu_layouts`.
 """
 
 from __future__ import annotations
@@ -14,29 +15,40 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from cigocc_ros.export.cpu_layouts import (
+    Shapes,
+    flatten_additions,
+    split_transposes,
+    static_shapes,
+)
+
 _TO_SLICES, _TO_VOLUME = [3, 0, 1, 2], [1, 2, 3, 0]
 
 
 def rewrite_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy with both rewrites; what fits no pattern stays."""
+    """Return a copy with all rewrites; what fits no pattern stays."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    shapes = static_shapes(model)
     fold_divisions(copy.graph)
-    slice_convolutions(copy.graph)
+    flatten_additions(copy.graph, shapes)
+    split_transposes(copy.graph, shapes)
+    slice_convolutions(copy.graph, shapes)
     onnx.checker.check_model(copy, full_check=True)
     return copy
 
 
-def slice_convolutions(graph: onnx.GraphProto) -> int:
+def slice_convolutions(graph: onnx.GraphProto, shapes: Shapes) -> int:
     """Turn 3x3x3 convolutions of one volume into 2D ones in place; return how many."""
     weights = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[onnx.NodeProto] = []
     count = 0
     for node in graph.node:
-        if not _is_plain_conv3d(node, weights):
+        shape = shapes.get(node.input[0]) if _is_plain_conv3d(node, weights) else None
+        if shape is None:
             nodes.append(node)
             continue
-        nodes += _sliced(graph, node, weights[node.input[1]], f'slices{count}')
+        nodes += _sliced(graph, node, weights[node.input[1]], shape, f'slices{count}')
         count += 1
     _replace(graph, nodes)
     return count
@@ -87,21 +99,26 @@ def _is_plain_conv3d(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto])
 
 
 def _sliced(
-    graph: onnx.GraphProto, conv: onnx.NodeProto, weight: onnx.TensorProto, name: str
+    graph: onnx.GraphProto,
+    conv: onnx.NodeProto,
+    weight: onnx.TensorProto,
+    shape: tuple[int, ...],
+    name: str,
 ) -> list[onnx.NodeProto]:
     """Return the nodes that replace one convolution of (1, C, X, Y, Z)."""
     stride = next((list(a.ints) for a in conv.attribute if a.name == 'strides'), [1, 1, 1])
     values = numpy_helper.to_array(weight)  # (O, C, 3, 3, 3)
     flat = values.transpose(0, 4, 1, 2, 3).reshape(values.shape[0], -1, 3, 3)
+    channels, levels = shape[1], shape[4]
+    taken = np.arange(0, levels, stride[2])[:, None] + [-1, 0, 1]
+    taken[taken < 0] = levels  # the level of zeros, which is also the one above the last
     constants = {
         'weight': np.ascontiguousarray(flat),
-        'pads': np.array([1, 0, 0, 0, 1, 0, 0, 0]),
+        'pads': np.array([0, 0, 0, 0, 1, 0, 0, 0]),
         'zero': np.array([0]),
-        'step': np.array([stride[2]]),
+        'taken': taken.ravel(),
+        'joined': np.array([len(taken), 3 * channels, *shape[2:4]]),
     }
-    # The last slice of the padded stack that each of the three neighbours may take.
-    for k in range(3):
-        constants |= {f'start{k}': np.array([k]), f'end{k}': np.array([k - 2 or 2**31])}
     for key, array in constants.items():
         graph.initializer.append(numpy_helper.from_array(array, f'{name}_{key}'))
 
@@ -121,8 +138,8 @@ def _sliced(
         first,
         make('Transpose', 'volume', 'stack', perm=_TO_SLICES),
         make('Pad', 'stack pads', 'padded'),
-        *(make('Slice', f'padded start{k} end{k} zero step', f'level{k}') for k in range(3)),
-        make('Concat', 'level0 level1 level2', 'neighbours', axis=1),
+        make('Gather', 'padded taken', 'levels', axis=0),
+        make('Reshape', 'levels joined', 'neighbours'),
         core,
         make('Transpose', 'convolved', 'raised', perm=_TO_VOLUME),
         last,

@@ -1,0 +1,160 @@
+"""Equal data movements that ONNX Runtime does faster on a CPU; see `cpu_rewrites`.
+
+Its transposition of many axes moves element by element, in one thread: that of 2x2x2 subvoxels
+becomes three, each of which moves one axis past others. And adding a reference point to the
+offsets of every head and point loops over two or three numbers at a time: the references are
+repeated along the channels before the offsets are split, so that whole rows are added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+Shapes = Mapping[str, tuple[int, ...]]
+TO_SPACE, TO_CHANNELS = [0, 1, 5, 2, 6, 3, 7, 4], [0, 1, 3, 5, 7, 2, 4, 6]
+"""Axes of (1, C, 2, 2, 2, X, Y, Z) -> (1, C, X, 2, Y, 2, Z, 2), and back."""
+REFERENCE_RANK = 5
+"""Of references (B, Q, 1, 1, D) and offsets (B, Q, M, P, D)."""
+
+
+def static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all values whose sizes are known."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {}
+    for value in (*graph.value_info, *graph.input, *graph.output):
+        sizes = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+        if sizes and all(sizes):
+            shapes[value.name] = tuple(sizes)
+    return shapes
+
+
+def split_transposes(graph: onnx.GraphProto, shapes: Shapes) -> int:
+    """Turn transpositions of subvoxels into three simple ones in place; return how many."""
+    nodes: list[onnx.NodeProto] = []
+    count = 0
+    for node in graph.node:
+        moves = _moves(node, shapes)
+        if not moves:
+            nodes.append(node)
+            continue
+        nodes += _moved(graph, node, moves, f'moved{count}')
+        count += 1
+    _replace_nodes(graph, nodes)
+    return count
+
+
+def flatten_additions(graph: onnx.GraphProto, shapes: Shapes) -> int:
+    """Add references before offsets are split into heads and points; return how often."""
+    makers = {name: node for node in graph.node for name in node.output}
+    nodes: list[onnx.NodeProto] = []
+    count = 0
+    for node in graph.node:
+        split = makers.get(node.input[1]) if _adds_references(node, shapes) else None
+        if split is None or split.op_type != 'Reshape' or split.input[0] not in shapes:
+            nodes.append(node)
+            continue
+        nodes += _flattened(graph, node, split.input[0], shapes, f'reference{count}')
+        count += 1
+    _replace_nodes(graph, nodes)
+    return count
+
+
+def _moves(node: onnx.NodeProto, shapes: Shapes) -> list[tuple[tuple[int, ...], list[int] | None]]:
+    """Return views and permutations of them that together are this transposition, or nothing."""
+    shape = shapes.get(node.input[0]) if node.op_type == 'Transpose' else None
+    axes = next((list(a.ints) for a in node.attribute if a.name == 'perm'), [])
+    if shape is None or len(shape) != 8:
+        return []
+    if axes == TO_SPACE and shape[2:5] == (2, 2, 2):
+        batch, channels, _, _, _, x, y, z = shape
+        n = batch * channels
+        return [
+            ((4 * n, 2, x * y * z), [0, 2, 1]),
+            ((2 * n, 2, x * y, 2 * z), [0, 2, 1, 3]),
+            ((n, 2, x, 4 * y * z), [0, 2, 1, 3]),
+            ((batch, channels, x, 2, y, 2, z, 2), None),
+        ]
+    if axes == TO_CHANNELS and (shape[3], shape[5], shape[7]) == (2, 2, 2):
+        batch, channels, x, _, y, _, z, _ = shape
+        n = batch * channels
+        return [
+            ((n, x, 2, 4 * y * z), [0, 2, 1, 3]),
+            ((2 * n, x * y, 2, 2 * z), [0, 2, 1, 3]),
+            ((4 * n, x * y * z, 2), [0, 2, 1]),
+            ((batch, channels, 2, 2, 2, x, y, z), None),
+        ]
+    return []
+
+
+def _moved(
+    graph: onnx.GraphProto,
+    node: onnx.NodeProto,
+    moves: Sequence[tuple[tuple[int, ...], list[int] | None]],
+    name: str,
+) -> list[onnx.NodeProto]:
+    """Return the nodes that replace one transposition."""
+    made, current = [], node.input[0]
+    for index, (shape, axes) in enumerate(moves):
+        last = axes is None
+        view = node.output[0] if last else f'{name}_view{index}'
+        made.append(_reshape(graph, current, shape, view, f'{name}_shape{index}'))
+        if not last:
+            current = f'{name}_turned{index}'
+            made.append(helper.make_node('Transpose', [view], [current], current, perm=axes))
+    return made
+
+
+def _adds_references(node: onnx.NodeProto, shapes: Shapes) -> bool:
+    if node.op_type != 'Add' or any(name not in shapes for name in node.input):
+        return False
+    references, offsets = (shapes[name] for name in node.input)
+    same_rank = len(references) == len(offsets) == REFERENCE_RANK
+    return same_rank and references == (*offsets[:2], 1, 1, offsets[4])
+
+
+def _flattened(
+    graph: onnx.GraphProto, node: onnx.NodeProto, rows: str, shapes: Shapes, name: str
+) -> list[onnx.NodeProto]:
+    """Return the nodes that add repeated references to `rows` (B, Q, M * P * D), then split."""
+    batch, queries, heads, points, axes = shapes[node.input[1]]
+    graph.initializer.append(
+        numpy_helper.from_array(np.array([1, 1, heads * points]), f'{name}_repeats')
+    )
+    return [
+        _reshape(graph, node.input[0], (batch, queries, axes), f'{name}_flat', f'{name}_shape'),
+        helper.make_node(
+            'Tile', [f'{name}_flat', f'{name}_repeats'], [f'{name}_tiled'], f'{name}_tiled'
+        ),
+        helper.make_node('Add', [rows, f'{name}_tiled'], [f'{name}_added'], f'{name}_added'),
+        _reshape(
+            graph,
+            f'{name}_added',
+            (batch, queries, heads, points, axes),
+            node.output[0],
+            f'{name}_split',
+        ),
+    ]
+
+
+def _reshape(
+    graph: onnx.GraphProto, value: str, shape: Sequence[int], output: str, name: str
+) -> onnx.NodeProto:
+    if prod(shape) <= 0:
+        raise ValueError(f'{name}: a static shape expected, found {shape}')
+    graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), name))
+    return helper.make_node('Reshape', [value, name], [output], f'{name}_reshape')
+
+
+def _replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    copies = []
+    for node in nodes:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copies.append(copy)
+    del graph.node[:]
+    graph.node.extend(copies)
