@@ -132,9 +132,9 @@ def test_a_camera_without_node(graph):
         camera.publish()
 
     with running(graph, publish):
-        found = examine(discovery_s=1.5, seconds=0.5)
+        found = examine(discovery_s=1.0, seconds=0.5)
         told = examine(
-            discovery_s=1.5, seconds=0.5, image='/front/image', camera_info='/front/camera_info'
+            discovery_s=1.0, seconds=0.5, image='/front/image', camera_info='/front/camera_info'
         )
     assert found.by_name['node'].status == WARN
     assert 'image:=/front/image' in found.by_name['topic /image'].mend
@@ -170,12 +170,12 @@ def test_a_pose_from_tf_and_none(graph, monkeypatch):
 
     name = "pose of 'camera_optical' in 'velo_link'"
     with running(graph, publish):
-        missing = examine().by_name[name]
+        missing = examine(seconds=0.4).by_name[name]
         # of the grid in the optical frame: x_cam = -y, y_cam = -z, z_cam = x
         rotation = Quaternion(x=0.5, y=-0.5, z=0.5, w=0.5)
         stamped = TransformStamped(transform=Transform(rotation=rotation))
         known['camera_optical', 'velo_link'] = stamped
-        found = examine()
+        found = examine(seconds=0.4)
     assert missing.status == FAIL and 'does not exist' in missing.found
     assert 'static_transform_publisher' in missing.mend
     assert found.by_name[name].status == OK, found.text
