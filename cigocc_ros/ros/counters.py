@@ -28,7 +28,7 @@ class Snapshot:
     pipeline_ms: tuple[float, ...]
     last_error: str
     last_error_age_s: float | None
-    last_output_age_s: float | None
+    last_image_age_s: float | None
 
     @property
     def in_flight(self) -> int:
@@ -55,7 +55,7 @@ class Counters:
     lost: int = 0
     last_error: str = ''
     _last_error_s: float | None = None
-    _last_output_s: float | None = None
+    _last_image_s: float | None = None
     _processing_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
     _pipeline_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -64,6 +64,7 @@ class Counters:
         """Count an image that arrived, and what is wrong with its stamp."""
         with self._lock:
             self.frames_in += 1
+            self._last_image_s = time.monotonic()
             if stamp_fault:
                 self.stamp_faults[stamp_fault] += 1
 
@@ -99,7 +100,6 @@ class Counters:
             self._processing_ms.append(processing_ms)
             if pipeline_ms is not None:
                 self._pipeline_ms.append(pipeline_ms)
-            self._last_output_s = time.monotonic()
 
     def snapshot(self) -> Snapshot:
         """Return a consistent copy."""
@@ -117,7 +117,7 @@ class Counters:
                 pipeline_ms=tuple(self._pipeline_ms),
                 last_error=self.last_error,
                 last_error_age_s=_age(self._last_error_s),
-                last_output_age_s=_age(self._last_output_s),
+                last_image_age_s=_age(self._last_image_s),
             )
 
     def _note(self, message: str) -> None:

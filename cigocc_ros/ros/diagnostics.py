@@ -53,7 +53,7 @@ def assess(state: NodeState, now: Snapshot, before: Snapshot) -> tuple[bytes, st
         what = ', '.join(f'{count} {reason}' for reason, count in sorted(dropped.items()))
         level = DiagnosticStatus.ERROR if now.processed == before.processed else None
         return level or DiagnosticStatus.WARN, f'frames dropped: {what}'
-    if not arrived and (now.last_output_age_s or SILENCE_S) >= SILENCE_S:
+    if now.last_image_age_s is None or now.last_image_age_s >= SILENCE_S:
         return DiagnosticStatus.WARN, f'no images on {state.image_topic}'
     lost = now.lost - before.lost
     if lost > arrived:
