@@ -27,7 +27,7 @@ from cigocc_ros.core.atomic import write_atomically
 SECTIONS = ('engines', 'steps', 'nodes')
 SETTINGS = (('mid', (192, 640), (128, 128, 16)), ('full', (384, 1280), (256, 256, 32)))
 OCCUPIED = 50_000
-ENGINE_ROUNDS, STEP_ROUNDS, NODE_ROUNDS, NODE_S = 20, 30, 2, 6.0
+ENGINE_ROUNDS, STEP_ROUNDS, NODE_ROUNDS, NODE_S = 20, 30, 2, 5.0
 QUICK = {'engine_rounds': 3, 'step_rounds': 3, 'node_rounds': 1, 'node_s': 1.0}
 
 
@@ -40,8 +40,6 @@ def main(words: Sequence[str] | None = None) -> int:
         result = json.loads(args.out.read_text(encoding='utf-8'))
     else:
         result = _measured(args, sys.argv[1:] if words is None else words)
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(args.out, json.dumps(result, indent=1) + '\n')
     text = markdown(result)
     sys.stdout.write(text)
     if args.page:
@@ -74,20 +72,19 @@ def _parser() -> argparse.ArgumentParser:
 def _measured(args: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
     if args.quick:
         vars(args).update(QUICK)
-    found, started_s = machine(), time.monotonic()
-    sections = {
-        'engines': _engines,
-        'steps': _steps,
-        'nodes': _nodes,
-    }
-    results = {name: run(args) for name, run in sections.items() if name in args.sections}
-    return {
-        'machine': found,
+    result: dict[str, Any] = {
+        'machine': machine(),
         'command': shlex.join(['python', '-m', 'benchmark.speed', *words]),
-        'seconds': round(time.monotonic() - started_s, 1),
         'threads': args.threads,
-        **results,
     }
+    started_s = time.monotonic()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    for name, run in (('engines', _engines), ('steps', _steps), ('nodes', _nodes)):
+        if name in args.sections:
+            result[name] = run(args)
+            result['seconds'] = round(time.monotonic() - started_s, 1)
+            write_atomically(args.out, json.dumps(result, indent=1) + '\n')
+    return result
 
 
 def _engines(args: argparse.Namespace) -> dict[str, Any]:
