@@ -84,10 +84,9 @@ def machine_findings(args: argparse.Namespace) -> list[Finding]:
 def ros_findings(args: argparse.Namespace) -> list[Finding]:
     """Check the ROS installation and, where there is one, the running system."""
     findings, rmw = check_rclpy()
-    findings += [check_segment(rmw), check_shared_memory()]
     if not rmw:
-        return findings
-    findings += [check_tf2(), check_cv_bridge()]
+        return [*findings, ok('running system', 'neither it nor DDS was looked at: no ROS')]
+    findings += [check_segment(rmw), check_shared_memory(), check_tf2(), check_cv_bridge()]
     if args.no_live:
         return [*findings, ok('running system', 'not looked at, as asked')]
     from cigocc_ros.ros.doctor.live import check_live

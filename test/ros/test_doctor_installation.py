@@ -16,6 +16,7 @@ from cigocc_ros.ros.doctor.dds import (
 )
 from cigocc_ros.ros.doctor.installation import (
     check_cv_bridge,
+    check_domain,
     check_messages,
     check_rclpy,
     check_tf2,
@@ -46,6 +47,16 @@ def test_without_ros_it_says_so(monkeypatch):
     findings, rmw = check_rclpy()
     assert [f.status for f in findings] == [WARN] and not rmw
     assert 'no check of ROS was made' in findings[0].found
+
+
+def test_domains():
+    assert check_domain({}).found == '0, discovery in the default range'
+    local = {'ROS_DOMAIN_ID': '42', 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    assert check_domain(local).found == '42, discovery in LOCALHOST'
+    assert 'this host' in check_domain({'ROS_LOCALHOST_ONLY': '1'}).found
+    assert check_domain({'ROS_DOMAIN_ID': '150'}).status == WARN
+    for wrong in ('233', '-1', 'mine'):
+        assert check_domain({'ROS_DOMAIN_ID': wrong}).status == FAIL
 
 
 def test_messages():

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping
 
 from cigocc_ros.core.findings import Finding, fail, ok, warn
+from cigocc_ros.ros.processes import HIGHEST_DOMAIN
 from cigocc_ros.runtime.doctor.python import library_version
 
 DISTROS = ('humble', 'jazzy')
 """Where the package is meant to run; others may work."""
+LAST_DOMAIN = 232
+"""Above it DDS has no ports."""
 MESSAGES = (
     'diagnostic_msgs',
     'nav_msgs',
@@ -31,7 +35,7 @@ def check_rclpy() -> tuple[list[Finding], str]:
         expected = 'rclpy, for the node; the other commands of cigocc work without'
         return [warn('ros', found, expected, SOURCE_ROS)], ''
     found = f'rclpy in {os.path.dirname(str(rclpy.__file__))}'
-    return [ok('ros', found), _distro(), ok('rmw', rmw), check_messages()], rmw
+    return [ok('ros', found), _distro(), ok('rmw', rmw), check_domain(), check_messages()], rmw
 
 
 def _distro() -> Finding:
@@ -42,6 +46,22 @@ def _distro() -> Finding:
         return ok('ros distro', distro)
     expected, mend = ' or '.join(DISTROS), 'use one of them; with another, run `make test` first'
     return warn('ros distro', distro, expected, mend)
+
+
+def check_domain(environment: Mapping[str, str] | None = None) -> Finding:
+    """Check ROS_DOMAIN_ID and say who can be heard: the first thing that keeps nodes apart."""
+    variables = os.environ if environment is None else environment
+    text = variables.get('ROS_DOMAIN_ID') or '0'
+    mend = 'export ROS_DOMAIN_ID=42, the same in every shell'
+    expected = f'a number from 0 to {HIGHEST_DOMAIN}'
+    if not text.isdigit() or int(text) > LAST_DOMAIN:
+        return fail('ros domain', f'ROS_DOMAIN_ID={text}', expected, mend)
+    reach = variables.get('ROS_AUTOMATIC_DISCOVERY_RANGE') or 'the default range'
+    found = 'this host only' if variables.get('ROS_LOCALHOST_ONLY') == '1' else reach
+    if int(text) > HIGHEST_DOMAIN:
+        found = f'ROS_DOMAIN_ID={text}: its ports reach into the ephemeral ones of Linux'
+        return warn('ros domain', found, expected, mend)
+    return ok('ros domain', f'{text}, discovery in {found}')
 
 
 def check_messages(packages: tuple[str, ...] = MESSAGES) -> Finding:
