@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.atomic import read_bytes
 from cigocc_ros.core.errors import DataFileError
-from cigocc_ros.core.plain_files import shown
+from cigocc_ros.core.plain_files import cut
 
 MAX_ARRAY_BYTES = 1_000_000_000
 """Of all arrays of a file together, unpacked."""
@@ -62,7 +62,7 @@ def read_arrays(
     except DataFileError:
         raise
     except UNREADABLE as error:
-        raise DataFileError(f'{path}: no .npz that can be read: {shown(error)}') from error
+        raise DataFileError(f'{path}: no .npz that can be read: {cut(str(error))}') from error
 
 
 def read_array(path: Path, at_most: int = MAX_ARRAY_BYTES) -> NDArray[Any]:
@@ -71,7 +71,7 @@ def read_array(path: Path, at_most: int = MAX_ARRAY_BYTES) -> NDArray[Any]:
     try:
         return _array(content)
     except UNREADABLE as error:
-        raise DataFileError(f'{path}: no .npy that can be read: {shown(error)}') from error
+        raise DataFileError(f'{path}: no .npy that can be read: {cut(str(error))}') from error
 
 
 def _members(
@@ -82,7 +82,7 @@ def _members(
         return present
     missing = sorted(set(names) - set(present))
     if missing:
-        raise ValueError(f'expected the arrays {sorted(names)}, {missing} missing')
+        raise ValueError(f'the arrays {missing} are missing')
     return {name: present[name] for name in names}
 
 

@@ -67,8 +67,10 @@ def _opened(path: Path) -> Iterator[tuple[list[str], Read]]:
 def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     try:
         info = archive.getinfo(name)
-        if info.file_size > MAX_VOLUME_BYTES:
-            raise DataFileError(f'{path}: {name}: unpacks to {info.file_size} bytes, no volume')
+        # zipfile makes room for what either number says before it reads
+        size = max(info.file_size, info.compress_size)
+        if size > MAX_VOLUME_BYTES:
+            raise DataFileError(f'{path}: {name}: {size} bytes, too many for a volume')
         return archive.read(info)
     except UNREADABLE as error:
         if isinstance(error, DataFileError):

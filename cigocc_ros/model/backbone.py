@@ -137,17 +137,24 @@ def _encoder(config: BackboneConfig) -> tuple[nn.Module, tuple[int, ...]]:
 
 
 def _read_resnet(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    tensors = {name.removeprefix('resnet.'): value for name, value in load_file(path).items()}
+    try:
+        stored = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DataFileError(f'{path}: not a file of tensors: {error}') from error
+    tensors = {name.removeprefix('resnet.'): value for name, value in stored.items()}
     left_out = ('classifier.', 'encoder.stages.3.')
     return {name: value for name, value in tensors.items() if not name.startswith(left_out)}
 
 
 def _read_efficientnet(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError  # torch reads a .safetensors by it
+
     try:
         tensors = torch.load(path, map_location='cpu', weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
         raise DataFileError(f'{path}: not a file of tensors: {error}') from error
     return rename_published(tensors)
 
