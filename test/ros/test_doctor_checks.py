@@ -23,7 +23,12 @@ from cigocc_ros.ros.doctor.camera_checks import (
     check_stream,
     check_together,
 )
-from cigocc_ros.ros.doctor.graph_checks import check_input, check_reliability, check_report
+from cigocc_ros.ros.doctor.graph_checks import (
+    check_input,
+    check_node,
+    check_reliability,
+    check_report,
+)
 from cigocc_ros.ros.doctor.observation import (
     COMPRESSED_TYPE,
     IMAGE_TYPE,
@@ -166,6 +171,13 @@ def test_large_best_effort_images():
     assert finding.status == WARN and '1.4 MB as BEST_EFFORT' in finding.found
     assert not check_reliability(view, 100_000, 549_408)
     assert not check_reliability(observed().image, 1_350_000, 549_408)
+
+
+def test_several_nodes_of_one_name():
+    assert check_node(observed()).status == OK
+    several = check_node(observed(node='/left/occ', namesakes=('/right/occ',)))
+    assert several.status == WARN and several.mend == 'cigocc doctor --node /left/occ'
+    assert check_node(observed(node='')).status == WARN
 
 
 def test_what_the_node_says_itself():

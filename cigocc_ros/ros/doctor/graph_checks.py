@@ -22,6 +22,9 @@ LAUNCH = 'ros2 launch cigocc_ros occ.launch.py'
 
 def check_node(seen: Observation) -> Finding:
     """Check that the node runs."""
+    if seen.namesakes:
+        found = f'{seen.node} is looked at, {", ".join(seen.namesakes)} not'
+        return warn('node', found, f'one node {seen.wanted}', f'cigocc doctor --node {seen.node}')
     if seen.node:
         return ok('node', f'{seen.node} runs')
     mend = f'{LAUNCH} image:={seen.image.name} camera_info:={seen.info.name}'

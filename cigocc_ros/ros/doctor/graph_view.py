@@ -25,8 +25,8 @@ class GraphView:
         """Take the node that asks."""
         self._node = node
 
-    def find(self, wanted: str) -> str:
-        """Return the fully qualified name of the one node called `wanted`, '' where none is.
+    def find(self, wanted: str) -> tuple[str, ...]:
+        """Return the fully qualified names of the nodes called `wanted`.
 
         A name without slash is looked for in every namespace.
         """
@@ -34,10 +34,7 @@ class GraphView:
             _qualified(name, namespace)
             for name, namespace in self._node.get_node_names_and_namespaces()
         }
-        if '/' in wanted:
-            return wanted if wanted in names else ''
-        matches = sorted(name for name in names if name.rpartition('/')[2] == wanted)
-        return matches[0] if matches else ''
+        return tuple(sorted(n for n in names if wanted in (n, n.rpartition('/')[2])))
 
     def published(self, *topics: str) -> bool:
         """Say whether every topic has a publisher."""

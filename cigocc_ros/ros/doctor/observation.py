@@ -79,6 +79,8 @@ class Observation:
     output_frame: str
     rectification: str
     duration_s: float
+    namesakes: tuple[str, ...] = ()
+    """Other nodes of the wanted name."""
     optional_inputs: tuple[TopicView, ...] = ()
     outputs: tuple[TopicView, ...] = ()
     all_topics: dict[str, tuple[str, ...]] = field(default_factory=dict)

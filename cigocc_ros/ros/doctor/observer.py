@@ -87,7 +87,7 @@ class Observer:
         """Find the node, ask it, watch its inputs and outputs."""
         wanted = self._request.node
         self._spin(self._request.discovery_s, lambda: self._view.find(wanted))
-        node = self._view.find(wanted)
+        node, *namesakes = self._view.find(wanted) or ('',)
         report = self._report(node) if node else Report()
         image, info = self._topics(report)
         parameters = self._parameters(report)
@@ -97,6 +97,7 @@ class Observer:
         return Observation(
             wanted=wanted,
             node=node,
+            namesakes=tuple(namesakes),
             report=report,
             image=self._view.topic(image),
             info=self._view.topic(info),
