@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-demo demo test check lint format types pytest rtx gate-full speed clean
+.PHONY: help venv venv-demo demo test check lint format types pytest rtx gate-full speed clean fuzz
 
 # The newest Python that both the ROS wheels and Ubuntu's ROS know, 3.11 first.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.10 python3,$(shell command -v $(name))))
@@ -28,6 +28,10 @@ unexport PYTHONPATH AMENT_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 SEQUENCE ?=
 FRAMES ?=
 PYTEST_ARGS ?=
+MINUTES ?= 10
+TARGETS ?=
+# Wheels for Linux and Python 3.11 to 3.13, hence in no extra.
+ATHERIS := atheris==3.0.0
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +64,10 @@ pytest: $(STAMP_ALL) ## run the tests alone
 	$(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
 
 rtx: $(RTX_STAMPS) ## make .rtx with TensorRT-RTX 1.4 and 1.7, 0.3 GB each, for the parser gate
+
+fuzz: $(STAMP_ALL) ## fuzz the parsers, MINUTES=10 each; TARGETS="configs archives" for some
+	$(BIN)/python -m pip install --quiet $(ATHERIS)
+	nice -n 10 $(BIN)/python -m fuzz $(TARGETS) --minutes '$(MINUTES)'
 
 gate-full: $(STAMP_ALL) rtx ## parse and build both files of the largest network, minutes
 	CIGOCC_FULL=1 $(BIN)/python -m pytest -rP test/export/test_parser_gate.py -k full

@@ -1,6 +1,7 @@
 """Fuzz the parsers: python -m fuzz TARGET... --minutes 10 --out FOLDER.
 
-Each target runs in a process of its own, one after the other. Needs atheris (Linux).
+Each target runs in a process of its own, one after the other. Needs atheris (Linux). See
+docs/fuzzing.md.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import importlib
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 TARGETS = ('voxel_files', 'text_files', 'configs', 'messages', 'archives')
 CORPUS = Path(__file__).parent / 'corpus'
+KEPT_BYTES = 20_000
+"""Of a target, unpacked: the smallest inputs, which reach most of the branches."""
 
 
 def main() -> int:
@@ -22,6 +26,7 @@ def main() -> int:
     parser.add_argument('targets', nargs='*', metavar='TARGET', help=f'of {TARGETS}')
     parser.add_argument('--minutes', type=float, default=10.0)
     parser.add_argument('--out', type=Path, default=Path('fuzz_output'))
+    parser.add_argument('--keep', action='store_true', help='put what OUT has into fuzz/corpus')
     parser.add_argument('--scratch', type=Path, help='run one target here, with this folder')
     args = parser.parse_args()
     unknown = set(args.targets) - set(TARGETS)
@@ -29,6 +34,10 @@ def main() -> int:
         parser.error(f'unknown targets {sorted(unknown)}, known: {TARGETS}')
     if args.scratch:
         run_here(args.targets[0], args.out, args.scratch, round(60 * args.minutes))
+    if args.keep:
+        for name in args.targets or TARGETS:
+            keep(name, args.out)
+        return 0
     return max(in_process(name, args) for name in args.targets or TARGETS)
 
 
@@ -63,9 +72,33 @@ def run_here(name: str, out: Path, scratch: Path, seconds: int) -> None:
     findings.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(target.seeds()):
         (corpus / f'seed{number:02d}').write_bytes(seed)
-    for kept in sorted((CORPUS / name).glob('*')):
-        (corpus / kept.name).write_bytes(kept.read_bytes())
+    for number, kept in enumerate(kept_inputs(name)):
+        (corpus / f'kept{number:04d}').write_bytes(kept)
     harness.fuzz(lambda data: target.run(data, scratch), corpus, findings, seconds)
+
+
+def kept_inputs(name: str) -> list[bytes]:
+    """Return the inputs that fuzz/corpus has for a target."""
+    path = CORPUS / f'{name}.zip'
+    if not path.is_file():
+        return []
+    with zipfile.ZipFile(path) as archive:
+        return [archive.read(member) for member in sorted(archive.namelist())]
+
+
+def keep(name: str, out: Path) -> None:
+    """Write the smallest inputs that a run found, and all of its findings, into fuzz/corpus."""
+    found = sorted((out / name / 'findings').glob('*.bin'))
+    grown = sorted((out / name / 'corpus').glob('*'), key=lambda path: path.stat().st_size)
+    inputs = {path.read_bytes() for path in found} | set(kept_inputs(name))
+    for path in grown:
+        if sum(map(len, inputs)) + path.stat().st_size > KEPT_BYTES:
+            break
+        inputs.add(path.read_bytes())
+    CORPUS.mkdir(exist_ok=True)
+    with zipfile.ZipFile(CORPUS / f'{name}.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
+        for number, content in enumerate(sorted(inputs)):
+            archive.writestr(zipfile.ZipInfo(f'{number:04d}'), content, zipfile.ZIP_DEFLATED)
 
 
 def _memory_folder() -> str | None:
