@@ -18,6 +18,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from cigocc_ros.core.findings import FAIL, OK, WARN
 from cigocc_ros.ros.camera_info import info_from_camera
+from cigocc_ros.ros.doctor.graph_view import GraphView
 from cigocc_ros.ros.doctor.live import check_live
 from cigocc_ros.ros.doctor.observer import Request
 
@@ -190,3 +191,11 @@ def test_nothing_runs():
     assert [f.status for f in found.all] == [WARN, OK], found.text
     named = examine(discovery_s=0.5, seconds=0.1, image='/front/image', named=True)
     assert named.by_name['topic /front/image'].status == FAIL
+
+
+def test_a_node_that_leaves_meanwhile_has_nothing(graph):
+    view = GraphView(graph.observer)
+    assert view.find('occ') == () and view.inputs('/occ', set()) == () == view.outputs('/occ')
+    graph.start()
+    graph.until(lambda: view.find('occ') == view.find('/occ') == ('/occ',))
+    graph.until(lambda: len(view.inputs('/occ', {'/depth'})) == 4)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 
 from cigocc_ros.ros.doctor.observation import (
     COMPRESSED_TYPE,
@@ -58,15 +58,23 @@ class GraphView:
 
     def inputs(self, node: str, known: Set[str]) -> tuple[TopicView, ...]:
         """Return what the node subscribes to besides the topics in `known`."""
-        found = self._node.get_subscriber_names_and_types_by_node(*_split(node))
+        found = self._asked(self._node.get_subscriber_names_and_types_by_node, node)
         wanted = [name for name, kinds in found if INPUT_TYPES & set(kinds) and name not in known]
         return tuple(self.topic(name) for name in sorted(wanted))
 
     def outputs(self, node: str) -> tuple[TopicView, ...]:
         """Return what the node publishes under its own name."""
-        found = self._node.get_publisher_names_and_types_by_node(*_split(node))
+        found = self._asked(self._node.get_publisher_names_and_types_by_node, node)
         names = sorted(name for name, _ in found if name.startswith(f'{node}/'))
         return tuple(self.topic(name) for name in names)
+
+    def _asked(self, ask: Callable[[str, str], Any], node: str) -> list[tuple[str, list[str]]]:
+        """Return what a node has; nothing of one that has left meanwhile."""
+        try:
+            found: list[tuple[str, list[str]]] = ask(*_split(node))
+        except NodeNameNonExistentError:
+            return []
+        return found
 
     def _endpoints(self, infos: Iterable[Any]) -> tuple[Endpoint, ...]:
         mine = self._node.get_fully_qualified_name()
