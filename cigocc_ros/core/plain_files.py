@@ -85,7 +85,7 @@ class _PlainLoader(yaml.SafeLoader):
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             raise _problem('aliases (*name) are not supported here', event)
         self._depth += 1
@@ -96,8 +96,12 @@ class _PlainLoader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            raise yaml.constructor.ConstructorError(
+                None, None, f'a mapping expected, found {node.tag}'
+            )
         mapping = super().construct_mapping(node, deep=True)
-        if isinstance(node, yaml.MappingNode) and len(mapping) < len(node.value):
+        if len(mapping) < len(node.value):
             raise yaml.constructor.ConstructorError(
                 None, None, 'a key is there twice in one mapping', node.start_mark
             )
@@ -105,4 +109,4 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def _problem(text: str, event: yaml.Event) -> yaml.YAMLError:
-    return yaml.composer.ComposerError(None, None, text, event.start_mark)
+    return yaml.YAMLError(f'{text}: {event.start_mark}')
