@@ -184,11 +184,8 @@ class OccParameters:
         limits=RATE_LIMITS_HZ,
         read_only=False,
     )
-    save_dir: str = parameter(
-        '',
-        'Folder that the service ~/save_grid writes to; empty refuses',
-        read_only=False,
-    )
+    # read-only: whoever may set parameters must not choose where files are written
+    save_dir: str = parameter('', 'Folder that the service ~/save_grid writes to; empty refuses')
 
     @property
     def shown(self) -> ShownVoxels:

@@ -20,7 +20,7 @@ def save_grid(folder: str, occupancy: Occupancy | None, model_id: str) -> Path:
     Raises ConfigError without a folder or a grid, and DataFileError where writing fails.
     """
     if not folder:
-        raise ConfigError('no folder to save in: set the parameter save_dir, at any time')
+        raise ConfigError('no folder to save in: start the node with the parameter save_dir')
     if occupancy is None:
         raise ConfigError('no grid yet: no frame has been processed, see /diagnostics')
     path = Path(folder).expanduser() / f'{occupancy.stamp_ns}.label'

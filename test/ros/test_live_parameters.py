@@ -22,10 +22,13 @@ from cigocc_ros.ros.outputs import Rate
 
 
 @pytest.fixture
-def running(graph):
+def running(request, graph, tmp_path):
     """Return graph, camera, a setter through the service, and the clouds heard."""
     clouds = graph.hear(PointCloud2, 'occ/occupancy')
-    node, camera = graph.start(**EXTRINSICS), Camera(graph)
+    parameters = {**EXTRINSICS, **getattr(request, 'param', {})}
+    if 'save_dir' in parameters:
+        parameters['save_dir'] = str(tmp_path / parameters['save_dir'])  # absolute ones stay
+    node, camera = graph.start(**parameters), Camera(graph)
     graph.until(lambda: node.count_subscribers('/occ/occupancy') and camera.matched())
     client = AsyncParameterClient(graph.observer, 'occ')
     graph.until(client.services_are_ready)
@@ -109,24 +112,30 @@ def test_a_rate_keeps_its_pace_whenever_frames_come(monkeypatch):
     assert rate.due(0.0) and rate.due(0.0)
 
 
-def test_save_grid_refuses_then_writes_what_kitti_tools_read(running, tmp_path):
-    graph, camera, change, clouds = running
+def save(graph):
     client = graph.observer.create_client(Trigger, 'occ/save_grid')
     graph.until(client.service_is_ready)
+    future = client.call_async(Trigger.Request())
+    graph.until(future.done)
+    return future.result()
 
-    def saved():
-        future = client.call_async(Trigger.Request())
-        graph.until(future.done)
-        return future.result()
 
-    answer = saved()
+def test_save_grid_refuses_without_a_folder_and_nobody_can_name_one_later(running, tmp_path):
+    graph, _, change, _ = running
+    answer = save(graph)
     assert not answer.success and 'save_dir' in answer.message
-    assert change(save_dir=str(tmp_path / 'maps'))[0].successful
-    answer = saved()
+    assert not change(save_dir=str(tmp_path))[0].successful
+    assert not save(graph).success and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('running', [{'save_dir': 'maps'}], indirect=True)
+def test_save_grid_writes_what_kitti_tools_read(running, tmp_path):
+    graph, camera, change, clouds = running
+    answer = save(graph)
     assert not answer.success and 'no grid yet' in answer.message
     newest_labels(graph, camera, clouds)
     change(shown__classes='car')  # what is saved is whole whatever is shown
-    answer = saved()
+    answer = save(graph)
     assert answer.success, answer.message
     labels = train_from_raw(read_voxel_labels(answer.message))
     factor = np.array(SEMANTIC_KITTI_GRID.shape) // graph.predictor.grid.shape
@@ -137,14 +146,12 @@ def test_save_grid_refuses_then_writes_what_kitti_tools_read(running, tmp_path):
     assert sorted(p.suffix for p in (tmp_path / 'maps').iterdir()) == ['.json', '.label']
 
 
-@pytest.mark.parametrize('folder', ['/proc/none', '/dev/full/x'])
-def test_save_grid_says_why_it_cannot_write(running, folder):
-    graph, camera, change, clouds = running
+@pytest.mark.parametrize(
+    'running', [{'save_dir': folder} for folder in ('/proc/none', '/dev/full/x')], indirect=True
+)
+def test_save_grid_says_why_it_cannot_write(running):
+    graph, camera, _, clouds = running
     newest_labels(graph, camera, clouds)
-    change(save_dir=folder)
-    client = graph.observer.create_client(Trigger, 'occ/save_grid')
-    graph.until(client.service_is_ready)
-    future = client.call_async(Trigger.Request())
-    graph.until(future.done)
-    assert not future.result().success and 'cannot be written' in future.result().message
-    assert folder in future.result().message
+    answer = save(graph)
+    assert not answer.success and 'cannot be written' in answer.message
+    assert graph.node.parameters.save_dir in answer.message
