@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cigocc_ros.model.geometry import full_precision
+from cigocc_ros.model.geometry import constant, full_precision
 
 Shape2d = tuple[int, int]
 Shape3d = tuple[int, int, int]
@@ -160,7 +160,7 @@ class _Attention(nn.Module):
         offsets = self.offsets(query).float()
         offsets = offsets.reshape(batch, queries, self.heads, self.points, self.dims)
         weights = self.weights(query).float().reshape(batch, queries, self.heads, self.points)
-        size = torch.tensor(cells, dtype=torch.float32, device=query.device)
+        size = constant(cells, torch.float32, query.device)
         return offsets / size, weights.softmax(-1)
 
 

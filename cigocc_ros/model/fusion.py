@@ -9,7 +9,7 @@ from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.model.branches import DepthMaps
 from cigocc_ros.model.deform_attention import deformable_sample, ring_bias
-from cigocc_ros.model.geometry import FEATURE_STRIDE, full_precision, pixel_rays
+from cigocc_ros.model.geometry import FEATURE_STRIDE, constant, full_precision, pixel_rays
 
 _SOURCES = 2
 
@@ -88,7 +88,7 @@ class DeformableFusion(nn.Module):
         value = value.reshape(batch, _SOURCES * cells, self.heads, -1)
         offsets = offsets.flatten(2).transpose(1, 2)
         offsets = offsets.reshape(batch, cells, self.heads, 1, self.points, 2)
-        size = torch.tensor([width, height], dtype=torch.float32, device=value.device)
+        size = constant((width, height), torch.float32, value.device)
         locations = (
             _cell_centers(height, width, value.device)[:, None, None, None] + offsets / size
         )

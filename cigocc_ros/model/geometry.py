@@ -6,6 +6,7 @@ padding). Calibration enters only through the (B, 3, 4) matrices of the engine c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -25,6 +26,22 @@ def full_precision(like: Tensor) -> AbstractContextManager[object]:
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
     return nullcontext()
+
+
+def constant(values: Sequence[float], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a few numbers as a vector on a device.
+
+    While a CUDA graph is recorded nothing may be copied from the host: the numbers are filled in.
+    """
+    if _is_recording(device):
+        return torch.cat([torch.full((1,), x, dtype=dtype, device=device) for x in values])
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+def _is_recording(device: torch.device) -> bool:
+    if device.type != 'cuda' or torch.compiler.is_compiling():
+        return False
+    return torch.cuda.is_current_stream_capturing()
 
 
 class Projection(NamedTuple):

@@ -32,6 +32,7 @@ from cigocc_ros.model.geometry import (
     FEATURE_STRIDE,
     Projection,
     VoxelProjector,
+    constant,
     full_precision,
     normalized_pixel,
     pixel_rays,
@@ -148,9 +149,9 @@ def lift_points(
     edge (-0.5..0.5); and count (B, X, Y, Z).
     """
     batch, _, channels = features.shape
-    origin = torch.tensor(grid.origin_m, device=points.device)
-    edge = torch.tensor(grid.voxel_size_m, device=points.device)
-    shape = torch.tensor(grid.shape, device=points.device)
+    origin = constant(grid.origin_m, torch.float32, points.device)
+    edge = constant(grid.voxel_size_m, torch.float32, points.device)
+    shape = constant(grid.shape, torch.int64, points.device)
     scaled = (points - origin) / edge
     index = scaled.floor()
     inside = valid & ((index >= 0) & (index < shape)).all(-1)

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,9 @@ from benchmark.gpu.report import markdown
 from benchmark.page import BEGIN, END
 from benchmark.speed.stage_names import OTHER
 from cigocc_ros.core.config import load_model_config
+from cigocc_ros.export.wrapper import ExportModel
+from cigocc_ros.model import geometry
+from cigocc_ros.model.build import build_model
 from cigocc_ros.model.cost import FLOP_PER_MAC, measure_cost
 
 FAST_CHILD = """
@@ -227,3 +231,17 @@ def machine_of_page() -> dict:
     facts = {'processor': 'a CPU', 'cores': 2, 'memory_gb': 4, 'system': 'Linux', 'python': '3.11'}
     rest = {'packages': {}, 'commit': 'abc', 'date': '2026-01-01', 'load_before': 0.0}
     return {**facts, **rest}
+
+
+@pytest.mark.parametrize('lifting', ['gather', 'scatter'])
+def test_a_recorded_graph_copies_nothing_from_the_host(monkeypatch, lifting):
+    config = replace(load_model_config('tiny'), lifting=lifting)
+    torch.manual_seed(0)
+    network = ExportModel(build_model(config))
+    inputs = networks.example(network, 'cpu')
+    with torch.inference_mode():
+        expected = network(*inputs)
+        monkeypatch.setattr(geometry, '_is_recording', lambda _: True)
+        monkeypatch.setattr(torch, 'tensor', None)
+        found = network(*inputs)
+    assert all(torch.equal(*pair) for pair in zip(expected, found, strict=True))
