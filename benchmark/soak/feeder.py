@@ -23,24 +23,29 @@ from cigocc_ros.ros.conversions import image_from_rgb, stamp_from_ns
 
 RELIABLE = QoSProfile(depth=10)
 PICTURES = 4
+INPUT_TOPICS = ('image', 'camera_info')
+"""Of the node; both are remapped to `NODE/TOPIC`, NODE being its name."""
 READY_WITHIN_S, ANSWER_WITHIN_S, SETTLES_WITHIN_S = 120.0, 60.0, 60.0
 
 
 class Feeder:
-    """One node `occ` is fed; stamps are of the present and never repeat."""
+    """One node is fed; stamps are of the present and never repeat."""
 
-    def __init__(self, domain_id: int, frame: CameraFrame) -> None:
-        """Join the domain; the image of `frame` is sent, shifted in four ways."""
+    def __init__(self, domain_id: int, name: str, frame: CameraFrame) -> None:
+        """Join the domain of the node `name`; the image of `frame` is sent, shifted in four ways."""
         self._context = Context()
         rclpy.init(context=self._context, domain_id=domain_id)
-        self._node = Node('soak', context=self._context)
+        self._name = name
+        self._node = Node(f'{name}_camera', context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        self._images = self._node.create_publisher(Image, 'image', RELIABLE)
-        self._infos = self._node.create_publisher(CameraInfo, 'camera_info', RELIABLE)
+        self._images, self._infos = (
+            self._node.create_publisher(kind, f'{name}/{topic}', RELIABLE)
+            for kind, topic in zip((Image, CameraInfo), INPUT_TOPICS, strict=True)
+        )
         # raw: what a subscriber does with a cloud is not looked at here
         self._node.create_subscription(
-            PointCloud2, 'occ/occupancy', self._on_cloud, RELIABLE, raw=True
+            PointCloud2, f'{name}/occupancy', self._on_cloud, RELIABLE, raw=True
         )
         self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_report, RELIABLE)
         shifts = range(0, 40 * PICTURES, 40)
@@ -137,7 +142,7 @@ class Feeder:
     def _on_report(self, array: DiagnosticArray) -> None:
         for status in array.status:
             listed = {entry.key: entry.value for entry in status.values}
-            if status.name == '/occ: occupancy' and listed:
+            if status.name == f'/{self._name}: occupancy' and listed:
                 self.report = listed
                 level = f'{ord(status.level)} {status.message}'
                 self.messages[level] = self.messages.get(level, 0) + 1

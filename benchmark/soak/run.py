@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.soak.feeder import Feeder
+from benchmark.soak.feeder import INPUT_TOPICS, Feeder
 from benchmark.speed.processes import cpu_s
 from benchmark.speed.publishing import use_ros_environment
 from cigocc_ros.core.frames import CameraFrame
@@ -47,15 +48,17 @@ def soak(model: str, seconds: float, rate_hz: float | None, threads: int, logs: 
     """Return samples and counters of a run of a node with a model; raise EngineError."""
     domain_id, frame = use_ros_environment(), random_frame(np.random.default_rng(SEED), 0)
     with Processes(logs, ros_environment(domain_id)) as processes:
-        processes.start(NODE, _command(model, frame, threads))
-        feeder = Feeder(domain_id, frame)
+        # a name of its own: whoever else enters the domain is neither heard nor fed
+        name = f'occ_soak_{os.getpid()}'
+        processes.start(NODE, _command(name, model, frame, threads))
+        feeder = Feeder(domain_id, name, frame)
         try:
             return _fed(feeder, processes, seconds, rate_hz)
         finally:
             feeder.close()
 
 
-def _command(model: str, frame: CameraFrame, threads: int) -> list[str]:
+def _command(name: str, model: str, frame: CameraFrame, threads: int) -> list[str]:
     velo_from_cam = frame.cam_from_velo[:3, :3].T
     parameters = {
         'model': model,
@@ -63,7 +66,8 @@ def _command(model: str, frame: CameraFrame, threads: int) -> list[str]:
         'extrinsics.translation': (-velo_from_cam @ frame.cam_from_velo[:3, 3]).tolist(),
         'extrinsics.rotation': list(quaternion_xyzw(velo_from_cam)),
     }
-    return node_command(NODE, 'occ', [parameters], {})
+    topics = {topic: f'{name}/{topic}' for topic in INPUT_TOPICS}
+    return node_command(NODE, name, [parameters], topics)
 
 
 def _fed(

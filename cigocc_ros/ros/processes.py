@@ -19,6 +19,9 @@ from cigocc_ros.core.share import PACKAGE, config_dir, share_dir
 
 DDS_PROFILE = 'fastdds_large_messages.xml'
 HIGHEST_DOMAIN = 101  # above it the DDS ports reach into the ephemeral ones of Linux
+FIRST_PORT, PORTS_PER_DOMAIN = 7400, 250
+"""Ports of a DDS domain: PB and DG of the RTPS 2.5 specification, 9.6.2.3."""
+UDP_TABLES = (Path('/proc/net/udp'), Path('/proc/net/udp6'))
 STOPS_WITHIN_S = 10.0
 LOG_LINES_SHOWN = 15
 PR_SET_PDEATHSIG = 1
@@ -60,7 +63,7 @@ def _assigned(name: str, value: object) -> str:
 
 def ros_environment(domain_id: int | None = None) -> dict[str, str]:
     """Return the environment of children: this Python, this package, this host, a free domain."""
-    domain = random.randint(1, HIGHEST_DOMAIN) if domain_id is None else domain_id
+    domain = free_domain() if domain_id is None else domain_id
     profile = str(config_dir() / DDS_PROFILE)
     return {
         **os.environ,
@@ -73,6 +76,23 @@ def ros_environment(domain_id: int | None = None) -> dict[str, str]:
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
         'ROS_DOMAIN_ID': str(domain),
     }
+
+
+def free_domain(tables: Sequence[Path] = UDP_TABLES) -> int:
+    """Return a domain, at random, in which nobody on this host listens; never 0, the default.
+
+    Where Linux does not list the sockets, or every domain is taken, it is any of them.
+    """
+    ports = {port for table in tables if table.exists() for port in _local_ports(table)}
+    taken = {(port - FIRST_PORT) // PORTS_PER_DOMAIN for port in ports}
+    domains = range(1, HIGHEST_DOMAIN + 1)
+    return random.choice([one for one in domains if one not in taken] or domains)
+
+
+def _local_ports(table: Path) -> list[int]:
+    """Return the local ports of a table of sockets as Linux writes it: `n: ADDRESS:PORT ...`."""
+    lines = table.read_text().splitlines()[1:]
+    return [int(line.split()[1].rpartition(':')[2], 16) for line in lines]
 
 
 def _joined(first: Path, variable: str) -> str:

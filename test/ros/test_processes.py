@@ -20,6 +20,9 @@ from fixtures_processes import (
 )
 from fixtures_tiny_model import build_tiny_model_dir
 
+from cigocc_ros.ros import processes
+from cigocc_ros.ros.processes import FIRST_PORT, HIGHEST_DOMAIN, PORTS_PER_DOMAIN, free_domain
+
 
 @pytest.fixture(scope='module')
 def model_dir(tmp_path_factory):
@@ -80,3 +83,32 @@ def test_a_parameter_of_another_type_ends_with_a_hint(model_dir):
     done = ended(command('occ_node', {'model': model_dir, 'threads': 'many'}))
     assert done.returncode == 1 and 'threads' in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+LINE = '   1: 0100007F:{:04X} 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 5 2 0'
+
+
+def table_of(path, domains):
+    """Write what Linux lists where one process of each of these domains listens."""
+    ports = [FIRST_PORT + PORTS_PER_DOMAIN * domain + 10 for domain in domains]
+    path.write_text('\n'.join(['  sl  local_address', *(LINE.format(port) for port in ports)]))
+    return path
+
+
+def test_a_free_domain_is_one_where_nobody_listens(tmp_path):
+    others = set(range(HIGHEST_DOMAIN + 1)) - {42}
+    assert free_domain([table_of(tmp_path / 'udp', others)]) == 42
+    everything = table_of(tmp_path / 'full', range(HIGHEST_DOMAIN + 1))
+    assert 1 <= free_domain([everything]) <= HIGHEST_DOMAIN
+    assert 1 <= free_domain([tmp_path / 'no such table']) <= HIGHEST_DOMAIN
+    assert len({free_domain([tmp_path / 'no such table']) for _ in range(50)}) > 1
+
+
+def test_a_domain_with_a_node_is_not_free(graph, monkeypatch):
+    """The ports are those that rclpy opens here."""
+    from fixtures_ros import domain_id
+
+    offered = []
+    monkeypatch.setattr(processes.random, 'choice', lambda free: offered.append(free) or free[0])
+    free_domain()
+    assert domain_id() not in offered[0] and offered[0]
