@@ -22,6 +22,8 @@ EXTRAS: dict[str, list[str]] = {
         'tqdm',
     ],
     'render': ['embreex>=4.4', 'pillow>=10.1', 'tqdm'],
+    # cigocc render --video and --html
+    'view': ['av>=14', 'embreex>=4.4', 'pillow>=10.1', 'plotly>=6', 'tqdm'],
     'bag': [
         'opencv-python-headless>=4.8',
         'rosbags>=0.10.5',  # its Writer needs an explicit bag version since then
@@ -71,6 +73,7 @@ EXTRAS: dict[str, list[str]] = {
         'mcap-ros2-support',  # reads our bags independently of the library that wrote them
         'pytest<9',  # the launch_testing plugin of Jazzy breaks pytest 9
         'pytest-timeout',
+        'selenium>=4.20',  # drives the browser that shows the pages of cigocc render
         'xmlschema',  # checks the SROS2 policy by its schema
     ],
     'dev': [

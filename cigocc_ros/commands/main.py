@@ -36,6 +36,8 @@ EXIT_INTERRUPTED = 130
 # Import name -> the extra of setup.py that brings it (a test compares the two).
 EXTRA_OF_LIBRARY = {
     'PIL': 'render',
+    'av': 'view',
+    'plotly': 'view',
     'ai_edge_litert': 'teacher',
     'cv2': 'runtime',
     'embreex': 'synthetic',

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, Shape
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from cigocc_ros.render.sheet import VoxelPanel
 
-HELP = 'draw voxels beside their camera image'
+HELP = 'draw voxels beside their camera image: pictures, a video, pages for a browser'
 DEFAULT_OUT = Path('render_output')
 
 
@@ -51,38 +55,121 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='voxels of the ground truth, where it is finer or coarser (default: the same)',
     )
     parser.add_argument('--title', help='headline (default: the name of the label file)')
+    parser.add_argument(
+        '--errors',
+        action='store_true',
+        help='also show what is right, missed, invented or of a wrong class',
+    )
+    parser.add_argument(
+        '--html', action='store_true', help='pages to turn in a browser instead of pictures'
+    )
+    parser.add_argument(
+        '--video', action='store_true', help='one MP4 of all frames (default OUT/video.mp4)'
+    )
+    parser.add_argument(
+        '--fps', type=int, default=10, help='frames a second of the video (default %(default)s)'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw every label file; return 0."""
-    from tqdm import tqdm
-
-    labels, images = _inputs(args.labels, args.image)
-    to_file = args.labels.is_file() and args.out.suffix.lower() == '.png'
-    for path in tqdm(labels, desc='render', unit='picture', disable=len(labels) < 2):
-        out = args.out if to_file else args.out / f'{path.stem}.png'
-        _draw(args, path, _beside(images, path.stem, '.png'), out)
-        tqdm.write(str(out))
+    """Draw every label file as picture, page or frame of a video; return 0."""
+    if args.errors and args.ground_truth is None:
+        raise ConfigError('--errors compares with the ground truth: give --ground-truth too')
+    if args.html and args.video:
+        raise ConfigError('expected one of --html and --video, found both')
+    frames = _frames(args)
+    if args.video:
+        return _draw_video(args, frames)
+    suffix = '.html' if args.html else '.png'
+    to_file = args.labels.is_file() and args.out.suffix.lower() == suffix
+    for frame in _tracked(frames):
+        out = args.out if to_file else args.out / f'{frame.labels.stem}{suffix}'
+        _draw(args, frame, out)
+        print(out)
     return 0
 
 
-def _draw(args: argparse.Namespace, labels: Path, image: Path | None, out: Path) -> None:
+class _Frame(NamedTuple):
+    """What is known of one frame."""
+
+    labels: Path
+    image: Path | None
+    truth: Path | None
+
+
+def _frames(args: argparse.Namespace) -> list[_Frame]:
+    """Return the frames with what is there of them; a folder may lack images and ground truth."""
+    paths, images = _inputs(args.labels, args.image)
+    return [
+        _Frame(
+            path,
+            _beside(images, path.stem, '.png'),
+            _beside(args.ground_truth, path.stem, '.label'),
+        )
+        for path in paths
+    ]
+
+
+def _tracked(frames: list[_Frame]) -> Iterable[_Frame]:
+    from tqdm import tqdm
+
+    bar: Iterable[_Frame] = tqdm(frames, desc='render', unit='frame', disable=len(frames) < 2)
+    return bar
+
+
+def _draw_video(args: argparse.Namespace, frames: list[_Frame]) -> int:
+    from cigocc_ros.render.video import write_video
+
+    path = args.out if args.out.suffix else args.out / 'video.mp4'
+    pictures = (_sheet(args, frame) for frame in _tracked(frames))
+    count = write_video(path, pictures, args.fps)
+    print(f'{path}: {count} frames, {path.stat().st_size / 1e6:.1f} MB')
+    return 0
+
+
+def _draw(args: argparse.Namespace, frame: _Frame, out: Path) -> None:
     from cigocc_ros.render.files import load_image, save_picture
+    from cigocc_ros.render.page import write_page
+
+    if args.html:
+        image = None if frame.image is None else load_image(frame.image)
+        write_page(out, _title(args, frame), _panels(args, frame), image)
+    else:
+        save_picture(out, _sheet(args, frame))
+
+
+def _sheet(args: argparse.Namespace, frame: _Frame) -> NDArray[np.uint8]:
+    from cigocc_ros.render.files import load_image
     from cigocc_ros.render.sheet import DEFAULT_SIZE, draw_sheet
 
-    truth = _beside(args.ground_truth, labels.stem, '.label')
-    panels = [_panel('voxels' if truth is None else 'prediction', labels, args.grid_shape)]
-    if truth is not None:
-        shape = args.ground_truth_shape or args.grid_shape
-        panels.append(_panel('ground truth', truth, shape))
-    sheet = draw_sheet(
-        args.title or f'{labels.parent.name}/{labels.name}',
-        panels,
-        None if image is None else load_image(image),
+    return draw_sheet(
+        _title(args, frame),
+        _panels(args, frame),
+        None if frame.image is None else load_image(frame.image),
         view=args.view,
         size=args.size or DEFAULT_SIZE,
     )
-    save_picture(out, sheet)
+
+
+def _title(args: argparse.Namespace, frame: _Frame) -> str:
+    name = f'{frame.labels.parent.name}/{frame.labels.name}'
+    return f'{args.title}, {frame.labels.stem}' if args.title else name
+
+
+def _panels(args: argparse.Namespace, frame: _Frame) -> list[VoxelPanel]:
+    """Return prediction, ground truth and errors, as far as they are there and asked for."""
+    from cigocc_ros.render.comparison import compare
+    from cigocc_ros.render.sheet import VoxelPanel
+
+    if frame.truth is None:
+        return [_panel('voxels', frame.labels, args.grid_shape)]
+    predicted = _panel('prediction', frame.labels, args.grid_shape)
+    truth = _panel('ground truth', frame.truth, args.ground_truth_shape or args.grid_shape)
+    panels = [predicted, truth]
+    if args.errors:
+        comparison = compare(predicted.labels, truth.labels, predicted.grid)
+        panels.append(VoxelPanel.of_errors(comparison))
+    return panels
 
 
 def _panel(title: str, path: Path, shape: Shape) -> VoxelPanel:
@@ -109,10 +196,14 @@ def _inputs(labels: Path, image: Path | None) -> tuple[list[Path], Path | None]:
 
 
 def _beside(place: Path | None, stem: str, suffix: str) -> Path | None:
-    """Return the file of a frame: `place` itself, or the one of that name in the folder."""
+    """Return the file of a frame: `place` itself, or the one of that name in the folder.
+
+    A folder may lack it: SemanticKITTI has ground truth for every fifth frame.
+    """
     if place is None or not place.is_dir():
         return place
-    return place / f'{stem}{suffix}'
+    path = place / f'{stem}{suffix}'
+    return path if path.is_file() else None
 
 
 def _size(text: str) -> tuple[int, int]:

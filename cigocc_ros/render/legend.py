@@ -34,6 +34,8 @@ class LegendEntry:
 
 def legend_entries(maps: Sequence[NDArray[np.uint8]]) -> list[LegendEntry]:
     """Return the classes present in any of the maps of train ids, the commonest first."""
+    if not maps:
+        return []
     counts = np.array([np.bincount(m.ravel(), minlength=256)[:NUM_CLASSES] for m in maps])
     total = counts.sum(axis=0)
     total[EMPTY] = 0

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.grid import VoxelGrid
+from cigocc_ros.core.labels import PALETTE_RGB
 from cigocc_ros.render.quads import Quads, merge
 from cigocc_ros.render.scenery import ego_marker, ground_plate
 from cigocc_ros.render.shading import BACKGROUND_BOTTOM, BACKGROUND_TOP, Shader
@@ -23,17 +24,19 @@ def draw_voxels(
     size: tuple[int, int],
     view: str = CHASE,
     scenery: bool = True,
+    palette: NDArray[np.uint8] = PALETTE_RGB,
 ) -> NDArray[np.uint8]:
     """Return the picture (H, W, 3) uint8 rgb of train ids (X, Y, Z); 0 and 255 are not drawn.
 
-    size: (width, height) px. view: one of VIEWS. scenery: draw ground plate and vehicle too.
+    palette: (N, 3) uint8 rgb by label. size: (width, height) px. view: one of VIEWS. scenery: draw
+    ground plate and vehicle too.
     """
     width, height = size
     if labels.shape != grid.shape:
         raise ConfigError(f'labels {labels.shape} do not fit a grid of {grid.shape}')
     if view not in VIEWS or min(size) < 1:
         raise ConfigError(f'expected a view of {VIEWS} and a positive size, found {view}, {size}')
-    scene = voxel_quads(labels, grid)
+    scene = voxel_quads(labels, grid, palette)
     if scenery:
         scene = merge([scene, ground_plate(grid), ego_marker()])
     return cast_picture(scene, make_view(view, grid, width, height), width, height)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.core.grid import VoxelGrid
-from cigocc_ros.render.legend import draw_legend, legend_entries
+from cigocc_ros.core.labels import PALETTE_RGB
+from cigocc_ros.render.comparison import VERDICT_RGB, Comparison
+from cigocc_ros.render.legend import LegendEntry, draw_legend, legend_entries
 from cigocc_ros.render.picture import draw_voxels
 from cigocc_ros.render.text import FAINT_INK, INK, PAPER, draw_text
 from cigocc_ros.render.views import CHASE
@@ -28,16 +30,29 @@ SMALLEST_VIEW_PX = 120
 
 @dataclass(frozen=True)
 class VoxelPanel:
-    """One voxel map of a sheet. labels: (X, Y, Z) uint8 train ids, 0 and 255 are not drawn."""
+    """One voxel map of a sheet. labels: (X, Y, Z) uint8 train ids, 0 and 255 are not drawn.
+
+    palette: (N, 3) uint8 rgb by label. legend: where labels are no train ids, what they are.
+    """
 
     title: str
     labels: NDArray[np.uint8]
     grid: VoxelGrid
+    palette: NDArray[np.uint8] = field(default_factory=lambda: PALETTE_RGB)
+    legend: tuple[LegendEntry, ...] = ()
 
     @classmethod
     def of(cls, occupancy: Occupancy, title: str = 'voxels') -> VoxelPanel:
         """Return the panel of an occupancy."""
         return cls(title, occupancy.labels, occupancy.grid)
+
+    @classmethod
+    def of_errors(cls, comparison: Comparison) -> VoxelPanel:
+        """Return the panel of right, wrong, missed and invented voxels."""
+        rows = zip(comparison.counts.items(), VERDICT_RGB[1:].tolist(), strict=True)
+        legend = tuple(LegendEntry(name, tuple(rgb), (count,)) for (name, count), rgb in rows)
+        title = f'errors, IoU {100 * comparison.iou:.1f} %'
+        return cls(title, comparison.verdicts, comparison.grid, VERDICT_RGB, legend)
 
     @property
     def summary(self) -> str:
@@ -67,7 +82,7 @@ def draw_sheet(
 
     width, height = size
     inner = width - 2 * MARGIN_PX
-    legend = draw_legend(legend_entries([panel.labels for panel in panels]), max(inner, 1))
+    legend = draw_legend(_entries(panels), max(inner, 1))
     sheet = PillowImage.new('RGB', size, PAPER)
     draw_text(sheet, (MARGIN_PX, 10), title, TITLE_PX, fill=INK)
     caption = ' | '.join(text for text in (panels[0].summary, details) if text)
@@ -79,6 +94,12 @@ def draw_sheet(
     _paste_views(sheet, panels, view, top, legend_top - MARGIN_PX // 2)
     sheet.paste(legend, (MARGIN_PX, legend_top))
     return np.asarray(sheet)
+
+
+def _entries(panels: list[VoxelPanel]) -> list[LegendEntry]:
+    """Return the classes of all panels of train ids, then what other panels show."""
+    classes = legend_entries([panel.labels for panel in panels if not panel.legend])
+    return [*classes, *(entry for panel in panels for entry in panel.legend)]
 
 
 def _paste_image(sheet: Image, image: NDArray[np.uint8], top: int) -> int:
@@ -107,7 +128,7 @@ def _paste_views(sheet: Image, panels: list[VoxelPanel], view: str, top: int, bo
         )
     for place, panel in enumerate(panels):
         left = MARGIN_PX + place * (width + gap)
-        drawn = draw_voxels(panel.labels, panel.grid, (width, height), view)
+        drawn = draw_voxels(panel.labels, panel.grid, (width, height), view, palette=panel.palette)
         sheet.paste(PillowImage.fromarray(drawn), (left, top))
         if len(panels) > 1:
             draw_text(sheet, (left + 8, top + 6), panel.title, LABEL_PX)

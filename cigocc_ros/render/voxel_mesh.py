@@ -20,31 +20,30 @@ def drawn_voxels(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return drawn
 
 
-def voxel_quads(labels: NDArray[np.uint8], grid: VoxelGrid) -> Quads:
+def voxel_quads(
+    labels: NDArray[np.uint8], grid: VoxelGrid, palette: NDArray[np.uint8] = PALETTE_RGB
+) -> Quads:
     """Return the faces of drawn voxels that no other drawn voxel hides, in metres.
 
-    Faces come sorted by direction (-x, +x, -y, +y, -z, +z), then by voxel index.
+    Faces come sorted by direction (-x, +x, -y, +y, -z, +z), then by voxel index. palette: (N, 3)
+    uint8 rgb by label.
     """
     filled = np.pad(drawn_voxels(labels), _PAD)
-    size = np.asarray(grid.voxel_size_m, np.float32)
+    coloured = palette[np.minimum(labels, len(palette) - 1)]
     return merge(
-        [
-            _faces(labels, filled, grid.origin_m, size, axis, sign)
-            for axis in range(3)
-            for sign in (-1, 1)
-        ]
+        [_faces(coloured, filled, grid, axis, sign) for axis in range(3) for sign in (-1, 1)]
     )
 
 
 def _faces(
-    labels: NDArray[np.uint8],
+    rgb: NDArray[np.uint8],
     filled: NDArray[np.bool_],
-    origin_m: tuple[float, float, float],
-    size: NDArray[np.float32],
+    grid: VoxelGrid,
     axis: int,
     sign: int,
 ) -> Quads:
-    """Return the exposed faces whose outward normal is `sign` along `axis`."""
+    """Return the exposed faces whose outward normal is `sign` along `axis`; rgb: (X, Y, Z, 3)."""
+    size = np.asarray(grid.voxel_size_m, np.float32)
     step = np.zeros(3, dtype=np.int64)
     step[axis] = sign
     inner = tuple(slice(_PAD, length - _PAD) for length in filled.shape)
@@ -55,14 +54,14 @@ def _faces(
     edges = np.zeros((2, 3), np.float32)
     for edge, tangent in zip(edges, tangents, strict=True):
         edge[tangent] = size[tangent]
-    corner = np.asarray(origin_m, np.float32) + voxel * size
+    corner = np.asarray(grid.origin_m, np.float32) + voxel * size
     corner[:, axis] += size[axis] * (sign > 0)
     count = len(voxel)
     return Quads(
         corner.astype(np.float32),
         np.broadcast_to(edges[0], (count, 3)),
         np.broadcast_to(edges[1], (count, 3)),
-        PALETTE_RGB[labels[tuple(voxel.T)]].astype(np.float32) / 255,
+        rgb[tuple(voxel.T)].astype(np.float32) / 255,
         _corner_light(filled, voxel + _PAD + step, tangents),
         np.full(count, size.max(), np.float32),
     )

@@ -1,5 +1,7 @@
 """`cigocc render` and the files it reads."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -97,3 +99,34 @@ def test_bad_sizes_are_refused_by_the_parser(capsys):
     with pytest.raises(SystemExit):
         main(['render', 'x.label', '--size', '12'])
     assert '1280x1000' in capsys.readouterr().err
+
+
+def test_a_folder_becomes_a_video_also_where_ground_truth_is_rare(sequence, capsys):
+    av = pytest.importorskip('av')
+    (sequence / 'rare').mkdir()
+    shutil.copy(sequence / 'voxels/000005.label', sequence / 'rare')
+    words = ['render', str(sequence), '--ground-truth', str(sequence / 'rare'), '--errors']
+    out = sequence / 'films'
+    size = ['--grid-shape', '32x32x8', '--size', '480x420']
+    assert main([*words, '--video', '--fps', '2', '--out', str(out), *size]) == 0
+    assert '2 frames' in capsys.readouterr().out
+    with av.open(str(out / 'video.mp4')) as opened:
+        frames = [frame.to_ndarray(format='rgb24') for frame in opened.decode(video=0)]
+    assert [frame.shape for frame in frames] == [(420, 480, 3)] * 2
+    assert np.abs(frames[0].astype(int) - frames[1]).mean() > 5  # one view, then three
+
+
+def test_a_page_for_each_frame(sequence):
+    pytest.importorskip('plotly')
+    words = ['render', str(sequence), '--html', '--title', 'street', '--out', str(sequence / 'p')]
+    assert main([*words, '--grid-shape', '32x32x8']) == 0
+    pages = sorted((sequence / 'p').iterdir())
+    assert [page.name for page in pages] == ['000000.html', '000005.html']
+    text = pages[0].read_text(encoding='utf-8')
+    assert '<title>street, 000000</title>' in text and 'data:image/jpeg;base64' in text
+
+
+@pytest.mark.parametrize('wrong', [['--errors'], ['--html', '--video']])
+def test_options_that_do_not_fit_say_so(sequence, wrong, capsys):
+    assert main(['render', str(sequence), '--out', str(sequence / 'x'), *wrong]) == 2
+    assert 'expected one' in (error := capsys.readouterr().err) or '--ground-truth too' in error
