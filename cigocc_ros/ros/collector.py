@@ -23,7 +23,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.utilities import ok, remove_ros_args
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Float64, String
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -51,6 +51,8 @@ class Collector(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         self._images: _Kept = OrderedDict()
         self._truths: _Kept = OrderedDict()
         self._listen(Image, 'image', self._keeper(self._images))
+        # a player waits for those who hear both: so it waits for us
+        self._listen(CameraInfo, 'camera_info', lambda _: None)
         self._listen(PointCloud2, 'ground_truth', self._keeper(self._truths))
         self._listen(PointCloud2, 'occ/occupancy', self._on_cloud)
         self._listen(MarkerArray, 'occ/markers', self._on_markers)

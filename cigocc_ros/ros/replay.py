@@ -26,8 +26,12 @@ OCC, PLAYER, COLLECTOR = 'occ_node', 'kitti_player', 'collector'
 LIDAR_TOPICS = {name: topic.in_bags for name, topic in TOPICS.items() if topic.kind == 'cloud'}
 CAMERA_TOPICS = {name: topic.in_bags for name, topic in TOPICS.items() if name not in LIDAR_TOPICS}
 READY_WITHIN_S, SILENT_FOR_S, POLL_S = 60.0, 30.0, 0.1
+LISTENERS = 2  # node and collector must hear the first image
 PACE_FRAMES, PACE_RATE = 2, 0.2
 PACE_RESERVE, PACE_RESERVE_S = 1.3, 0.05  # longer than the slower of the frames measured
+USER_PARAMETERS = (
+    "/**:\n  ros__parameters:\n    prior:\n      source: 'stereo'\n      wait_s: 1.0\n"
+)
 REPORT_WITHIN_S = 20.0  # the node reports once a second, on a busy machine some seconds late
 
 
@@ -112,11 +116,14 @@ class Replay:
         self._say(f'node ready after {time.monotonic() - started_s:.1f} s')
 
     def _user_file(self) -> Path:
-        """Write the params_file of the node: stereo by name, so that the first image waits too."""
+        """Write the params_file of the node: stereo by name, so that the first image waits too.
+
+        And for long: every right image is played, however busy the machine is.
+        """
         if not self._has_right:
             return config_dir() / 'empty.param.yaml'
         path = self._settings.folder / 'user.param.yaml'
-        path.write_text("/**:\n  ros__parameters:\n    prior:\n      source: 'stereo'\n")
+        path.write_text(USER_PARAMETERS)
         return path
 
     def _measure_pace(self, processes: Processes) -> tuple[float, int]:
@@ -142,8 +149,8 @@ class Replay:
         progress: Callable[[int, int], None],
     ) -> None:
         """Play the first frames and wait until their clouds are there, or no more come."""
-        # node and collector must hear the first image, though only the node wants camera_info
         options = {'rate': rate, 'loop': False, 'lidar_frame': LIDAR_FRAME, 'end': count}
+        options['wait_for_subscribers'] = LISTENERS
         processes.start(PLAYER, player_command(self._settings.sequence, **options))
         arrived, last_s, over_s = 0, time.monotonic(), None
         while arrived < count:
@@ -220,7 +227,8 @@ def collector_command(folder: Path, store_every: int = 1) -> list[str]:
     """Return the command of the collector; the node publishes below its name, occ."""
     words = [sys.executable, '-m', 'cigocc_ros.ros.collector', str(folder)]
     words += ['--store-every', str(store_every), '--ros-args', '-p', 'use_sim_time:=true']
-    topics = {'image': CAMERA_TOPICS['image'], 'ground_truth': LIDAR_TOPICS['ground_truth']}
+    topics = {name: CAMERA_TOPICS[name] for name in ('image', 'camera_info')}
+    topics['ground_truth'] = LIDAR_TOPICS['ground_truth']
     for old, new in topics.items():
         words += ['-r', f'{old}:={new}']
     return words
