@@ -314,3 +314,32 @@ def test_any_stereo_pair_gives_depth_or_drops_the_prior(left, right, shift):
 
 def test_an_empty_camera_info_is_refused():
     assert result_or_error(lambda: geometry_from_info(CameraInfo(), (640, 192), True)) is None
+
+
+@pytest.mark.parametrize(
+    'cloud',
+    [
+        PointCloud2(width=5, height=1),  # of points without size
+        PointCloud2(fields=[PointField(name='x', datatype=77)], point_step=4),
+        PointCloud2(fields=[PointField(name='x', offset=2**32 - 1, datatype=7)], point_step=4),
+    ],
+)
+def test_clouds_without_sense_are_refused(cloud):
+    assert result_or_error(lambda: points_from_cloud(cloud)) is None
+
+
+@pytest.mark.parametrize(
+    'change', [{0: 1e-30}, {0: 1e30}, {3: 1e30}, {1: 700.0, 4: 700.0, 5: 700}]
+)
+def test_projections_beyond_all_measure_are_refused(change):
+    info = info_from_camera(CAMERA)
+    p = np.array(info.p)
+    for place, value in change.items():
+        p[place] = value
+    info.p = p
+
+    def tables():
+        geometry = geometry_from_info(info, (640, 192), raw=False)
+        return calibration_tables(geometry.camera, FORWARD, (48, 160))
+
+    assert result_or_error(tables) is None
