@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 # The callbacks only fill the mailbox, so a queue adds no latency; with depth 1 a frame that a busy
 # CPU lets be overwritten is neither counted nor paired with its right image.
 QUEUE_DEPTH = 5
+RIGHT_INFO = 'right/camera_info'
 
 
 class FallbackSubscription:
@@ -91,6 +92,7 @@ class Inputs:
         self._pairing = Pairing(parameters.prior_source, parameters.prior_tolerance_s)
         self._infos: dict[str, CameraInfo] = {}
         self._info_seen_s: float | None = None
+        self._early_right: AnyImage | None = None
         self._deadline = node.create_timer(parameters.prior_wait_s, self._give_up_waiting)
         self._deadline.cancel()
         compressed = parameters.image_transport == 'compressed'
@@ -113,7 +115,7 @@ class Inputs:
         if source in (AUTO, DEPTH):
             made.append(FallbackSubscription(node, Image, 'depth', self._on_depth))
         if source in (AUTO, STEREO):
-            made.append(self._info(node, 'right/camera_info'))
+            made.append(self._info(node, RIGHT_INFO))
             made.append(self._image(node, 'right/image', self._on_right))
         return made
 
@@ -129,6 +131,8 @@ class Inputs:
             self._infos[topic] = message
             if topic == 'camera_info':
                 self._info_seen_s = time.monotonic()
+            else:
+                self._release_early_right()
 
         return FallbackSubscription(node, CameraInfo, topic, remember)
 
@@ -144,10 +148,20 @@ class Inputs:
         self._forward(self._pairing.add_prior(DEPTH, message))
 
     def _on_right(self, message: AnyImage) -> None:
-        self._forward(self._pairing.add_prior(STEREO, message))
+        self._release_early_right()
+        if RIGHT_INFO in self._infos:
+            self._forward(self._pairing.add_prior(STEREO, message))
+        else:  # in the first moments its camera_info may be on the way
+            self._early_right = message
+
+    def _release_early_right(self) -> None:
+        early, self._early_right = self._early_right, None
+        if early is not None:
+            self._forward(self._pairing.add_prior(STEREO, early))
 
     def _give_up_waiting(self) -> None:
         self._deadline.cancel()
+        self._release_early_right()
         self._forward(self._pairing.flush())
 
     def _forward(self, bundles: list[Bundle]) -> None:
@@ -157,5 +171,5 @@ class Inputs:
     def _with_right_info(self, bundle: Bundle) -> Bundle:
         if bundle.prior_kind in (NONE, DEPTH):
             return bundle
-        info = self._infos.get('right/camera_info')
+        info = self._infos.get(RIGHT_INFO)
         return Bundle(bundle.image, bundle.info, bundle.prior_kind, bundle.prior, info)

@@ -121,6 +121,21 @@ def test_the_right_camera_has_no_info(graph):
     graph.until(lambda: patient.counted.prior_used, with_right(patient))
 
 
+def test_the_first_right_image_comes_before_its_info(graph):
+    """Discovery takes its time: the pair waits, as long as any prior is waited for."""
+    patient = Patient(graph, **{'prior.source': 'stereo', 'prior.wait_s': 1.0})
+    patient.rights = graph.publisher(Image, 'right/image')
+    patient.right_infos = graph.publisher(CameraInfo, 'right/camera_info')
+    graph.until(lambda: patient.camera.matched() and patient.rights.get_subscription_count())
+    graph.until(patient.right_infos.get_subscription_count)
+    with_right(patient, info=False)()
+    graph.until(lambda: graph.node._inputs._early_right is not None)
+    assert not graph.predictor.frames
+    patient.right_infos.publish(right_info(48))
+    graph.until(lambda: graph.predictor.frames)
+    assert patient.counted.prior_used == 1 and not patient.counted.prior_failed
+
+
 def test_missing_priors_leak_nothing(graph):
     patient = Patient(graph)  # auto: what is heard is waited for
     depths = graph.publisher(Image, 'depth')
