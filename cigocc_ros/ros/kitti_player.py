@@ -39,7 +39,7 @@ MESSAGES: dict[Kind, type] = {
 # Loaded only for those who listen: large, and of no use to the node under test.
 ON_REQUEST = ('velodyne', 'ground_truth')
 TICK_S = 0.01
-SETTLE_S = 0.3
+SETTLE_S = 1.0  # a subscriber learns of us after we learn of it, late on a busy machine
 ACK_WAIT = Duration(seconds=2)
 
 
