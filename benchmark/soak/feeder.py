@@ -32,7 +32,7 @@ class Feeder:
     """One node is fed; stamps are of the present and never repeat."""
 
     def __init__(self, domain_id: int, name: str, frame: CameraFrame) -> None:
-        """Join the domain of the node `name`; the image of `frame` is sent, shifted in four ways."""
+        """Join the domain of the node `name`; the image of `frame` is sent, shifted four ways."""
         self._context = Context()
         rclpy.init(context=self._context, domain_id=domain_id)
         self._name = name
