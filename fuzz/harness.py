@@ -14,6 +14,7 @@ import atheris
 
 MEMORY_BYTES = 1 << 30
 """Address space beyond what is in use at the start: a larger allocation is a finding."""
+RESIDENT_BYTES = 1 << 28
 INPUT_BYTES = 4096
 INPUT_SECONDS = 10
 INSTRUMENTED = ['cigocc_ros', 'yaml']
@@ -42,6 +43,11 @@ class Findings:
         sys.stderr.write(f'FINDING {name}: {type(error).__name__}: {str(error)[:200]}\n')
 
 
+def _peak_bytes() -> int:
+    """Return the most memory that was ever resident, that of C libraries included."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def limit_memory() -> None:
     """Make large allocations raise MemoryError."""
     pages = int(Path('/proc/self/statm').read_text(encoding='ascii').split()[0])
@@ -55,8 +61,11 @@ def fuzz(run: Run, corpus: Path, findings: Path, seconds: int) -> None:
     found = Findings(findings)
 
     def one(data: bytes) -> None:
+        before = _peak_bytes()
         try:
             run(data)
+            if _peak_bytes() - before > RESIDENT_BYTES:
+                raise MemoryError(f'{(_peak_bytes() - before) / 1e6:.0f} MB became resident')
         except Exception as error:
             found.add(data, error)
 

@@ -12,6 +12,7 @@ MAX_IMAGE_PIXELS = 1 << 26
 PNG_MAGIC, JPEG_MAGIC = b'\x89PNG\r\n\x1a\n', b'\xff\xd8'
 # SOF0..SOF15 without DHT, JPG and DAC, which lie between them
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ANIMATION = (b'acTL', b'fcTL', b'fdAT')
 _BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
@@ -34,9 +35,7 @@ def check_encoded_image(content: bytes | memoryview, what: str) -> tuple[int, in
     try:
         size = _png_size(content) if content[:8] == PNG_MAGIC else _jpeg_size(content)
     except (struct.error, IndexError) as error:
-        raise DataFileError(
-            f'{what}: {len(content)} bytes are no image: they end in its header'
-        ) from error
+        raise DataFileError(f'{what}: {len(content)} bytes are no whole image') from error
     if size is None:
         raise DataFileError(f'{what}: {len(content)} bytes are no image: PNG or JPEG expected')
     check_pixels(*size, what)
@@ -46,8 +45,22 @@ def check_encoded_image(content: bytes | memoryview, what: str) -> tuple[int, in
 def _png_size(content: bytes | memoryview) -> tuple[int, int] | None:
     if content[12:16] != b'IHDR':
         return None
+    _check_chunks(content)
     width, height = struct.unpack_from('>II', content, 16)
     return width, height
+
+
+def _check_chunks(content: bytes | memoryview) -> None:
+    """Raise IndexError unless every chunk of a PNG lies within it: decoders make room for each.
+
+    Frames of an animation are chunks with sizes of their own, and no camera sends them.
+    """
+    at, kind = len(PNG_MAGIC), b''
+    while kind != b'IEND':
+        length, kind = struct.unpack_from('>I4s', content, at)
+        at += 12 + length
+        if at > len(content) or kind in _ANIMATION:
+            raise IndexError(f'chunk {kind!r} of {length} bytes')
 
 
 def _jpeg_size(content: bytes | memoryview) -> tuple[int, int] | None:

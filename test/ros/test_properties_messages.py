@@ -1,10 +1,13 @@
 """Properties of what other nodes send: decoded exactly, or dropped for a reason."""
 
+import resource
+
 import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
 
+import cv2
 from fixtures_properties import examples, result_or_error
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -198,6 +201,21 @@ def test_any_compressed_image_is_decoded_or_dropped(head, tail):
 def test_headers_that_promise_gigabytes_are_dropped_unread(content):
     image = CompressedImage(format='jpeg', data=content + bytes(200))
     assert result_or_error(lambda: rgb_from_compressed(image)) is None
+
+
+@pytest.mark.parametrize('length', [100, 2**20, 0x2A000022, 2**32 - 1])
+@pytest.mark.parametrize('kind', [b'IDAT', b'IEND', b'tEXt'])
+def test_png_chunks_that_promise_gigabytes_are_dropped_unread(length, kind):
+    """OpenCV's allocations are not Python's: the resident memory of the process is looked at."""
+    _, encoded = cv2.imencode('.png', np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    assert rgb_from_compressed(CompressedImage(format='png', data=encoded.tobytes())).size == 48
+    content = bytearray(encoded.tobytes())
+    at = content.index(b'IDAT')
+    content[at - 4 : at + 4] = length.to_bytes(4, 'big') + kind
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    image = CompressedImage(format='png', data=bytes(content))
+    assert result_or_error(lambda: rgb_from_compressed(image)) is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
 LABELS = hnp.arrays(np.uint8, GRID.shape, elements=st.integers(0, 19))
