@@ -1,9 +1,11 @@
 """Replay a KITTI sequence through the node: from a folder, or from a bag of `cigocc bag`."""
 
+import importlib.util
+
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, SetEnvironmentVariable
 from launch.conditions import IfCondition, UnlessCondition
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
@@ -24,6 +26,8 @@ EXTRA_TOPICS = [
     ('velodyne', '/kitti/velo/pointcloud'),
     ('ground_truth', '/kitti/ground_truth'),
 ]
+# Frame of the ground truth of a folder, beside the grid of the node.
+GROUND_TRUTH_FRAME = 'ground_truth_view'
 PARAMETERS = ('model', 'backend', 'output_frame')
 
 
@@ -42,12 +46,15 @@ def argument(name, default, description, choices=None):
 def arguments():
     """Declare what `ros2 launch --show-args` lists."""
     return [
-        argument('sequence', None, 'Sequence folder, e.g. dataset/sequences/00, or bag'),
-        argument(
-            'from_bag', 'false', 'sequence is a bag, played by ros2 bag play --clock', BOOLEAN
-        ),
+        argument('sequence', '', 'Sequence folder, e.g. dataset/sequences/00'),
+        argument('bag', '', 'Bag of `cigocc bag`, instead of a sequence'),
         argument('rate', '1.0', '1 is as recorded'),
-        argument('loop', 'false', 'Only of a folder', BOOLEAN),
+        argument('loop', 'false', 'Start again after the last frame', BOOLEAN),
+        argument(
+            'ground_truth_shift_m',
+            '-55.0',
+            'How far beside the prediction (y, metres) RViz shows the ground truth of a sequence',
+        ),
         *(
             argument(name, bag_topic, f'Topic of {topic}')
             for name, (topic, bag_topic) in TOPICS.items()
@@ -110,9 +117,9 @@ def nodes():
 
 
 def players():
-    """Return the two ways to play, of which one starts."""
-    from_bag = LaunchConfiguration('from_bag')
-    sequence, rate = LaunchConfiguration('sequence'), LaunchConfiguration('rate')
+    """Return the ways to play, of which one starts: a folder, or a bag."""
+    given = PythonExpression(["'", LaunchConfiguration('bag'), "' != ''"])
+    bag, rate, loop = (LaunchConfiguration(name) for name in ('bag', 'rate', 'loop'))
     folder = Node(
         package=PACKAGE,
         executable='kitti_player',
@@ -121,21 +128,52 @@ def players():
         output='screen',
         parameters=[
             {
-                'sequence': sequence,
+                'sequence': LaunchConfiguration('sequence'),
                 'rate': rate,
-                'loop': LaunchConfiguration('loop'),
+                'loop': loop,
                 'lidar_frame': LaunchConfiguration('output_frame'),
+                'ground_truth_frame': GROUND_TRUTH_FRAME,
             }
         ],
         remappings=remappings() + EXTRA_TOPICS,
-        condition=UnlessCondition(from_bag),
+        condition=UnlessCondition(given),
     )
-    bag = ExecuteProcess(
-        cmd=['ros2', 'bag', 'play', sequence, '--clock', '--rate', rate],
-        output='screen',
-        condition=IfCondition(from_bag),
+    if importlib.util.find_spec('ros2bag') is None:
+        own = Node(
+            package=PACKAGE,
+            executable='bag_player',
+            name='bag_player',
+            output='screen',
+            parameters=[{'bag': bag, 'rate': rate, 'loop': loop}],
+            condition=IfCondition(given),
+        )
+        return [folder, own]
+    words = ['ros2', 'bag', 'play', bag, '--clock', '--rate', rate]
+    looped = PythonExpression([given, " and '", loop, "' == 'true'"])
+    once = PythonExpression([given, " and '", loop, "' != 'true'"])
+    return [
+        folder,
+        ExecuteProcess(cmd=words, output='screen', condition=IfCondition(once)),
+        ExecuteProcess(cmd=[*words, '--loop'], output='screen', condition=IfCondition(looped)),
+    ]
+
+
+def ground_truth_view():
+    """Return what moves the ground truth of a folder beside the prediction, for RViz only."""
+    return Node(
+        package='tf2_ros',
+        executable='static_transform_publisher',
+        name='ground_truth_view',
+        arguments=[
+            '--y',
+            LaunchConfiguration('ground_truth_shift_m'),
+            '--frame-id',
+            LaunchConfiguration('output_frame'),
+            '--child-frame-id',
+            GROUND_TRUTH_FRAME,
+        ],
+        condition=IfCondition(LaunchConfiguration('rviz')),
     )
-    return [folder, bag]
 
 
 def generate_launch_description():
@@ -147,6 +185,7 @@ def generate_launch_description():
             # Fast DDS before and after 3.0
             SetEnvironmentVariable('FASTRTPS_DEFAULT_PROFILES_FILE', profile),
             SetEnvironmentVariable('FASTDDS_DEFAULT_PROFILES_FILE', profile),
+            ground_truth_view(),
             *nodes(),
             *players(),
         ]

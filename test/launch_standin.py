@@ -60,6 +60,14 @@ class PathJoinSubstitution:
         return str(Path(*(context.text(part) for part in self.parts)))
 
 
+class PythonExpression:
+    def __init__(self, expression: list[Any]) -> None:
+        self.expression = expression
+
+    def resolve(self, context: Context) -> str:
+        return str(eval(context.text(self.expression), {'__builtins__': {}}))
+
+
 class IfCondition:
     wanted = True
 
@@ -176,7 +184,7 @@ def modules() -> Iterator[None]:
         'launch': [LaunchDescription],
         'launch.actions': [DeclareLaunchArgument, ExecuteProcess, SetEnvironmentVariable],
         'launch.conditions': [IfCondition, UnlessCondition],
-        'launch.substitutions': [LaunchConfiguration, PathJoinSubstitution],
+        'launch.substitutions': [LaunchConfiguration, PathJoinSubstitution, PythonExpression],
         'launch_ros': [],
         'launch_ros.actions': [Node],
         'launch_ros.substitutions': [FindPackageShare],

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-HELP = 'write a KITTI sequence as a ROS 2 bag'
+HELP = 'write a KITTI sequence or drive as a ROS 2 bag'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument('sequence', type=Path, help='sequence folder, e.g. dataset/sequences/00')
+    parser.add_argument(
+        'sequence',
+        type=Path,
+        help='sequence folder, e.g. dataset/sequences/00, or a drive of KITTI raw, e.g. '
+        '2011_09_26/2011_09_26_drive_0001_sync',
+    )
     parser.add_argument('--out', type=Path, required=True, help='bag folder to write')
     parser.add_argument(
         '--storage',
@@ -32,6 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the bag and print its topics; return 0."""
+    from cigocc_ros.data.kitti_raw import is_raw_drive, link_as_sequence
+
+    if not is_raw_drive(args.sequence):
+        return _write(args, args.sequence)
+    with tempfile.TemporaryDirectory() as folder:
+        return _write(args, link_as_sequence(args.sequence, Path(folder) / args.sequence.name))
+
+
+def _write(args: argparse.Namespace, folder: Path) -> int:
     from tqdm import tqdm
 
     from cigocc_ros.data.kitti_bag import BagContent, write_bag
@@ -51,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         bar: Iterable[str] = tqdm(frames, unit='frame', disable=None)  # silent in a pipe
         return bar
 
-    counts = write_bag(KittiSequence(args.sequence), args.out, args.storage, content, track)
+    counts = write_bag(KittiSequence(folder), args.out, args.storage, content, track)
     size_mb = sum(path.stat().st_size for path in args.out.iterdir()) / 1e6
     for topic, count in counts.items():
         print(f'{count:6d}  {topic}')

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cigocc_ros.data.kitti_recording import TOPICS as RECORDED
+from cigocc_ros.ros.bag_player import BagPlayerParameters
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.parameters import param_table
 from cigocc_ros.ros.player_parameters import PlayerParameters
@@ -143,6 +144,7 @@ TABLES: dict[str, Callable[[], str]] = {
     'services': lambda: service_table(SERVICES),
     'parameters of occ': lambda: param_table(OccParameters),
     'parameters of kitti_player': lambda: param_table(PlayerParameters),
+    'parameters of bag_player': lambda: param_table(BagPlayerParameters),
     'recordings': recording_table,
 }
 

@@ -133,7 +133,10 @@ class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             for name, topic in self._topics.items()
             if name not in ON_REQUEST or topic.get_subscription_count()
         ]
-        return frame_messages(self._recording, self._frames[self._playback.index], wanted)
+        messages = frame_messages(self._recording, self._frames[self._playback.index], wanted)
+        if 'ground_truth' in messages and self.parameters.ground_truth_frame:
+            messages['ground_truth'].header.frame_id = self.parameters.ground_truth_frame
+        return messages
 
     def _tick(self) -> None:
         if self._started_s is None and not self._may_start():

@@ -27,6 +27,11 @@ class PlayerParameters:
     camera_frame: str = parameter(LEFT_FRAME, 'Frame of the left camera')
     right_camera_frame: str = parameter(RIGHT_FRAME, 'Frame of the right camera')
     lidar_frame: str = parameter(LIDAR_FRAME, 'Frame of the lidar and of the ground truth')
+    ground_truth_frame: str = parameter(
+        '',
+        'Frame of the ground truth, to show it beside the prediction where tf moves that frame; '
+        'empty is lidar_frame',
+    )
     wait_for_subscribers: int = parameter(
         1, 'Start when image and camera_info have this many subscribers', limits=(0, 100)
     )

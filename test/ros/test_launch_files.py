@@ -17,7 +17,9 @@ from fixtures_processes import REPOSITORY, process, ros_environment, wait_for_li
 from fixtures_ros import EXTRINSICS
 from fixtures_tiny_model import build_tiny_model_dir
 
+from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.data.kitti_recording import TOPICS
+from cigocc_ros.ros.kitti_player import open_sequence
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.parameters import specs
 from cigocc_ros.ros.player_parameters import PlayerParameters
@@ -33,6 +35,7 @@ ALLOWED = {
     'LaunchDescription',
     'Node',
     'PathJoinSubstitution',
+    'PythonExpression',
     'SetEnvironmentVariable',
     'UnlessCondition',
 }
@@ -40,8 +43,9 @@ GIVEN = {OCC: {}, REPLAY: {'sequence': '/data/sequences/00'}}
 ARGUMENTS = {
     OCC: 'image camera_info right_image right_camera_info depth image_transport model backend '
     'output_frame extrinsics_file params_file namespace use_sim_time rviz dds_profile',
-    REPLAY: 'sequence from_bag rate loop image camera_info right_image right_camera_info depth '
-    'model backend output_frame extrinsics_file params_file namespace rviz dds_profile',
+    REPLAY: 'sequence bag rate loop ground_truth_shift_m image camera_info right_image '
+    'right_camera_info depth model backend output_frame extrinsics_file params_file namespace '
+    'rviz dds_profile',
 }
 both = pytest.mark.parametrize('path', [OCC, REPLAY], ids=['occ', 'kitti_replay'])
 
@@ -73,7 +77,7 @@ def test_only_agreed_classes_are_used(path):
     text = path.read_text()
     used = set(re.findall(r'^from launch\S* import (.+)$', text, re.MULTILINE))
     assert {name.strip() for names in used for name in names.split(',')} <= ALLOWED
-    assert len(text.splitlines()) <= 160
+    assert len(text.splitlines()) <= 200
 
 
 @both
@@ -98,9 +102,11 @@ def test_a_value_outside_the_choices_is_refused(path, prefix):
         evaluate(path, prefix, GIVEN[path] | {'backend': 'abacus'})
 
 
-def test_replay_needs_a_sequence(prefix):
-    with pytest.raises(RuntimeError, match='sequence is required'):
-        evaluate(REPLAY, prefix, {})
+def test_replay_without_sequence_and_bag_is_refused_by_the_player(prefix):
+    commands = evaluate(REPLAY, prefix, {}).commands
+    assert given_parameters(commands['kitti_player'])['sequence'] == ''
+    with pytest.raises(ConfigError, match='parameter sequence is not set'):
+        open_sequence('')
 
 
 @both
@@ -109,7 +115,8 @@ def test_files_and_executables_exist(path, prefix):
     named = [word for words in context.commands.values() for word in words]
     named += list(context.environment.values())
     inside = {word for word in named if word.startswith(str(prefix))}
-    inside.discard(str(prefix / 'lib' / 'rviz2' / 'rviz2'))
+    for others in ('rviz2/rviz2', 'tf2_ros/static_transform_publisher'):
+        inside.discard(str(prefix / 'lib' / others))
     assert len(inside) >= 4
     missing = {word for word in inside if not os.path.isfile(word)}
     assert not missing
@@ -166,9 +173,46 @@ def test_replay_plays_a_folder_or_a_bag(prefix):
     assert given_parameters(folder['kitti_player'])['sequence'] == '/data/sequences/00'
     assert given_parameters(folder['kitti_player'])['rate'] == '0.5'
     assert given_parameters(folder['occ_node'])['use_sim_time'] == 'true'
-    bag = evaluate(REPLAY, prefix, {'sequence': '/b', 'from_bag': 'true'}).commands
-    assert bag['ros2'] == ['ros2', 'bag', 'play', '/b', '--clock', '--rate', '1.0']
-    assert set(bag) == {'occ_node', 'rviz2', 'ros2'}
+    assert given_parameters(folder['kitti_player'])['ground_truth_frame'] == 'ground_truth_view'
+
+
+def test_a_bag_is_played_by_our_player_where_ros_has_none(prefix, monkeypatch):
+    monkeypatch.setattr(importlib.util, 'find_spec', without_module('ros2bag'))
+    bag = evaluate(REPLAY, prefix, {'bag': '/b', 'loop': 'true', 'rviz': 'false'}).commands
+    assert set(bag) == {'occ_node', 'bag_player'}
+    assert given_parameters(bag['bag_player']) == {'bag': '/b', 'rate': '1.0', 'loop': 'true'}
+
+
+@pytest.mark.parametrize(('loop', 'more'), [('false', []), ('true', ['--loop'])])
+def test_a_bag_is_played_by_ros2_bag_where_it_is(prefix, monkeypatch, loop, more):
+    monkeypatch.setattr(importlib.util, 'find_spec', with_module('ros2bag'))
+    bag = evaluate(REPLAY, prefix, {'bag': '/b', 'loop': loop}).commands
+    assert bag['ros2'] == ['ros2', 'bag', 'play', '/b', '--clock', '--rate', '1.0', *more]
+    assert set(bag) == {'occ_node', 'rviz2', 'ros2', 'static_transform_publisher'}
+
+
+def test_the_ground_truth_of_a_folder_stands_beside_the_prediction(prefix):
+    given = GIVEN[REPLAY] | {'ground_truth_shift_m': '60', 'output_frame': 'lidar'}
+    commands = evaluate(REPLAY, prefix, given).commands
+    words = commands['static_transform_publisher']
+    frame = given_parameters(commands['kitti_player'])['ground_truth_frame']
+    assert words[1:7] == ['--y', '60', '--frame-id', 'lidar', '--child-frame-id', frame]
+    shown, _ = displays()
+    assert (
+        shown['Ground truth']['Topic']['Value']
+        == remapped(commands['kitti_player'])['ground_truth']
+    )
+
+
+REAL_FIND_SPEC = importlib.util.find_spec
+
+
+def without_module(name):
+    return lambda asked, *rest: None if asked == name else REAL_FIND_SPEC(asked, *rest)
+
+
+def with_module(name):
+    return lambda asked, *rest: object() if asked == name else REAL_FIND_SPEC(asked, *rest)
 
 
 def test_player_and_node_of_the_replay_agree_on_topics(prefix):
