@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from fixtures_ros import EXTRINSICS
+from fixtures_ros import EXTRINSICS, enter_domain
 from fixtures_sequence import build_sequence
 from rclpy.expand_topic_name import expand_topic_name
 from rclpy.node import Node
@@ -102,6 +102,7 @@ def test_the_policy_of_the_node_is_what_it_creates(make_graph):
         ({'use_sim_time': True}, '/image'),
         ({'image_transport': 'compressed'}, '/image/compressed'),
     ):
+        enter_domain()  # two nodes of one name cannot be told apart in one domain
         graph = make_graph()
         node = graph.start(**EXTRINSICS, **parameters)
         found |= seen(graph, node, {image, '/occ/occupancy', '/occ/enable', '/diagnostics'})
