@@ -11,8 +11,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from cigocc_ros.core.atomic import replacing
-from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.mapping import from_mapping
+from cigocc_ros.core.plain_files import parse_json
 from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.training.schedule import StagePlan, WeightAverage
 
@@ -73,8 +74,11 @@ def save_state(path: Path, state: RunState, fabric: Fabric) -> None:
 
 def read_progress(path: Path) -> Progress:
     """Return where the run that wrote `path` stands; raise DataFileError if it cannot be read."""
-    progress = json.loads(_metadata(path, _PROGRESS))
-    return from_mapping(Progress, progress, str(path))
+    try:
+        progress = parse_json(_metadata(path, _PROGRESS), str(path))
+        return from_mapping(Progress, progress, str(path))
+    except ConfigError as error:
+        raise DataFileError(str(error)) from error
 
 
 def resumed_progress(path: Path, plans: list[StagePlan], num_processes: int) -> Progress:

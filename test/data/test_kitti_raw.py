@@ -4,7 +4,10 @@ import shutil
 
 import numpy as np
 import pytest
+from fixtures_properties import examples, result_or_error
 from fixtures_sequence import build_sequence
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cigocc_ros.commands.main import main
 from cigocc_ros.core.errors import CalibrationError, DataFileError
@@ -89,3 +92,23 @@ def test_what_is_wrong_is_named(raw, tmp_path, file, old, new, error):
 def test_another_folder_is_no_drive(tmp_path):
     with pytest.raises(DataFileError, match='image_02'):
         link_as_sequence(tmp_path, tmp_path / 'linked')
+
+
+TEXTS = st.lists(
+    st.sampled_from(
+        ['R:', 'T:', 'R_rect_00:', 'P_rect_02:', '1.5', 'nan', 'inf', 'x', '\n', '0 ' * 9]
+        + ['1 ' * 12, '2011-09-26 13:02:25.594360375', '2011-09-26 13:02:25.x', '9999-12-31 24:00']
+    ),
+    max_size=20,
+).map(' '.join)
+
+
+@examples()
+@given(cameras=TEXTS, velodyne=TEXTS, times=TEXTS.map(lambda text: text.replace(' ', '\n', 3)))
+def test_any_text_is_linked_or_refused(tmp_path_factory, cameras, velodyne, times):
+    date = tmp_path_factory.mktemp('raw')
+    (date / DRIVE / 'image_02' / 'data').mkdir(parents=True)
+    (date / 'calib_cam_to_cam.txt').write_text(cameras)
+    (date / 'calib_velo_to_cam.txt').write_text(velodyne)
+    (date / DRIVE / 'image_02' / 'timestamps.txt').write_text(times)
+    result_or_error(lambda: link_as_sequence(date / DRIVE, date / 'linked'))
