@@ -11,15 +11,16 @@ from rclpy.node import Node
 
 LIBRARY = 'cigocc_ros'
 REPEAT_S = 5.0
+Settings = tuple[int, bool]  # level, propagate
 
 
 class RosLogHandler(logging.Handler):
     """Forward records to an rclpy logger; each level has its own call, which rclpy demands."""
 
-    def __init__(self, ros_logger: Any) -> None:
-        """Take the logger of the node."""
+    def __init__(self, ros_logger: Any, settings: Settings) -> None:
+        """Take the logger of the node, and what to set the library's logger back to."""
         super().__init__()
-        self._log = ros_logger
+        self._log, self.settings = ros_logger, settings
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log one record."""
@@ -38,19 +39,27 @@ class RosLogHandler(logging.Handler):
 
 def forward_logging(node: Node) -> Callable[[], None]:
     """Forward what the library logs to the node; return the function that ends it."""
-    handler = RosLogHandler(node.get_logger())
     library = logging.getLogger(LIBRARY)
-    level, propagate = library.level, library.propagate
+    before = library.level, library.propagate
+    handler = RosLogHandler(node.get_logger(), _first_settings(library) or before)
     library.addHandler(handler)
     library.setLevel(logging.INFO)
     library.propagate = False
 
     def stop() -> None:
         library.removeHandler(handler)
-        library.setLevel(level)
-        library.propagate = propagate
+        # nodes of one process end in any order: the last one leaves things as the first found them
+        if _first_settings(library) is None:
+            level, library.propagate = handler.settings
+            library.setLevel(level)
 
     return stop
+
+
+def _first_settings(library: logging.Logger) -> Settings | None:
+    """Return level and propagation from before any node forwarded; None where none does."""
+    found = (one.settings for one in library.handlers if isinstance(one, RosLogHandler))
+    return next(found, None)
 
 
 class Throttle:

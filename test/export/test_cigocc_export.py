@@ -62,7 +62,7 @@ def test_unreadable_run_record_is_named(tiny_checkpoint, tmp_path, capsys):
     (tmp_path / 'run.json').write_text('{broken')
     arguments = ['export', '--checkpoint', str(tmp_path / 'best'), '--out', str(tmp_path / 'm')]
     assert main(arguments) == 2
-    assert 'run.json: cannot be read' in capsys.readouterr().err
+    assert 'run.json: not valid JSON' in capsys.readouterr().err
 
 
 def test_record_names_are_those_training_writes():

@@ -50,7 +50,10 @@ def test_points_of_another_grid_are_refused(occupancy):
 
 
 def test_events_are_read_while_they_are_written(tmp_path):
-    info = {'kind': 'class_info', 'content': json.loads(class_info_json('m', GRID, 'velo_link'))}
+    info = {
+        'kind': 'class_info',
+        'content': json.loads(class_info_json('m', GRID, 'velo_link', 'mono8')),
+    }
     cloud = {'kind': 'occupancy', 'stamp_ns': 7, 'frame_id': 'velo_link', 'latency_ms': 3.5}
     cloud |= {'class_counts': [0, 2], 'file': '000001.npz'}
     events = [info, cloud, {'kind': 'processing_time_ms', 'value': 12.0}]
