@@ -73,10 +73,13 @@ class Outputs:
     def publish(self, occupancy: Occupancy) -> None:
         """Publish what somebody listens to and is due."""
         self.latest, settings = occupancy, self._settings()
-        shown = settings.shown(occupancy)
-        if self._cloud.get_subscription_count():
+        cloud = bool(self._cloud.get_subscription_count())
+        markers = self._wanted(self._markers, settings.rates_markers_hz)
+        if cloud or markers:
+            shown = settings.shown(occupancy)
+        if cloud:
             self._cloud.publish(cloud_from_occupancy(shown))
-        if self._wanted(self._markers, settings.rates_markers_hz):
+        if markers:
             self._markers.publish(self._write_markers(shown, settings.max_markers))
         if self._wanted(self._grid, settings.rates_grid_hz):
             self._grid.publish(grid_message(occupancy))

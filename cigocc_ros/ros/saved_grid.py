@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from cigocc_ros.core.atomic import write_atomically
-from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.errors import CigoccError, ConfigError
 from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import CLASS_NAMES, RAW_FROM_TRAIN, raw_from_train
@@ -17,15 +17,21 @@ from cigocc_ros.runtime.postprocess import labels_on_grid
 def save_grid(folder: str, occupancy: Occupancy | None, model_id: str) -> Path:
     """Write `<stamp>.label` (raw ids, 256 x 256 x 32) and `<stamp>.json`; return the first.
 
-    Raises ConfigError without a folder or a grid, and DataFileError where writing fails.
+    Raises ConfigError without a folder or a grid, and DataFileError where writing fails; neither
+    file is left behind then.
     """
     if not folder:
         raise ConfigError('no folder to save in: start the node with the parameter save_dir')
     if occupancy is None:
         raise ConfigError('no grid yet: no frame has been processed, see /diagnostics')
     path = Path(folder).expanduser() / f'{occupancy.stamp_ns}.label'
-    write_atomically(path.with_suffix('.json'), _facts(occupancy, model_id))
-    write_voxel_labels(path, raw_from_train(labels_on_grid(occupancy, SEMANTIC_KITTI_GRID)))
+    facts = path.with_suffix('.json')
+    write_atomically(facts, _facts(occupancy, model_id))
+    try:
+        write_voxel_labels(path, raw_from_train(labels_on_grid(occupancy, SEMANTIC_KITTI_GRID)))
+    except CigoccError:
+        facts.unlink(missing_ok=True)
+        raise
     return path
 
 
