@@ -26,7 +26,7 @@ EXTRA_TOPICS = [
     ('velodyne', '/kitti/velo/pointcloud'),
     ('ground_truth', '/kitti/ground_truth'),
 ]
-# Frame of the ground truth of a folder, beside the grid of the node.
+# Frame of the ground truth of a folder, beside the grid of the node; bags may be recorded with it.
 GROUND_TRUTH_FRAME = 'ground_truth_view'
 PARAMETERS = ('model', 'backend', 'output_frame')
 
@@ -53,7 +53,7 @@ def arguments():
         argument(
             'ground_truth_shift_m',
             '-55.0',
-            'How far beside the prediction (y, metres) RViz shows the ground truth of a sequence',
+            'How far beside the prediction (y, metres) RViz shows the ground truth',
         ),
         *(
             argument(name, bag_topic, f'Topic of {topic}')

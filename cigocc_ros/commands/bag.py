@@ -31,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--ground-truth', action='store_true', help='add the labelled voxels as a cloud'
     )
+    parser.add_argument(
+        '--ground-truth-frame',
+        default='',
+        metavar='FRAME',
+        help='frame of the ground truth (default: of the lidar, where it belongs); '
+        'ground_truth_view is shown beside the prediction by kitti_replay.launch.py',
+    )
     parser.add_argument('--compressed', action='store_true', help='JPEG instead of raw images')
     parser.add_argument('--start', type=int, default=0, help='index of the first frame')
     parser.add_argument('--end', type=int, help='index after the last frame (default: all)')
@@ -58,6 +65,7 @@ def _write(args: argparse.Namespace, folder: Path) -> int:
         lidar=args.lidar,
         ground_truth=args.ground_truth,
         compressed=args.compressed,
+        ground_truth_frame=args.ground_truth_frame,
         start=args.start,
         end=args.end,
     )

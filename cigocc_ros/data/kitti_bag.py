@@ -57,8 +57,9 @@ LATCHED = _qos(1, QosDurability.TRANSIENT_LOCAL)
 class BagContent:
     """What goes into a bag besides left image, its CameraInfo and /tf_static.
 
-    compressed: JPEG instead of raw images. start, end: index of the first frame and after the last
-    one; None is the end.
+    compressed: JPEG instead of raw images. ground_truth_frame: frame_id of the ground truth, empty
+    is that of the lidar. start, end: index of the first frame and after the last one; None is the
+    end.
     """
 
     right: bool = False
@@ -66,8 +67,17 @@ class BagContent:
     lidar: bool = False
     ground_truth: bool = False
     compressed: bool = False
+    ground_truth_frame: str = ''
     start: int = 0
     end: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a frame of what is not asked for."""
+        if self.ground_truth_frame and not self.ground_truth:
+            raise ConfigError(
+                f'ground_truth_frame {self.ground_truth_frame!r} is given, but no ground truth is '
+                'asked for: add --ground-truth'
+            )
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -159,7 +169,11 @@ class _Bag:
         }
         self._connections: dict[str, Any] = {}
         rig = rig_of_sequence(sequence)
-        self._recording = Recording(sequence, rig if content.right else rig.without_right())
+        self._recording = Recording(
+            sequence,
+            rig if content.right else rig.without_right(),
+            ground_truth_frame=content.ground_truth_frame,
+        )
         self.counts: dict[str, int] = {}
 
     def write_static(self, first_frame: str) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from numpy.typing import NDArray
-
 from cigocc_ros.core.frames import LIDAR_FRAME
 from cigocc_ros.core.point_records import depth_pixels, lidar_points, occupancy_points
 from cigocc_ros.data.kitti_rig import KittiRig, ground_truth
@@ -51,11 +49,16 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Recording:
-    """A sequence seen by a rig, which may leave the right camera out."""
+    """A sequence seen by a rig, which may leave the right camera out.
+
+    ground_truth_frame: frame_id of the ground truth, to show it where tf puts that frame; empty is
+    lidar_frame, where it belongs.
+    """
 
     sequence: KittiSequence
     rig: KittiRig
     lidar_frame: str = LIDAR_FRAME
+    ground_truth_frame: str = ''
 
     def stamp_ns(self, frame_id: str) -> int:
         """Return the recorded stamp of a frame, later by as much as the first one is too early."""
@@ -94,14 +97,13 @@ class Recording:
     def _velodyne(self, frame_id: str) -> Item | None:
         if not self.sequence.has_velodyne(frame_id):
             return None
-        return self._cloud(lidar_points(self.sequence.velodyne(frame_id)))
+        points = lidar_points(self.sequence.velodyne(frame_id))
+        return Item(points, self.lidar_frame)
 
     def _ground_truth(self, frame_id: str) -> Item | None:
         if not self.sequence.has_voxel_labels(frame_id):
             return None
         stamp_ns = self.stamp_ns(frame_id)
-        truth = ground_truth(self.sequence, frame_id, stamp_ns, self.lidar_frame)
-        return self._cloud(occupancy_points(truth))
-
-    def _cloud(self, points: NDArray[Any]) -> Item:
-        return Item(points, self.lidar_frame)
+        frame = self.ground_truth_frame or self.lidar_frame
+        truth = ground_truth(self.sequence, frame_id, stamp_ns, frame)
+        return Item(occupancy_points(truth), frame)

@@ -73,7 +73,10 @@ class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         frames = settings.camera_frame, settings.right_camera_frame
         rig = rig_of_sequence(sequence, *frames)
         self._recording = Recording(
-            sequence, rig if settings.right else rig.without_right(), settings.lidar_frame
+            sequence,
+            rig if settings.right else rig.without_right(),
+            settings.lidar_frame,
+            settings.ground_truth_frame,
         )
         end = None if settings.end < 0 else settings.end
         self._frames = list(sequence.frame_ids)[settings.start : end]
@@ -133,10 +136,7 @@ class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             for name, topic in self._topics.items()
             if name not in ON_REQUEST or topic.get_subscription_count()
         ]
-        messages = frame_messages(self._recording, self._frames[self._playback.index], wanted)
-        if 'ground_truth' in messages and self.parameters.ground_truth_frame:
-            messages['ground_truth'].header.frame_id = self.parameters.ground_truth_frame
-        return messages
+        return frame_messages(self._recording, self._frames[self._playback.index], wanted)
 
     def _tick(self) -> None:
         if self._started_s is None and not self._may_start():

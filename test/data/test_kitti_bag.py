@@ -94,6 +94,7 @@ def check_everything(messages, sequence):
         assert cloud.header.frame_id == 'velo_link'
         scan = records(cloud, LIDAR_DTYPE).view('<f4').reshape(-1, 4)
         np.testing.assert_array_equal(scan, sequence.velodyne(index))
+    assert messages['/kitti/ground_truth'][0][1].header.frame_id == 'velo_link'
     truth = records(messages['/kitti/ground_truth'][0][1], OCCUPANCY_DTYPE)
     assert truth['label'].tolist() == [9, 1]
     np.testing.assert_allclose(truth['x'], [2.1, 2.3], rtol=1e-6)
@@ -158,6 +159,17 @@ def test_the_default_is_the_left_camera(sequence, tmp_path):
     assert len(messages['/tf_static'][0][1].transforms) == 1
 
 
+def test_the_ground_truth_can_be_in_a_frame_of_its_own(sequence, tmp_path):
+    content = BagContent(lidar=True, ground_truth=True, ground_truth_frame='ground_truth_view')
+    write_bag(sequence, tmp_path / 'bag', content=content)
+    messages, _ = read_with_rosbags(tmp_path / 'bag')
+    truths = [message for _, message in messages['/kitti/ground_truth']]
+    assert {truth.header.frame_id for truth in truths} == {'ground_truth_view'}
+    assert messages['/kitti/velo/pointcloud'][0][1].header.frame_id == 'velo_link'
+    with pytest.raises(ConfigError, match='add --ground-truth'):
+        BagContent(ground_truth_frame='ground_truth_view')
+
+
 def test_what_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
     folder = build_sequence(tmp_path / '00', frames=2)
     for path in [*(folder / 'voxels').iterdir(), *(folder / 'velodyne').iterdir()]:
@@ -188,9 +200,12 @@ def test_the_command(sequence, tmp_path, capsys):
     parser = argparse.ArgumentParser()
     bag_command.add_arguments(parser)
     out = tmp_path / 'bag'
-    args = parser.parse_args([str(sequence.path), '--out', str(out), '--lidar', '--end', '1'])
-    assert bag_command.run(args) == 0
+    words = [str(sequence.path), '--out', str(out), '--lidar', '--end', '1']
+    words += ['--ground-truth', '--ground-truth-frame', 'beside']
+    assert bag_command.run(parser.parse_args(words)) == 0
     printed = capsys.readouterr().out
+    ((_, truth),) = read_with_rosbags(out)[0]['/kitti/ground_truth']
+    assert truth.header.frame_id == 'beside'
     assert '1  /kitti/velo/pointcloud' in printed
     assert f'ros2 bag play {out} --clock' in printed
     assert (out / 'metadata.yaml').is_file()
