@@ -77,6 +77,12 @@ class Spec:
         return '' if self.limits is None else f'{self.limits[0]} to {self.limits[1]}'
 
     @property
+    def constraints(self) -> str:
+        """Say what `ros2 param describe` shows: the allowed values, and what a change takes."""
+        fixed = 'fixed at start: restart the node with another value' if self.read_only else ''
+        return '; '.join(filter(None, [self.allowed, fixed]))
+
+    @property
     def kind(self) -> str:
         """Name the ROS type."""
         names = {bool: 'bool', int: 'integer', float: 'double', str: 'string'}
@@ -96,7 +102,7 @@ class Spec:
             description=self.description,
             read_only=self.read_only,
             dynamic_typing=self.is_real,
-            additional_constraints=self.allowed,
+            additional_constraints=self.constraints,
         )
         if self.limits is not None and self.is_real:
             real = FloatingPointRange(from_value=self.limits[0], to_value=self.limits[1])

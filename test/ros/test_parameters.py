@@ -55,6 +55,8 @@ def test_descriptors_carry_description_range_and_read_only(graph):
         described = node.describe_parameter(spec.name)
         assert described.description == spec.description
         assert described.read_only == spec.read_only
+        assert ('restart the node' in described.additional_constraints) == spec.read_only
+        assert spec.allowed in described.additional_constraints
         assert bool(described.integer_range or described.floating_point_range) == bool(spec.limits)
 
 
