@@ -19,7 +19,7 @@ from cigocc_ros.runtime.self_check import GOLDEN_FILE, Golden, save_golden
 from cigocc_ros.runtime.tensorrt_options import TensorRtOptions
 
 FORWARD = np.array([[0.0, -1, 0, 0], [0, 0, -1, -0.08], [1, 0, 0, -0.27], [0, 0, 0, 1]])
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def frame_inputs(manifest: ModelManifest, seed: int = 0) -> dict[str, Any]:

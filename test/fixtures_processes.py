@@ -14,7 +14,7 @@ from pathlib import Path
 from fixtures_ros import EXTRINSICS, domain_id
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-ENDS_WITHIN_S = 20.0
+ENDS_WITHIN_S = 60.0
 
 
 def ros_environment() -> dict[str, str]:
@@ -45,14 +45,16 @@ def occ_command(model: Path) -> list[str]:
 
 
 @contextmanager
-def process(words: list[str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    words: list[str], output: Path, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command in a session of its own, its output in a file; kill it in the end."""
     with output.open('wb') as stream:
         child = subprocess.Popen(
             words,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env=ros_environment(),
+            env=ros_environment() | environment,
             start_new_session=True,
         )
         try:

@@ -27,7 +27,7 @@ from cigocc_ros.ros.node import OccNode
 from cigocc_ros.runtime.contract import manifest_for
 
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-WAIT_S = 15.0
+WAIT_S = 45.0
 CAMERA = CameraModel.from_intrinsics(80, 80, 40, 24, 80, 48)
 # optical axes in a frame that looks forward: z_cam = x, x_cam = -y, y_cam = -z
 FORWARD_XYZW = [-0.5, 0.5, -0.5, 0.5]
@@ -94,9 +94,9 @@ class FakePredictor:
 class Graph:
     """The node under test and an observer that records what it hears."""
 
-    def __init__(self, namespace: str = '') -> None:
+    def __init__(self, namespace: str = '', domain: int | None = None) -> None:
         self.context = Context()
-        rclpy.init(context=self.context, domain_id=domain_id())
+        rclpy.init(context=self.context, domain_id=domain or domain_id())
         self.namespace = namespace
         self.predictor = FakePredictor()
         self.observer = Node('observer', context=self.context, namespace=namespace)

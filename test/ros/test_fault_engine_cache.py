@@ -33,22 +33,6 @@ def model_dir(tmp_path, monkeypatch):
     return build_golden_model_dir(tmp_path / 'model')
 
 
-@pytest.fixture
-def full_disk(tmp_path):
-    """Mount a file system of 1 MB and fill it but for pages; skip where that is forbidden."""
-    folder = tmp_path / 'full'
-    folder.mkdir()
-    mount = ['mount', '-t', 'tmpfs', '-o', 'size=1m,mode=755', 'tmpfs', str(folder)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f'may not mount here: {done.stderr.strip()}')
-    try:
-        (folder / 'other').write_bytes(b'x' * (1008 * 1024))
-        yield folder
-    finally:
-        subprocess.run(['umount', '-l', str(folder)], check=True)
-
-
 def started(output: Path, *words: str):
     return process([*BUILD, *words], output)
 

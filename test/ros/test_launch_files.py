@@ -50,15 +50,6 @@ ARGUMENTS = {
 both = pytest.mark.parametrize('path', [OCC, REPLAY], ids=['occ', 'kitti_replay'])
 
 
-@pytest.fixture
-def prefix(tmp_path):
-    """Return a prefix laid out as an installation (test_install shows that it looks so)."""
-    for place, target in {'lib': 'scripts', 'share': '.'}.items():
-        (tmp_path / place).mkdir()
-        (tmp_path / place / 'cigocc_ros').symlink_to((REPOSITORY / target).resolve())
-    return tmp_path
-
-
 def follows(words, flag):
     given = [words[at + 1] for at, word in enumerate(words) if word == flag]
     return dict(pair.split(':=', 1) for pair in given)

@@ -21,7 +21,18 @@ def occupancy() -> Occupancy:
     return Occupancy(labels, labels.copy(), SEMANTIC_KITTI_GRID, 5, 'velo')
 
 
-def test_labels_that_do_not_fit_leave_nothing(occupancy, tmp_path):
+def test_a_full_disk_leaves_nothing_and_room_mends_it(occupancy, full_disk, tmp_path):
+    """A real file system without room: first for neither file, then for the JSON alone."""
+    for _ in ('full', 'almost'):
+        with pytest.raises(DataFileError, match='No space left on device'):
+            save_grid(str(full_disk), occupancy, 'mid')
+        assert {path.name for path in full_disk.iterdir()} <= {'other'}
+        (full_disk / 'other').unlink(missing_ok=True)
+    path = save_grid(str(tmp_path), occupancy, 'mid')
+    assert path.stat().st_size == 2 * occupancy.labels.size
+
+
+def test_a_file_that_may_not_grow_leaves_nothing(occupancy, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, hard))
     try:
