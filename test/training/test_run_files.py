@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 
 import pytest
 import torch
@@ -89,12 +88,13 @@ def test_record_has_data_settings_and_speed(trainer: Trainer) -> None:
     assert (stage['stage'], stage['precision'], stage['compiled']) == ('joint', 'fp32', False)
 
 
-def test_throughput_leaves_warm_up_and_pauses_out() -> None:
+def test_throughput_leaves_warm_up_and_pauses_out(monkeypatch) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr('cigocc_ros.training.meters.time.perf_counter', lambda: now_s[0])
     throughput = Throughput(warm_up_steps=1)
-    for seconds in (0.2, 0.02, 0.02):
+    for seconds in (20.0, 2.0, 4.0):
         with throughput.step(frames=3):
-            time.sleep(seconds)
-        time.sleep(0.05)  # validation
-    assert throughput.frames == 6
-    assert 0.04 <= throughput.seconds < 0.12
+            now_s[0] += seconds
+        now_s[0] += 5.0  # validation
+    assert (throughput.frames, throughput.seconds, throughput.frames_per_s) == (6, 6.0, 1.0)
     assert Throughput().frames_per_s is None
