@@ -119,7 +119,8 @@ def nodes():
 def players():
     """Return the ways to play, of which one starts: a folder, or a bag."""
     given = PythonExpression(["'", LaunchConfiguration('bag'), "' != ''"])
-    bag, rate, loop = (LaunchConfiguration(name) for name in ('bag', 'rate', 'loop'))
+    names = ('bag', 'rate', 'loop', 'camera_info')
+    bag, rate, loop, info = (LaunchConfiguration(name) for name in names)
     folder = Node(
         package=PACKAGE,
         executable='kitti_player',
@@ -144,7 +145,8 @@ def players():
             executable='bag_player',
             name='bag_player',
             output='screen',
-            parameters=[{'bag': bag, 'rate': rate, 'loop': loop}],
+            # the node, not RViz, which is there before the model is loaded
+            parameters=[{'bag': bag, 'rate': rate, 'loop': loop, 'wait_for_topic': info}],
             condition=IfCondition(given),
         )
         return [folder, own]

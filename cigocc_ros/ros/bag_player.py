@@ -46,7 +46,10 @@ class BagPlayerParameters:
     loop: bool = parameter(False, 'Start again after the last message; stamps are as recorded')
     clock: bool = parameter(True, 'Publish /clock')
     wait_for_subscribers: int = parameter(
-        1, 'Start when this many subscribers listen to the topics of the bag', limits=(0, 100)
+        1, 'Start when this many subscribers listen to wait_for_topic', limits=(0, 100)
+    )
+    wait_for_topic: str = parameter(
+        '', 'Topic of the bag whose subscribers count; empty: those of all topics together'
     )
     linger_s: float = parameter(
         1.0, 'How long /clock goes on after the last message, seconds', limits=(0.0, 600.0)
@@ -73,6 +76,7 @@ class BagPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         self._topics = dict(self._advertised(self._reader))
         if not self._topics:
             raise DataFileError(f'{self.parameters.bag}: no topic of an installed message type')
+        self._awaited = self._awaited_topics()
         self._clock: Any = self._clock_publisher() if self.parameters.clock else None
         self._messages = self._recorded()
         self._next: Message | None = next(self._messages, None)
@@ -92,6 +96,19 @@ class BagPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
                 continue
             offered = getattr(connection.ext, 'offered_qos_profiles', None) or []
             yield connection.topic, self.create_publisher(kind, connection.topic, qos_of(offered))
+
+    def _awaited_topics(self) -> list[Any]:
+        """Return the publishers whose subscribers count; raise ConfigError for no such topic."""
+        wanted = self.parameters.wait_for_topic
+        if not wanted:
+            return list(self._topics.values())
+        name = self.resolve_topic_name(wanted)
+        if name not in self._topics:
+            raise ConfigError(
+                f'parameter wait_for_topic: expected a topic of {self.parameters.bag}, one of '
+                f'{", ".join(sorted(self._topics))}; found {name}'
+            )
+        return [self._topics[name]]
 
     def _clock_publisher(self) -> Any:
         from rosgraph_msgs.msg import Clock as ClockMessage
@@ -124,7 +141,7 @@ class BagPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
     def _may_start(self, now_s: float) -> bool:
         """Wait for subscribers, then a moment: what is sent before both know is lost."""
         if self._started_s is None:
-            heard = sum(topic.get_subscription_count() for topic in self._topics.values())
+            heard = sum(topic.get_subscription_count() for topic in self._awaited)
             if heard >= self.parameters.wait_for_subscribers and self._settled_s is None:
                 self._settled_s = now_s
             if self._settled_s is not None and now_s - self._settled_s >= SETTLE_S:

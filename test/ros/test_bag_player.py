@@ -12,6 +12,7 @@ from fixtures_sequence import build_sequence
 from fixtures_tiny_model import build_tiny_model_dir
 from rclpy.qos import QoSProfile
 from rosbags.highlevel import AnyReader
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from cigocc_ros.core.errors import ConfigError, DataFileError
@@ -81,6 +82,28 @@ def test_a_loop_starts_again(graph: Graph, bag, tmp_path):
         graph.until(lambda: len(infos) > 12)
     stamps = [stamp_to_ns(info.header.stamp) for info in infos]
     assert len(set(stamps)) < len(stamps) and stamps[0] == min(stamps)
+
+
+def test_it_waits_for_those_who_listen_to_one_topic(graph: Graph, bag, tmp_path):
+    """RViz on the ground truth does not start a bag that the node should hear."""
+    truths = graph.hear(PointCloud2, '/kitti/ground_truth', QoSProfile(depth=50))
+    clocks = graph.hear(Clock, '/clock')
+    words = command('bag_player', {'bag': bag, 'wait_for_topic': REMAPS['camera_info']})
+    with process(words, tmp_path / 'player.log') as child:
+        graph.until(lambda: len(clocks) > 200)  # two seconds, longer than it waits once matched
+        assert not truths and child.poll() is None
+        infos = graph.hear(CameraInfo, REMAPS['camera_info'], QoSProfile(depth=50))
+        graph.until(lambda: child.poll() is not None)
+        assert child.returncode == 0
+    assert len(infos) == len(truths) == 3
+
+
+def test_a_topic_that_is_not_in_the_bag_is_refused(graph: Graph, bag, tmp_path):
+    output = tmp_path / 'player.log'
+    with process(command('bag_player', {'bag': bag, 'wait_for_topic': '/lidar'}), output) as child:
+        graph.until(lambda: child.poll() is not None)
+        assert child.returncode == 1
+    assert 'one of /kitti/camera_color_left/camera_info' in output.read_text()
 
 
 def test_what_is_no_bag_is_refused(tmp_path):

@@ -171,7 +171,10 @@ def test_a_bag_is_played_by_our_player_where_ros_has_none(prefix, monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', without_module('ros2bag'))
     bag = evaluate(REPLAY, prefix, {'bag': '/b', 'loop': 'true', 'rviz': 'false'}).commands
     assert set(bag) == {'occ_node', 'bag_player'}
-    assert given_parameters(bag['bag_player']) == {'bag': '/b', 'rate': '1.0', 'loop': 'true'}
+    given = given_parameters(bag['bag_player'])
+    info = '/kitti/camera_color_left/camera_info'
+    assert given == {'bag': '/b', 'rate': '1.0', 'loop': 'true', 'wait_for_topic': info}
+    assert remapped(bag['occ_node'])['camera_info'] == info
 
 
 @pytest.mark.parametrize(('loop', 'more'), [('false', []), ('true', ['--loop'])])

@@ -33,8 +33,7 @@ REPLAY = REPOSITORY / 'launch' / 'kitti_replay.launch.py'
 FIRST_S = {'00': 1.0, '08': 100.0}
 FRAMES = 3
 GROUND_TRUTH_FRAME = 'ground_truth_view'
-# Slow enough for every frame to be processed on a busy machine.
-RATE = '0.1'
+RATE = '0.2'
 
 
 @dataclass
@@ -60,6 +59,17 @@ class Replayed:
 
     def stamps_s(self, heard) -> list[float]:
         return [round(1e-9 * stamp_to_ns(message.header.stamp), 3) for message in heard]
+
+    @property
+    def recorded_s(self) -> list[float]:
+        return [round(FIRST_S[self.name] + 0.1 * frame, 3) for frame in range(FRAMES)]
+
+    def heard(self) -> tuple[list[float], list[float], int]:
+        return self.stamps_s(self.clouds), self.stamps_s(self.truths), len(self.clocks)
+
+    def has_ended(self) -> bool:
+        """Whether the last frame came out; on a busy machine it may have replaced others."""
+        return all(self.recorded_s[-1] in stamps for stamps in self.heard()[:2])
 
 
 @pytest.fixture
@@ -92,7 +102,7 @@ def recorded(folder: Path, name: str) -> Path:
 def spin_until(both: list[Replayed], condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + WAIT_S
     while not condition():
-        assert time.monotonic() < deadline, [(one.name, len(one.clouds)) for one in both]
+        assert time.monotonic() < deadline, [one.heard() for one in both]
         for replayed in both:
             replayed.graph.executor.spin_once(timeout_sec=0.005)
 
@@ -104,12 +114,12 @@ def test_two_bags_at_once_do_not_hear_each_other(both):
             wait_for_line(log, 'ready: model handmade', node)
         players = [replayed.start(stack, 'bag_player') for replayed in both]
         spin_until(both, lambda: all(player.poll() is not None for player, _ in players))
-        spin_until(both, lambda: all(len(one.clouds) == FRAMES for one in both))
+        spin_until(both, lambda: all(replayed.has_ended() for replayed in both))
         assert [player.returncode for player, _ in players] == [0, 0]
     for replayed in both:
-        expected = [round(FIRST_S[replayed.name] + 0.1 * frame, 3) for frame in range(FRAMES)]
-        assert replayed.stamps_s(replayed.clouds) == expected
-        assert replayed.stamps_s(replayed.truths) == expected
+        for heard in (replayed.clouds, replayed.truths):
+            stamps = replayed.stamps_s(heard)
+            assert stamps == sorted(set(stamps)) and set(stamps) <= set(replayed.recorded_s)
         assert {truth.header.frame_id for truth in replayed.truths} == {GROUND_TRUTH_FRAME}
         seconds = {clock.clock.sec for clock in replayed.clocks}
         assert seconds and abs(min(seconds) - FIRST_S[replayed.name]) <= 1
