@@ -7,6 +7,7 @@ DATE/DRIVE_sync/image_03/data  DATE/DRIVE_sync/velodyne_points/data   where the 
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.atomic import read_bytes
 from cigocc_ros.core.errors import CalibrationError, DataFileError
-from cigocc_ros.data.text_files import write_calib, write_times
+from cigocc_ros.data.text_files import finite_numbers, write_calib, write_times
 
 IMAGES, TIMES = Path('image_02', 'data'), Path('image_02', 'timestamps.txt')
 FOLDERS = {'image_2': IMAGES, 'image_3': Path('image_03', 'data'),
@@ -67,17 +68,10 @@ def _rows(path: Path) -> dict[str, str]:
 def _numbers(
     rows: dict[str, str], name: str, path: Path, shape: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    wanted = int(np.prod(shape))
-    words = rows.get(name, '').split()
-    try:
-        values = np.array([float(word) for word in words])
-    except ValueError as error:
-        raise CalibrationError(f'{path}, {name}: {error}') from error
-    if len(values) != wanted or not np.isfinite(values).all():
-        raise CalibrationError(
-            f'{path}: expected {wanted} finite numbers after "{name}:", found {len(values)}'
-        )
-    return values.reshape(shape)
+    if name not in rows:
+        raise CalibrationError(f'{path}: expected a line "{name}: ...", found none')
+    numbers = finite_numbers(rows[name], math.prod(shape), f'{path}, {name}', CalibrationError)
+    return np.array(numbers).reshape(shape)
 
 
 def _times_s(path: Path) -> NDArray[np.float64]:

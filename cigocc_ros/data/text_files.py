@@ -74,7 +74,7 @@ def read_times(path: str | Path) -> Array:
     times: list[float] = []
     for number, line in _lines(path):
         where = f'{path}, line {number}'
-        (seconds,) = _numbers(line, 1, where, DataFileError)
+        (seconds,) = finite_numbers(line, 1, where, DataFileError)
         if times and not seconds > times[-1]:
             raise DataFileError(f'{where}: expected a time after {times[-1]} s, found {seconds}')
         times.append(seconds)
@@ -109,10 +109,10 @@ def _row(matrix: NDArray[Any], name: str) -> str:
 
 
 def _matrix(text: str, where: str, error: type[ValueError]) -> Array:
-    return np.array(_numbers(text, 12, where, error)).reshape(3, 4)
+    return np.array(finite_numbers(text, 12, where, error)).reshape(3, 4)
 
 
-def _numbers(text: str, count: int, where: str, error: type[ValueError]) -> list[float]:
+def finite_numbers(text: str, count: int, where: str, error: type[ValueError]) -> list[float]:
     """Return the `count` finite numbers of a line; raise `error` for anything else."""
     words = text.split()
     if len(words) != count:

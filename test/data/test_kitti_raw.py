@@ -18,6 +18,7 @@ DRIVE = '2011_09_26_drive_0001_sync'
 # as in the calib files of KITTI, which mix lines of other names and lengths
 CAMERA_LINES = 'calib_time: 09-Jan-2012 13:57:47\ncorner_dist: 9.950000e-02\nS_00: 1.392e+03 512\n'
 ANGLE = 0.01
+LONG = 5000 * 'x'
 
 
 def numbers(values) -> str:
@@ -75,11 +76,12 @@ def test_the_command_makes_a_bag_of_a_drive(raw, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('file', 'old', 'new', 'error'),
     [
-        ('../calib_cam_to_cam.txt', 'P_rect_02', 'P_rect_09', 'expected 12 finite numbers'),
-        ('../calib_velo_to_cam.txt', 'T: ', 'T: nan ', 'expected 3 finite numbers'),
-        ('../calib_velo_to_cam.txt', 'R: ', 'R: x ', 'could not convert'),
+        ('../calib_cam_to_cam.txt', 'P_rect_02', 'P_rect_09', 'expected a line "P_rect_02'),
+        ('../calib_velo_to_cam.txt', 'T: ', 'T: nan ', 'T: expected 3 numbers, found 4'),
+        ('../calib_velo_to_cam.txt', 'R: ', f'R: {LONG}', r'a number, found .{,240}$'),
         ('image_02/timestamps.txt', '2011-', '', 'expected lines like'),
     ],
+    ids=['name', 'count', 'long word', 'stamp'],
 )
 def test_what_is_wrong_is_named(raw, tmp_path, file, old, new, error):
     path = raw[0] / file
