@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-TARGETS = ('voxel_files', 'text_files', 'configs', 'messages', 'archives')
+TARGETS = ('voxel_files', 'text_files', 'raw_drives', 'configs', 'messages', 'archives')
 CORPUS = Path(__file__).parent / 'corpus'
 KEPT_BYTES = 20_000
 """Of a target, unpacked: the smallest inputs, which reach most of the branches."""
