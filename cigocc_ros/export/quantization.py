@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,16 @@ def quantizable_convs(model: onnx.ModelProto) -> list[str]:
 def calibrate(model: Path, frames: Sequence[Arrays], folder: Path) -> Any:
     """Run float32 `model` on frames and return the ranges of what goes in and out of each Conv.
 
-    Activations of one frame are in memory at a time; a copy of the model is written into `folder`.
-    Raises QuantizationError without frames.
+    Activations of one frame are in memory at a time; copies of the model are written into
+    `folder`, none beside the model, whose folder may be read-only. Raises QuantizationError
+    without frames.
     """
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
+    # shapes are inferred into a file beside the one that is given
+    copied = shutil.copyfile(model, folder / 'float32.onnx')
     calibrator = create_calibrator(
-        model,
+        copied,
         [CONV],
         str(folder / 'calibrated.onnx'),
         CalibrationMethod.Percentile,

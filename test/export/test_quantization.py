@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -146,6 +147,20 @@ def test_labels_that_do_not_survive_leave_nothing(tiny_folder, frames, tmp_path,
 def test_a_model_is_not_replaced_by_its_own_int8(tiny_folder, frames):
     with pytest.raises(QuantizationError, match='name another folder'):
         quantize_folder(tiny_folder, tiny_folder, frames, frames, Int8Options(False, False, 1, ''))
+
+
+def test_nothing_is_written_beside_the_model(tiny_folder, frames, tmp_path, monkeypatch):
+    """The folder of an installed model is read-only."""
+    written = []
+    infer = onnx.shape_inference.infer_shapes_path
+
+    def watched(model, out, *rest):
+        written.append(Path(out).parent)
+        return infer(model, out, *rest)
+
+    monkeypatch.setattr(onnx.shape_inference, 'infer_shapes_path', watched)
+    calibrate(tiny_folder / 'model.onnx', frames[:1], tmp_path)
+    assert written and set(written) == {tmp_path}
 
 
 def test_calibration_without_frames_is_refused(tiny_folder, tmp_path):
