@@ -28,7 +28,7 @@ EXTRA_TOPICS = [
 ]
 # Frame of the ground truth of a folder, beside the grid of the node; bags may be recorded with it.
 GROUND_TRUTH_FRAME = 'ground_truth_view'
-PARAMETERS = ('model', 'backend', 'output_frame')
+PARAMETERS = ('model', 'backend', 'output_frame', 'image_transport')
 
 
 def config(name):
@@ -59,6 +59,7 @@ def arguments():
             argument(name, bag_topic, f'Topic of {topic}')
             for name, (topic, bag_topic) in TOPICS.items()
         ),
+        argument('image_transport', 'raw', 'compressed for bags of JPEG', ['raw', 'compressed']),
         argument('model', 'mid', 'Model folder (absolute), or the name of a shipped model'),
         argument('backend', 'auto', 'What runs the network', BACKENDS),
         argument('output_frame', 'velo_link', 'Frame of lidar and voxels'),
@@ -87,6 +88,12 @@ def remappings():
     return [(topic, LaunchConfiguration(name)) for name, (topic, _) in TOPICS.items()]
 
 
+def compressed():
+    """Let the compressed topics follow the raw ones."""
+    names = ('image', 'right_image')
+    return [(f'{TOPICS[n][0]}/compressed', [LaunchConfiguration(n), '/compressed']) for n in names]
+
+
 def nodes():
     """Return the node and RViz, both on the clock of the recording."""
     clock = {'use_sim_time': True}
@@ -102,7 +109,7 @@ def nodes():
             LaunchConfiguration('extrinsics_file'),
             LaunchConfiguration('params_file'),
         ],
-        remappings=remappings(),
+        remappings=remappings() + compressed(),
     )
     rviz = Node(
         package='rviz2',
@@ -119,8 +126,7 @@ def nodes():
 def players():
     """Return the ways to play, of which one starts: a folder, or a bag."""
     given = PythonExpression(["'", LaunchConfiguration('bag'), "' != ''"])
-    names = ('bag', 'rate', 'loop', 'camera_info')
-    bag, rate, loop, info = (LaunchConfiguration(name) for name in names)
+    bag, rate, loop, info = map(LaunchConfiguration, ('bag', 'rate', 'loop', 'camera_info'))
     folder = Node(
         package=PACKAGE,
         executable='kitti_player',

@@ -208,13 +208,16 @@ def occ_command(model: str, backend: str, extrinsics: Path, user: Path) -> list[
     extrinsics, user: the launch arguments extrinsics_file and params_file.
     """
     chosen = {'model': model, 'backend': backend, 'output_frame': LIDAR_FRAME}
+    chosen['image_transport'] = 'raw'
     parameters: list[Mapping[str, object] | Path] = [
         config_dir() / 'occ.param.yaml',
         {'use_sim_time': True, **chosen},
         extrinsics,
         user,
     ]
-    return node_command(OCC, 'occ', parameters, CAMERA_TOPICS)
+    images = [name for name, topic in TOPICS.items() if topic.kind == 'image']
+    compressed = {f'{name}/compressed': f'{CAMERA_TOPICS[name]}/compressed' for name in images}
+    return node_command(OCC, 'occ', parameters, CAMERA_TOPICS | compressed)
 
 
 def player_command(sequence: Path, **options: object) -> list[str]:

@@ -44,8 +44,8 @@ ARGUMENTS = {
     OCC: 'image camera_info right_image right_camera_info depth image_transport model backend '
     'output_frame extrinsics_file params_file namespace use_sim_time rviz dds_profile',
     REPLAY: 'sequence bag rate loop ground_truth_shift_m image camera_info right_image '
-    'right_camera_info depth model backend output_frame extrinsics_file params_file namespace '
-    'rviz dds_profile',
+    'right_camera_info depth image_transport model backend output_frame extrinsics_file '
+    'params_file namespace rviz dds_profile',
 }
 both = pytest.mark.parametrize('path', [OCC, REPLAY], ids=['occ', 'kitti_replay'])
 
@@ -224,6 +224,14 @@ def test_replay_listens_to_the_topics_of_our_bags(prefix):
         assert played[topic] == in_bags
         if kind != 'cloud':
             assert heard[topic] == in_bags
+
+
+def test_bags_of_jpeg_are_heard(prefix):
+    given = {'bag': '/b', 'image_transport': 'compressed', 'image': '/c/image', 'rviz': 'false'}
+    words = evaluate(REPLAY, prefix, given).commands['occ_node']
+    assert given_parameters(words)['image_transport'] == 'compressed'
+    assert remapped(words)['image/compressed'] == '/c/image/compressed'
+    assert remapped(words)['right/image/compressed'].endswith('right/image_rect/compressed')
 
 
 def displays():

@@ -1,4 +1,7 @@
-"""Two bags at the same time, as docs/bags.md says: a node, a player and a domain for each."""
+"""Two bags at the same time, as docs/bags.md says: a node, a player and a domain for each.
+
+One of them has JPEG images.
+"""
 
 import importlib.util
 import sys
@@ -31,6 +34,7 @@ from cigocc_ros.ros.conversions import stamp_to_ns
 
 REPLAY = REPOSITORY / 'launch' / 'kitti_replay.launch.py'
 FIRST_S = {'00': 1.0, '08': 100.0}
+TRANSPORT = {'00': 'raw', '08': 'compressed'}
 FRAMES = 3
 GROUND_TRUTH_FRAME = 'ground_truth_view'
 RATE = '0.2'
@@ -83,7 +87,8 @@ def both(tmp_path, prefix, make_graph, monkeypatch) -> list[Replayed]:
     made = []
     for number, name in enumerate(FIRST_S):
         bag = recorded(tmp_path, name)
-        context = evaluate(REPLAY, prefix, given | {'bag': str(bag)})
+        mine = {'bag': str(bag), 'image_transport': TRANSPORT[name]}
+        context = evaluate(REPLAY, prefix, given | mine)
         domain = 1 + (domain_id() + number) % 101
         environment = context.environment | {'ROS_DOMAIN_ID': str(domain)}
         graph = make_graph(domain=domain)
@@ -94,7 +99,11 @@ def both(tmp_path, prefix, make_graph, monkeypatch) -> list[Replayed]:
 def recorded(folder: Path, name: str) -> Path:
     sequence = build_sequence(folder / 'sequences' / name, FRAMES)
     kitti_files.write_times(sequence / 'times.txt', FIRST_S[name] + 0.1 * np.arange(FRAMES))
-    content = BagContent(ground_truth=True, ground_truth_frame=GROUND_TRUTH_FRAME)
+    content = BagContent(
+        ground_truth=True,
+        ground_truth_frame=GROUND_TRUTH_FRAME,
+        compressed=TRANSPORT[name] == 'compressed',
+    )
     write_bag(KittiSequence(sequence), folder / f'{name}_bag', content=content)
     return folder / f'{name}_bag'
 
