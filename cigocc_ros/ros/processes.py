@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -131,7 +132,7 @@ class Processes:
 
         From the main thread: Linux takes the end of the thread that forked for that of the parent.
         """
-        with self.log(name).open('ab') as stream:
+        with self.log(name).open('ab') as stream, _signals_later():
             self._running[name] = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
@@ -178,6 +179,23 @@ class Processes:
     def _tail(self, name: str) -> str:
         lines = self.log(name).read_text(errors='replace').splitlines()[-LOG_LINES_SHOWN:]
         return '\n  '.join([f'{self.log(name)}:', *lines])
+
+
+@contextmanager
+def _signals_later() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back: within Popen they would lose a child that has begun."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda which, _: came.append(which))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for which in came:
+            signal.raise_signal(which)
 
 
 def _become_child(parent: int) -> None:

@@ -1,6 +1,8 @@
 """Process groups: they end, whatever they do, and say why they failed."""
 
 import os
+import signal
+import subprocess
 import sys
 import time
 
@@ -69,6 +71,29 @@ def test_the_whole_group_is_killed_where_sigint_does_not_help(tmp_path, monkeypa
     while exists(grandchild):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_of_a_start_loses_no_child(tmp_path, monkeypatch, number):
+    """As Ctrl-C in the demo: between the fork and the return of Popen."""
+    children = []
+
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            children.append(self.pid)
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)  # a handler runs at the next instruction
+
+    monkeypatch.setattr(module.subprocess, 'Popen', Interrupted)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), Processes(tmp_path, os.environ) as processes:
+            processes.start('sleeper', [sys.executable, '-c', POLITE])
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        assert children and not any(map(exists, children))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_failure_shows_the_end_of_the_log(processes):
