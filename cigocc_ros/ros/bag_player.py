@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rclpy
 from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.utilities import ok
@@ -210,9 +210,9 @@ def qos_of(offered: list[Any]) -> QoSProfile:
     )
 
 
-def _spin(player: BagPlayer) -> int:
+def _spin(player: BagPlayer, executor: SingleThreadedExecutor) -> int:
     while ok() and not player.done:
-        rclpy.spin_once(player)
+        executor.spin_once()
     return 0
 
 

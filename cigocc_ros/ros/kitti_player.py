@@ -8,9 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.utilities import ok
@@ -192,9 +192,9 @@ class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         super().destroy_node()
 
 
-def _spin(player: KittiPlayer) -> int:
+def _spin(player: KittiPlayer, executor: SingleThreadedExecutor) -> int:
     while ok() and not player.done:
-        rclpy.spin_once(player)
+        executor.spin_once()
     return 0
 
 

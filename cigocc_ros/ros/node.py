@@ -10,7 +10,7 @@ from typing import Any
 
 import rclpy
 import rclpy.logging
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
@@ -228,10 +228,10 @@ def _predict(predictor: FramePredictor, frame: CameraFrame) -> Occupancy:
         raise DroppedFrame('engine_error', f'{type(error).__name__}: {error}') from error
 
 
-def _spin(node: OccNode) -> int:
+def _spin(node: OccNode, executor: SingleThreadedExecutor) -> int:
     """Spin for ever; return 1 where a bug in the predictor thread ended it."""
     with contextlib.suppress(ExternalShutdownException):
-        rclpy.spin(node)
+        rclpy.spin(node, executor)
     return 1 if node.worker is not None and node.worker.error else 0
 
 

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import rclpy
 import rclpy.logging
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 from rclpy.utilities import ok
 
 from cigocc_ros.core.errors import CigoccError
@@ -25,20 +26,24 @@ def run_node(
     name: str,
     args: list[str] | None,
     make: Callable[[], AnyNode],
-    spin: Callable[[AnyNode], int],
+    spin: Callable[[AnyNode, SingleThreadedExecutor], int],
 ) -> int:
     """Make a node and spin it until SIGINT or SIGTERM (0) or until `spin` returns its code.
 
     What a user can mend ends with one line and 1, without a traceback.
     """
+    # an executor that a signal interrupts while it is made complains of it at the end of Python
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    executor = SingleThreadedExecutor()
     # rclpy's handler ends the context, and with it the spinning. A KeyboardInterrupt on top would
     # strike anywhere, for a launch system sends a second SIGINT while the first is being obeyed.
     signal.signal(signal.SIGINT, _no_interrupt)
-    rclpy.init(args=args)
+    install_signal_handlers(SignalHandlerOptions.ALL)
     node: AnyNode | None = None
     try:
         node = make()
-        return spin(node)
+        executor.add_node(node)
+        return spin(node, executor)
     except ExternalShutdownException:
         return 0
     except (CigoccError, ParameterException, ImportError, OSError) as error:
@@ -51,6 +56,7 @@ def run_node(
     finally:
         if node is not None:
             node.destroy_node()
+        executor.shutdown()
         if ok():
             rclpy.shutdown()
         # rclpy gave the handlers back, and Python resets its own ones before it is gone

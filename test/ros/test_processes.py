@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -55,6 +56,36 @@ def test_signals_end_the_node_with_0(model_dir, tmp_path, signals):
             time.sleep(0.02)  # a launch system's second signal comes a moment later
         assert child.wait(ENDS_WITHIN_S) == 0, output.read_text()
     assert 'Traceback' not in output.read_text()
+
+
+SIGNALLED_WHILE_MADE = """
+import contextlib, os, signal, time
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from cigocc_ros.ros.process import run_node
+
+def make():
+    node = Node('signalled')
+    os.kill(os.getpid(), signal.SIG{name})
+    while rclpy.ok():
+        time.sleep(0.001)
+    return node
+
+def spin(node, executor):
+    with contextlib.suppress(ExternalShutdownException):
+        rclpy.spin(node, executor)
+    return 0
+
+raise SystemExit(run_node('signalled', None, make, spin))
+"""
+
+
+@pytest.mark.parametrize('name', ['INT', 'TERM'])
+def test_a_signal_between_the_node_and_its_spinning_leaves_no_complaint(name):
+    """rclpy's executor, made after the signal, would print what it failed at."""
+    done = ended([sys.executable, '-c', SIGNALLED_WHILE_MADE.format(name=name)])
+    assert (done.returncode, done.stderr) == (0, '')
 
 
 def test_a_missing_model_ends_with_a_hint():
