@@ -121,6 +121,10 @@ class Graph:
         self.observer.create_subscription(kind, topic, heard.append, qos)
         return heard
 
+    def offered(self, topic: str) -> int:
+        """Return how many publishers the observer has discovered, which can take seconds."""
+        return self.observer.count_publishers(topic)
+
     def publisher(self, kind: type, topic: str, qos: QoSProfile | int = 1) -> Any:
         return self.observer.create_publisher(kind, topic, qos)
 

@@ -67,6 +67,7 @@ def test_the_node_makes_voxels_of_a_bag(graph: Graph, bag, tmp_path):
     words = [*occ_command(model), *remaps]
     with process(words, tmp_path / 'occ.log') as node:
         wait_for_line(tmp_path / 'occ.log', 'ready: model handmade', node)
+        graph.until(lambda: graph.offered('occ/occupancy'))
         rate = ['-p', 'rate:=0.5', '-p', 'wait_for_subscribers:=2']
         with process(played(bag, *rate), tmp_path / 'player.log') as player:
             graph.until(lambda: player.poll() is not None)

@@ -37,7 +37,7 @@ FIRST_S = {'00': 1.0, '08': 100.0}
 TRANSPORT = {'00': 'raw', '08': 'compressed'}
 FRAMES = 3
 GROUND_TRUTH_FRAME = 'ground_truth_view'
-RATE = '0.2'
+RATE = '0.04'  # the last frame after 5 s: two processes may take 3 s to discover each other
 
 
 @dataclass
@@ -121,6 +121,7 @@ def test_two_bags_at_once_do_not_hear_each_other(both):
         for replayed in both:
             node, log = replayed.start(stack, 'occ_node')
             wait_for_line(log, 'ready: model handmade', node)
+        spin_until(both, lambda: all(one.graph.offered('occ/occupancy') for one in both))
         players = [replayed.start(stack, 'bag_player') for replayed in both]
         spin_until(both, lambda: all(player.poll() is not None for player, _ in players))
         spin_until(both, lambda: all(replayed.has_ended() for replayed in both))
