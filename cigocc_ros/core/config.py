@@ -100,7 +100,7 @@ class ModelConfig:
     """Whether a voxel's query comes from the 3D UNet or from a learned table, as VoxFormer's."""
     completion: Literal['complement', 'add', 'mask_token'] = 'complement'
     lifting: Literal['gather', 'scatter'] = 'gather'
-    head_upsample: Literal['trilinear', 'subvoxel'] = 'subvoxel'
+    head_upsample: Literal['trilinear', 'subvoxel', 'subvoxel_shape'] = 'subvoxel'
     class_evidence: Literal['none', 'gated'] = 'none'
     """Whether the classes of the segmentation also reach the classifiers directly."""
     proposal_threshold: float = 0.5

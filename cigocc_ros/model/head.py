@@ -33,8 +33,10 @@ def classifier(channels: int) -> nn.Conv3d:
 class OccupancyHead(nn.Module):
     """Logits at twice the query resolution.
 
-    Classifying before the trilinear upsampling is exact (both are linear) and cheaper. `subvoxel`
-    adds a learned difference for each of the 8 output voxels of a query voxel.
+    Classifying before the trilinear upsampling is exact (both are linear) and cheaper. A learned
+    difference for each of the 8 output voxels of a query voxel is added to the logit of every
+    class (`subvoxel`), or to those of all classes but empty alike (`subvoxel_shape`): then it
+    moves surfaces and leaves the classes to the smooth part.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -45,8 +47,9 @@ class OccupancyHead(nn.Module):
         self.classify = classifier(width)
         self.gate = ClassGate(width) if config.class_evidence == 'gated' else None
         self.refine: nn.Conv3d | None = None
-        if config.head_upsample == 'subvoxel':
-            self.refine = nn.Conv3d(width, NUM_CLASSES * SUBVOXELS, 1)
+        self.refined_classes = NUM_CLASSES if config.head_upsample == 'subvoxel' else 1
+        if config.head_upsample != 'trilinear':
+            self.refine = nn.Conv3d(width, self.refined_classes * SUBVOXELS, 1)
 
     def raise_empty(self, shift: float) -> None:
         """Add `shift` to the logit of empty everywhere, so that fewer voxels are occupied.
@@ -77,5 +80,9 @@ class OccupancyHead(nn.Module):
         if self.refine is None:
             return logits
         batch, _, *shape = x.shape
-        blocks = self.refine(x).reshape(batch, NUM_CLASSES, SUBVOXELS, *shape)
-        return logits + channels_to_space(blocks)
+        blocks = self.refine(x).reshape(batch, self.refined_classes, SUBVOXELS, *shape)
+        difference = channels_to_space(blocks)
+        if self.refined_classes == NUM_CLASSES:
+            return logits + difference
+        empty, occupied = logits.split([EMPTY + 1, NUM_CLASSES - 1], dim=1)
+        return torch.cat([empty - difference, occupied], dim=1)

@@ -70,6 +70,7 @@ def test_gradients_reach_every_parameter(tiny_with, make_inputs, lifting, comple
         {'completion': 'add'},
         {'lifting': 'scatter'},
         {'head_upsample': 'trilinear'},
+        {'head_upsample': 'subvoxel_shape'},
     ],
     ids=lambda change: '-'.join(map(str, *change.items())) if len(change) == 1 else str(change),
 )
