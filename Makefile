@@ -70,7 +70,7 @@ fuzz: $(STAMP_ALL) ## fuzz the parsers, MINUTES=10 each; TARGETS="configs archiv
 	nice -n 10 $(BIN)/python -m fuzz $(TARGETS) --minutes '$(MINUTES)'
 
 gate-full: $(STAMP_ALL) rtx ## parse and build both files of the largest network, minutes
-	CIGOCC_FULL=1 $(BIN)/python -m pytest -rP test/export/test_parser_gate.py -k full
+	CIGOCC_FULL=1 $(BIN)/python -m pytest -rP test/runtime/tensorrt/test_parser_gate.py -k full
 
 speed: $(STAMP_ALL) ## measure the whole path, write docs/speed.md; minutes on a quiet machine
 	$(BIN)/python -m benchmark.speed --page docs/speed.md

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cigocc_ros.core.provenance import code_commit
+from cigocc_ros.core.installed import code_commit
 
 PACKAGES = ('numpy', 'onnxruntime', 'openvino', 'torch', 'opencv-python-headless')
 ROS_PACKAGES = ('ros-jazzy-rclpy', 'ros-rmw-fastrtps-cpp')

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cigocc_ros.core.atomic import write_atomically
 from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.files import write_atomically
 
 BEGIN, END = '<!-- generated: begin -->', '<!-- generated: end -->'
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cigocc_ros.commands.main import main as cigocc
-from cigocc_ros.core.atomic import write_atomically
+from cigocc_ros.core.files import write_atomically
 from cigocc_ros.core.manifest import load_manifest
 from cigocc_ros.runtime.predictor import find_model_dir
 

@@ -16,8 +16,9 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 
 from cigocc_ros.core.camera import CameraModel
-from cigocc_ros.ros.camera_info import info_from_camera
-from cigocc_ros.ros.conversions import image_from_rgb, stamp_from_ns
+from cigocc_ros.ros.input.camera_info import info_from_camera
+from cigocc_ros.ros.players.kitti_messages import image_from_rgb
+from cigocc_ros.ros.stamps import stamp_from_ns
 
 CAMERA = CameraModel.from_intrinsics(80, 80, 40, 24, 80, 48)
 

@@ -12,11 +12,11 @@ from fixtures_tiny_model import build_tiny_model_dir, expected_outputs
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.manifest import ModelManifest, file_spec, load_manifest, write_manifest
-from cigocc_ros.export.engine_builder import BuildResult, build_engine
 from cigocc_ros.runtime.loading import Loading
 from cigocc_ros.runtime.preprocess import Preprocessor
 from cigocc_ros.runtime.self_check import GOLDEN_FILE, Golden, save_golden
-from cigocc_ros.runtime.tensorrt_options import TensorRtOptions
+from cigocc_ros.runtime.tensorrt.builder import BuildResult, build_engine
+from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
 FORWARD = np.array([[0.0, -1, 0, 0], [0, 0, -1, -0.08], [1, 0, 0, -0.27], [0, 0, 0, 1]])
 WAIT_S = 60.0

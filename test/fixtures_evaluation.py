@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import NUM_CLASSES, raw_from_train
 from cigocc_ros.data import kitti_files
-from cigocc_ros.data.semantic_kitti import FrameKey
+from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.evaluation.submission import member_name
 
 SHAPE = SEMANTIC_KITTI_GRID.shape

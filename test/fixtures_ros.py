@@ -21,9 +21,10 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.frames import CameraFrame, Occupancy
-from cigocc_ros.ros.camera_info import info_from_camera
-from cigocc_ros.ros.conversions import image_from_rgb, stamp_from_ns
+from cigocc_ros.ros.input.camera_info import info_from_camera
 from cigocc_ros.ros.node import OccNode
+from cigocc_ros.ros.players.kitti_messages import image_from_rgb
+from cigocc_ros.ros.stamps import stamp_from_ns
 from cigocc_ros.runtime.contract import manifest_for
 
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'

@@ -35,9 +35,9 @@ def run_rtx(version: str, *arguments: str, timeout_s: float = 280) -> subprocess
 
 
 def gate(version: str, *targets: str | Path, timeout_s: float = 280) -> list[dict]:
-    """Return the reports of `cigocc_ros.export.parser_gate` for files or model folders."""
+    """Return the reports of the parser gate for files or model folders."""
     arguments = [str(target) for target in targets]
-    module = ('-m', 'cigocc_ros.export.parser_gate')
+    module = ('-m', 'cigocc_ros.runtime.tensorrt.parser_gate')
     done = run_rtx(version, *module, '--json', *arguments, timeout_s=timeout_s)
     assert done.returncode in (0, 1), done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -15,7 +15,7 @@ from cigocc_ros.training.cache import FrameRef
 from cigocc_ros.training.config import AugmentConfig, TrainConfig
 from cigocc_ros.training.devices import make_fabric
 from cigocc_ros.training.loop import Trainer
-from cigocc_ros.training.run_log import LOG_FILE
+from cigocc_ros.training.run_folder import LOG_FILE
 from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream
 
 PLAIN = AugmentConfig(flip=0, jitter=0, prior_none=0, prior_stereo=0, prior_true=1)

@@ -12,16 +12,16 @@ import yaml
 from fixtures_properties import bounded_memory
 from fixtures_tiny_model import TINY_CONFIG, build_tiny_model_dir
 
-from cigocc_ros.core.array_files import read_array, read_arrays
+from cigocc_ros.core.arrays import read_array, read_arrays
 from cigocc_ros.core.errors import ConfigError, DataFileError, ManifestError
 from cigocc_ros.core.manifest import (
     MANIFEST_FILE,
     file_spec,
     load_manifest,
 )
-from cigocc_ros.core.mapping import to_mapping
-from cigocc_ros.core.plain_files import MAX_JSON_BYTES, MAX_YAML_BYTES, load_yaml
-from cigocc_ros.data.semantic_kitti import FrameKey
+from cigocc_ros.core.typed_yaml import to_mapping
+from cigocc_ros.core.yaml_json import MAX_JSON_BYTES, MAX_YAML_BYTES, load_yaml
+from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.evaluation import submission
 from cigocc_ros.runtime.self_check import load_golden
 

@@ -26,6 +26,8 @@ MAY_IMPORT = {
     'export': {'core', 'model', 'runtime'},
     'render': {'core', 'data'},
     'ros': {'core', 'data', 'runtime'},
+    'doctor': {'core', 'runtime', 'ros'},
+    'replay': {'core', 'data', 'ros'},
     'commands': {
         'core',
         'data',
@@ -36,11 +38,13 @@ MAY_IMPORT = {
         'export',
         'render',
         'ros',
+        'doctor',
+        'replay',
     },
 }
 
 # The torch engine is the reference of the others: it alone reaches for the model, when it is made.
-LAZY_EXCEPTIONS = {('runtime/torch_engine.py', 'model'), ('runtime/torch_engine.py', 'export')}
+LAZY_EXCEPTIONS = {('runtime/torch_engine.py', 'model')}
 
 ROS = {
     'ament_index_python',
@@ -91,10 +95,19 @@ IMPORTS_WITHOUT = {
     'model': ROS,
     'training': ROS,
     'export': ROS | {'tensorrt'},
+    'doctor': TORCH | OPTIONAL - {'cv2'} | {'cv_bridge', 'launch', 'tf2_ros', 'tf2_msgs'},
+    'replay': TORCH | OPTIONAL - {'cv2'} | {'cv_bridge', 'launch', 'tf2_ros', 'tf2_msgs'},
 }
 
 # Layer -> library without which none of it can be imported.
-BUILT_ON = {'ros': 'rclpy', 'model': 'torch', 'training': 'torch', 'export': 'torch'}
+BUILT_ON = {
+    'ros': 'rclpy',
+    'doctor': 'rclpy',
+    'replay': 'rclpy',
+    'model': 'torch',
+    'training': 'torch',
+    'export': 'torch',
+}
 
 IMPORT_BLOCKED = """
 import importlib, sys

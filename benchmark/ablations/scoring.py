@@ -13,8 +13,8 @@ import torch
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.data.camera_frames import MONO, STEREO, sequence_frame
+from cigocc_ros.data.kitti_layout import FrameKey, sequence_folder
 from cigocc_ros.data.kitti_sequence import KittiSequence
-from cigocc_ros.data.semantic_kitti import FrameKey, sequence_folder
 from cigocc_ros.evaluation.evaluate import evaluate, select_frames
 from cigocc_ros.evaluation.ground_truth import GroundTruth, open_ground_truth
 from cigocc_ros.evaluation.metrics import SscScores

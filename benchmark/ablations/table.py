@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from benchmark.ablations.runs import Result
 from benchmark.ablations.variants import FULL, Variant
-from cigocc_ros.core.atomic import write_atomically
 from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.files import write_atomically
 
 BEGIN, END = '<!-- generated: begin -->', '<!-- generated: end -->'
 GIVEN_PRIOR = 'stereo'

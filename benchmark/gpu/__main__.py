@@ -21,7 +21,7 @@ from benchmark.gpu.plan import Outcome, Step, run_plan
 from benchmark.gpu.report import markdown
 from benchmark.machine import machine
 from benchmark.page import write_into
-from cigocc_ros.core.atomic import write_atomically
+from cigocc_ros.core.files import write_atomically
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RTX_PYTHON = REPOSITORY / '.rtx/1.4.0.76/bin/python'

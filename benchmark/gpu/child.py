@@ -10,10 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.gpu.plan import ABSENT_CODE, AbsentError
-from cigocc_ros.core.atomic import write_atomically
-
-Save = Callable[[dict[str, Any]], None]
+from benchmark.gpu.plan import ABSENT_CODE, AbsentError, Save
+from cigocc_ros.core.files import write_atomically
 
 
 def main(words: Sequence[str] | None = None) -> int:

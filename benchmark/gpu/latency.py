@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmark.gpu.child import Save
 from benchmark.gpu.networks import example, open_network, precision_context
+from benchmark.gpu.plan import Save
 from benchmark.gpu.timing import timed
 from benchmark.speed.measure import summary
 

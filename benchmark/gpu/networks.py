@@ -12,8 +12,8 @@ from benchmark.gpu.device import require
 from cigocc_ros.core.config import load_model_config
 from cigocc_ros.export.gate import ModelFacts, export_model
 from cigocc_ros.export.to_onnx import INPUT_NAMES
-from cigocc_ros.export.wrapper import ExportModel
 from cigocc_ros.model.build import build_model, load_checkpoint
+from cigocc_ros.model.output import ExportModel
 from cigocc_ros.runtime.contract import Arrays
 from cigocc_ros.runtime.random_frames import random_inputs
 

@@ -18,7 +18,7 @@ from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.data.camera_frames import AUTO, choose_prior, sequence_frame
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.evaluation.agreement import AgreementCounter, Labels
-from cigocc_ros.export.wrapper import ExportModel
+from cigocc_ros.model.output import ExportModel
 from cigocc_ros.runtime.preprocess import Preprocessor
 
 

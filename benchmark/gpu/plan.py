@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+Save = Callable[[dict[str, Any]], None]
+
 logger = logging.getLogger(__name__)
 OK, FAILED, LATE, ABSENT, NOT_STARTED = 'ok', 'failed', 'cut short', 'not here', 'no time left'
 ABSENT_CODE = 3

@@ -6,19 +6,18 @@ import argparse
 import time
 from typing import Any
 
-from benchmark.gpu.child import Save
-from benchmark.gpu.plan import AbsentError
+from benchmark.gpu.plan import AbsentError, Save
 from benchmark.speed.measure import summary
 from cigocc_ros.core.errors import EngineError
 from cigocc_ros.core.manifest import load_manifest
-from cigocc_ros.export.engine_builder import build_engine
-from cigocc_ros.runtime.cuda_api import Cuda
 from cigocc_ros.runtime.engine import TENSORRT, create_engine
 from cigocc_ros.runtime.loading import Loading
 from cigocc_ros.runtime.predictor import find_model_dir
 from cigocc_ros.runtime.self_check import check_engine, load_golden
-from cigocc_ros.runtime.tensorrt_api import find_tensorrt
-from cigocc_ros.runtime.tensorrt_options import TensorRtOptions
+from cigocc_ros.runtime.tensorrt.builder import build_engine
+from cigocc_ros.runtime.tensorrt.cuda import Cuda
+from cigocc_ros.runtime.tensorrt.library import find_tensorrt
+from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
 WARM_UP = 20
 DEADLINE_S = 30.0

@@ -21,7 +21,7 @@ from benchmark.machine import machine
 from benchmark.page import write_into
 from benchmark.soak.report import is_good, markdown, picture
 from benchmark.soak.run import soak
-from cigocc_ros.core.atomic import write_atomically
+from cigocc_ros.core.files import write_atomically
 
 
 def main(words: Sequence[str] | None = None) -> int:

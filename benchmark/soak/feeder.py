@@ -18,8 +18,9 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from cigocc_ros.core.errors import EngineError
 from cigocc_ros.core.frames import CameraFrame
-from cigocc_ros.ros.camera_info import info_from_camera
-from cigocc_ros.ros.conversions import image_from_rgb, stamp_from_ns
+from cigocc_ros.ros.input.camera_info import info_from_camera
+from cigocc_ros.ros.players.kitti_messages import image_from_rgb
+from cigocc_ros.ros.stamps import stamp_from_ns
 
 RELIABLE = QoSProfile(depth=10)
 PICTURES = 4

@@ -17,7 +17,7 @@ from benchmark.speed.processes import cpu_s
 from benchmark.speed.publishing import use_ros_environment
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.rotation import quaternion_xyzw
-from cigocc_ros.ros.processes import Processes, node_command, ros_environment
+from cigocc_ros.replay.processes import Processes, node_command, ros_environment
 from cigocc_ros.runtime.random_frames import random_frame
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from typing import Any
 from benchmark.machine import machine
 from benchmark.page import write_into
 from benchmark.speed.report import markdown
-from cigocc_ros.core.atomic import write_atomically
+from cigocc_ros.core.files import write_atomically
 
 SECTIONS = ('engines', 'steps', 'nodes')
 SETTINGS = (('mid', (192, 640), (128, 128, 16)), ('full', (384, 1280), (256, 256, 32)))

@@ -11,8 +11,8 @@ from sensor_msgs.msg import Image
 from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.core.labels import CLASS_NAMES, PALETTE_RGB
 from cigocc_ros.core.point_records import OCCUPANCY_DTYPE, axis_centers_m, packed_palette
-from cigocc_ros.ros.cdr import CubeList
-from cigocc_ros.ros.image_rows import image_rows
+from cigocc_ros.ros.input.images import image_rows
+from cigocc_ros.ros.output.cdr import CubeList
 from cigocc_ros.runtime.preprocess import ImageFit
 
 

@@ -19,7 +19,7 @@ from benchmark.speed.publishing import use_ros_environment
 from benchmark.speed.steps import OURS, USUAL
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.rotation import quaternion_xyzw
-from cigocc_ros.ros.processes import Processes, node_command, ros_environment
+from cigocc_ros.replay.processes import Processes, node_command, ros_environment
 
 logger = logging.getLogger(__name__)
 CAMERA_HZ = 10.0

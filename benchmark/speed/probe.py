@@ -17,8 +17,9 @@ from visualization_msgs.msg import MarkerArray
 
 from cigocc_ros.core.errors import EngineError
 from cigocc_ros.core.frames import CameraFrame
-from cigocc_ros.ros.camera_info import info_from_camera
-from cigocc_ros.ros.conversions import image_from_rgb, stamp_from_ns, stamp_to_ns
+from cigocc_ros.ros.input.camera_info import info_from_camera
+from cigocc_ros.ros.players.kitti_messages import image_from_rgb
+from cigocc_ros.ros.stamps import stamp_from_ns, stamp_to_ns
 
 ANSWER_WITHIN_S, READY_WITHIN_S, RETRY_S = 30.0, 60.0, 2.0
 RELIABLE = QoSProfile(depth=10)

@@ -20,7 +20,7 @@ from visualization_msgs.msg import MarkerArray
 
 from benchmark.speed.listener import CLOUD_TOPIC, MARKER_TOPIC
 from cigocc_ros.core.errors import EngineError
-from cigocc_ros.ros.processes import Processes, ros_environment
+from cigocc_ros.replay.processes import Processes, ros_environment
 
 LISTENER = 'listener'
 HEARD_WITHIN_S = 30.0

@@ -23,8 +23,7 @@ from cigocc_ros.core.manifest import (
 )
 from cigocc_ros.data.camera_frames import MONO, sequence_frame
 from cigocc_ros.data.kitti_sequence import KittiSequence
-from cigocc_ros.runtime.contract import input_specs, manifest_for, output_specs
-from cigocc_ros.runtime.onnxruntime_engine import ONNX_ROLE
+from cigocc_ros.runtime.contract import ONNX_ROLE, input_specs, manifest_for, output_specs
 
 SEED = 7
 GROUND_M, FACADE_M, ROOF_M, CAR_EVERY_M = -1.7, 9.0, 3.0, 12.0

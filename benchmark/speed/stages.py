@@ -68,8 +68,8 @@ def of_torch(checkpoint: Path, frames: Iterator[Arrays], count: int) -> Millisec
     import torch
 
     from cigocc_ros.export.to_onnx import INPUT_NAMES
-    from cigocc_ros.export.wrapper import ExportModel
     from cigocc_ros.model.build import load_checkpoint
+    from cigocc_ros.model.output import ExportModel
 
     model = load_checkpoint(checkpoint)
     spent: dict[str, float] = defaultdict(float)

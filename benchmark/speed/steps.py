@@ -16,10 +16,11 @@ from benchmark.speed.scene import logits_of, street
 from cigocc_ros.core.frames import CameraFrame, Occupancy
 from cigocc_ros.core.grid import Shape
 from cigocc_ros.core.manifest import LABELS, OCCUPIED_PROBABILITY
-from cigocc_ros.ros.cdr import marker_array_bytes
-from cigocc_ros.ros.clouds import cloud_from_occupancy, cloud_from_points, header
-from cigocc_ros.ros.conversions import image_from_rgb, rgb_from_image
-from cigocc_ros.ros.markers import MarkerWriter, surface_voxels
+from cigocc_ros.ros.input.images import rgb_from_image
+from cigocc_ros.ros.output.cdr import marker_array_bytes
+from cigocc_ros.ros.output.clouds import cloud_from_occupancy, cloud_from_points, header
+from cigocc_ros.ros.output.markers import MarkerWriter, surface_voxels
+from cigocc_ros.ros.players.kitti_messages import image_from_rgb
 from cigocc_ros.runtime.postprocess import occupancy_from_outputs
 from cigocc_ros.runtime.preprocess import Preprocessor
 

@@ -12,13 +12,12 @@ import torch
 
 from benchmark.speed.stage_names import OTHER
 from cigocc_ros.core.config import load_model_config
+from cigocc_ros.core.installed import models_dir
 from cigocc_ros.core.manifest import file_spec, write_manifest
-from cigocc_ros.core.share import models_dir
 from cigocc_ros.export.cpu_rewrites import rewrite_for_cpu
 from cigocc_ros.export.to_onnx import portable, to_onnx, without_logits
 from cigocc_ros.model.build import build_model, save_checkpoint
-from cigocc_ros.runtime.contract import manifest_for
-from cigocc_ros.runtime.onnxruntime_engine import ONNX_ROLE
+from cigocc_ros.runtime.contract import ONNX_ROLE, manifest_for
 from cigocc_ros.runtime.random_frames import random_inputs
 
 SEED = 11

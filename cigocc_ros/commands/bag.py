@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 def _write(args: argparse.Namespace, folder: Path) -> int:
     from tqdm import tqdm
 
-    from cigocc_ros.data.kitti_bag import BagContent, write_bag
+    from cigocc_ros.data.bag import BagContent, write_bag
     from cigocc_ros.data.kitti_sequence import KittiSequence
 
     content = BagContent(

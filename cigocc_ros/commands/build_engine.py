@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
+from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.core.manifest import load_manifest
-from cigocc_ros.core.share import DEFAULT_MODEL
-from cigocc_ros.runtime.build_progress import BuildProgress
 from cigocc_ros.runtime.loading import Loading, LoadingCancelled
 from cigocc_ros.runtime.predictor import find_model_dir
-from cigocc_ros.runtime.tensorrt_options import PRECISIONS, TensorRtOptions
+from cigocc_ros.runtime.tensorrt.options import PRECISIONS, TensorRtOptions
+from cigocc_ros.runtime.tensorrt.progress import BuildProgress
 
 HELP = 'compile a model with TensorRT for the GPU of this machine'
 EXIT_CANCELLED = 130
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build, or find, the engine; return 0. SIGINT and SIGTERM cancel."""
-    from cigocc_ros.export.engine_builder import build_engine
+    from cigocc_ros.runtime.tensorrt.builder import build_engine
 
     known = {field.name for field in fields(TensorRtOptions)}
     options = TensorRtOptions(**{k: v for k, v in vars(args).items() if k in known})

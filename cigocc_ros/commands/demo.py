@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import ConfigError, DataFileError, FrameError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
+from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY
-from cigocc_ros.core.share import DEFAULT_MODEL
 from cigocc_ros.runtime.engine import AUTO, BACKENDS
 
 if TYPE_CHECKING:
     from cigocc_ros.render.sheet import VoxelPanel
-    from cigocc_ros.ros.collected import CollectedCloud, StoredCloud
-    from cigocc_ros.ros.replay import Replayed
+    from cigocc_ros.replay.outcome import CollectedCloud, StoredCloud
+    from cigocc_ros.replay.replay import Replayed
 
 HELP = 'replay a sequence through the node over DDS, print a table, write pictures'
 MARK = '.cigocc-demo'  # only folders with it are emptied
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replay, print, draw; return 0."""
-    from cigocc_ros.ros.replay import Replay, ReplaySettings
+    from cigocc_ros.replay.replay import Replay, ReplaySettings
     from cigocc_ros.runtime.predictor import find_model_dir
 
     if args.frames < 1 or args.pictures < 0:
@@ -164,7 +164,7 @@ def _draw(args: argparse.Namespace, sequence: Path, replayed: Replayed) -> list[
     """Write pictures of frames spread over the replay; return their paths."""
     from cigocc_ros.render.files import save_picture
     from cigocc_ros.render.sheet import draw_sheet
-    from cigocc_ros.ros.collected import load_cloud
+    from cigocc_ros.replay.outcome import load_cloud
 
     stored = [cloud for cloud in replayed.clouds if cloud.file is not None]
     chosen = sorted({round(i) for i in np.linspace(0, len(stored) - 1, args.pictures)})
@@ -187,7 +187,7 @@ def _draw(args: argparse.Namespace, sequence: Path, replayed: Replayed) -> list[
 def _panels(replayed: Replayed, cloud: CollectedCloud, content: StoredCloud) -> list[VoxelPanel]:
     """Return the voxels that the node published and, where the player did, the ground truth."""
     from cigocc_ros.render.sheet import VoxelPanel
-    from cigocc_ros.ros.collected import occupancy_from_points
+    from cigocc_ros.replay.outcome import occupancy_from_points
 
     def panel(title: str, points: NDArray[Any], grid: VoxelGrid | None) -> VoxelPanel:
         if grid is None:

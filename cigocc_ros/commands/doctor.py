@@ -7,17 +7,22 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from cigocc_ros.core.findings import FAIL, OK, WARN, Finding, as_mappings, failed, ok
 from cigocc_ros.core.frames import LIDAR_FRAME
-from cigocc_ros.core.share import DEFAULT_MODEL
-from cigocc_ros.ros.doctor.dds import check_segment, check_shared_memory
-from cigocc_ros.ros.doctor.installation import check_cv_bridge, check_rclpy, check_tf2
-from cigocc_ros.runtime.doctor.disk import check_disk, check_writable
-from cigocc_ros.runtime.doctor.gpu import Accelerator, check_gpu, check_tensorrt
-from cigocc_ros.runtime.doctor.models import check_engine_cache, check_model
-from cigocc_ros.runtime.doctor.python import check_backend, check_opencv, check_python
+from cigocc_ros.core.installed import DEFAULT_MODEL
+from cigocc_ros.doctor.dds import check_segment, check_shared_memory
+from cigocc_ros.doctor.finding import FAIL, OK, WARN, Finding, as_mappings, failed, ok
+from cigocc_ros.doctor.gpu import Accelerator, check_gpu, check_tensorrt
+from cigocc_ros.doctor.installation import check_cv_bridge, check_rclpy, check_tf2
+from cigocc_ros.doctor.machine import (
+    check_backend,
+    check_disk,
+    check_opencv,
+    check_python,
+    check_writable,
+)
+from cigocc_ros.doctor.models import check_engine_cache, check_model
 from cigocc_ros.runtime.engine import AUTO, BACKENDS
-from cigocc_ros.runtime.tensorrt_options import TensorRtOptions, engine_folder
+from cigocc_ros.runtime.tensorrt.options import TensorRtOptions, engine_folder
 
 HELP = 'check installation, model, and a running system; say what mends each finding'
 NODE, IMAGE, CAMERA_INFO = 'occ', 'image', 'camera_info'
@@ -89,8 +94,8 @@ def ros_findings(args: argparse.Namespace) -> list[Finding]:
     findings += [check_segment(rmw), check_shared_memory(), check_tf2(), check_cv_bridge()]
     if args.no_live:
         return [*findings, ok('running system', 'not looked at, as asked')]
-    from cigocc_ros.ros.doctor.live import check_live
-    from cigocc_ros.ros.doctor.observer import Request
+    from cigocc_ros.doctor.live import check_live
+    from cigocc_ros.doctor.observer import Request
 
     request = Request(
         node=args.node,

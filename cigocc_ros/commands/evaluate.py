@@ -8,9 +8,9 @@ from pathlib import Path
 
 from cigocc_ros.commands.infer import add_engine_arguments, add_prior_argument
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
+from cigocc_ros.core.installed import code_commit
 from cigocc_ros.core.manifest import ModelManifest
-from cigocc_ros.core.provenance import code_commit
-from cigocc_ros.data.semantic_kitti import FrameKey
+from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.evaluation.evaluate import (
     LABELLED_SPLITS,
     Evaluation,
@@ -19,7 +19,7 @@ from cigocc_ros.evaluation.evaluate import (
     select_frames,
 )
 from cigocc_ros.evaluation.ground_truth import GroundTruth, open_ground_truth
-from cigocc_ros.evaluation.prediction_files import PredictionFiles
+from cigocc_ros.evaluation.predictions import PredictionFiles, SequencePredictions
 from cigocc_ros.evaluation.report import (
     NOT_RECORDED,
     STUDENT,
@@ -27,7 +27,6 @@ from cigocc_ros.evaluation.report import (
     report_markdown,
     write_report,
 )
-from cigocc_ros.evaluation.sequence_predictions import SequencePredictions
 from cigocc_ros.runtime.postprocess import labels_on_grid
 from cigocc_ros.runtime.predictor import Predictor
 

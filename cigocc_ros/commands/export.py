@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cigocc_ros.core.errors import ConfigError, DataFileError
-from cigocc_ros.core.plain_files import parse_json
+from cigocc_ros.core.yaml_json import parse_json
 
 HELP = 'turn a checkpoint into a verified ONNX model folder'
 DEFAULT_LICENSE = 'Apache-2.0'

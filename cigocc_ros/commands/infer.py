@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.frames import CameraFrame, Occupancy
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
+from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.core.labels import CLASS_NAMES, raw_from_train
-from cigocc_ros.core.share import DEFAULT_MODEL
 from cigocc_ros.data.camera_frames import AUTO, PRIORS, choose_prior, image_frame, sequence_frame
 from cigocc_ros.data.kitti_files import write_voxel_labels
+from cigocc_ros.runtime.contract import DEFAULT_THREADS
 from cigocc_ros.runtime.engine import AUTO as AUTO_BACKEND
-from cigocc_ros.runtime.engine import BACKENDS, DEFAULT_THREADS
+from cigocc_ros.runtime.engine import BACKENDS
 from cigocc_ros.runtime.postprocess import labels_on_grid
 from cigocc_ros.runtime.predictor import Predictor
 

@@ -18,8 +18,8 @@ import numpy as np
 from cigocc_ros.commands.infer import add_prior_argument
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.frames import CameraFrame
+from cigocc_ros.core.installed import code_commit
 from cigocc_ros.core.manifest import LABELS, OCCUPIED_PROBABILITY
-from cigocc_ros.core.provenance import code_commit
 from cigocc_ros.data.camera_frames import choose_prior, sequence_frame
 from cigocc_ros.evaluation.agreement import AgreementCounter
 from cigocc_ros.evaluation.agreement_report import (
@@ -28,13 +28,12 @@ from cigocc_ros.evaluation.agreement_report import (
     comparison_markdown,
     write_comparison,
 )
-from cigocc_ros.runtime.contract import Arrays
-from cigocc_ros.runtime.engine import DEFAULT_THREADS
+from cigocc_ros.runtime.contract import DEFAULT_THREADS, Arrays
 from cigocc_ros.runtime.preprocess import Preprocessor
 from cigocc_ros.runtime.random_frames import random_frame
 
 if TYPE_CHECKING:
-    from cigocc_ros.export.subjects import Subject
+    from cigocc_ros.export.open_engine import Subject
 
 HELP = 'compare backends, model folders or ONNX files of one model: labels, IoU, latency'
 DEFAULT_FRAMES = 8
@@ -87,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, print the Markdown report, write both reports to --out; return 0 or 1."""
-    from cigocc_ros.export.subjects import open_subject
+    from cigocc_ros.export.open_engine import open_subject
 
     if len(args.subjects) < 2:
         raise ConfigError(f'expected a reference and at least one other, found {args.subjects}')

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from cigocc_ros.commands.infer import add_prior_argument
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.core.manifest import load_manifest
-from cigocc_ros.core.share import DEFAULT_MODEL
 from cigocc_ros.data.camera_frames import choose_prior, sequence_frame
-from cigocc_ros.runtime.engine import DEFAULT_THREADS
+from cigocc_ros.runtime.contract import DEFAULT_THREADS
 from cigocc_ros.runtime.predictor import find_model_dir
 from cigocc_ros.runtime.preprocess import Preprocessor
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from cigocc_ros.commands.evaluate import add_model_arguments, predictions_of
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.core.labels import raw_from_train
-from cigocc_ros.core.share import DEFAULT_MODEL
 from cigocc_ros.data.kitti_files import write_voxel_labels
-from cigocc_ros.data.semantic_kitti import SPLITS, FrameKey, frames_to_predict
+from cigocc_ros.data.kitti_layout import SPLITS, FrameKey, frames_to_predict
 from cigocc_ros.evaluation.submission import member_name, pack_submission, validate_submission
 from cigocc_ros.runtime.predictor import Predictor
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cigocc_ros.core.config import load_model_config
 from cigocc_ros.core.errors import ConfigError
-from cigocc_ros.core.share import DEFAULT_MODEL
+from cigocc_ros.core.installed import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from cigocc_ros.core.config import ModelConfig
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
 
     from cigocc_ros.training.config import load_train_config
     from cigocc_ros.training.loop import LATEST
-    from cigocc_ros.training.record import write_record
+    from cigocc_ros.training.run_folder import write_record
     from cigocc_ros.training.schedule import plan_stages
 
     logging.getLogger('cigocc_ros.training').setLevel(logging.INFO)
@@ -135,9 +135,10 @@ def run(args: argparse.Namespace) -> int:
         os.environ['OMP_NUM_THREADS'] = str(args.threads)  # of further processes
     torch.manual_seed(config.seed)
     trainer = _trainer(args, model_config, config)
-    write_record(trainer, args.data, args.val)
+    facts = {**trainer.facts(), 'data': args.data, 'val': args.val}
+    write_record(args.out, {**facts, 'stages': []})
     measured = trainer.run(plans, resume=args.resume)
-    write_record(trainer, args.data, args.val, measured)
+    write_record(args.out, {**facts, 'stages': measured})
     print(f'weights: {args.out / LATEST}')
     return 0
 

@@ -10,10 +10,10 @@ from typing import Literal
 from cigocc_ros.core.encoded_images import MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE_PX
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.grid import MAX_VOXELS, SEMANTIC_KITTI_GRID, VoxelGrid
+from cigocc_ros.core.installed import config_file
 from cigocc_ros.core.labels import NUM_CLASSES
-from cigocc_ros.core.mapping import from_mapping, load_yaml, to_mapping
-from cigocc_ros.core.plain_files import shown
-from cigocc_ros.core.share import config_file
+from cigocc_ros.core.text import excerpt
+from cigocc_ros.core.typed_yaml import from_mapping, load_yaml, to_mapping
 
 __all__ = ['BackboneConfig', 'ModelConfig', 'from_mapping', 'load_model_config', 'to_mapping']
 
@@ -51,13 +51,13 @@ class BackboneConfig:
             if sizes != (0, (), ()):
                 raise ConfigError(
                     'backbone: efficientnet_lite0 takes no embedding_size, hidden_sizes or '
-                    f'depths, found {shown(sizes)}'
+                    f'depths, found {excerpt(sizes)}'
                 )
         elif not self._sizes_fit():
             raise ConfigError(
                 f'backbone: {self.layer_type} needs embedding_size, and hidden_sizes and depths '
                 f'with 3 values (strides 4, 8, 16), widths up to {MAX_WIDTH} and depths up to '
-                f'{MAX_LAYERS}, found {shown(sizes)}'
+                f'{MAX_LAYERS}, found {excerpt(sizes)}'
             )
 
     def _sizes_fit(self) -> bool:
@@ -157,7 +157,7 @@ class ModelConfig:
         )
         self._require(
             min(sides) >= 1 and max(sides) <= MAX_IMAGE_SIDE_PX,
-            f'sizes must be 1 to {MAX_IMAGE_SIDE_PX}, found {shown(sides)}',
+            f'sizes must be 1 to {MAX_IMAGE_SIDE_PX}, found {excerpt(sides)}',
         )
         self._require(
             math.prod(self.image_size) <= MAX_IMAGE_PIXELS
@@ -167,13 +167,13 @@ class ModelConfig:
         )
         self._require(
             min(widths) >= 1 and max(widths) <= MAX_WIDTH,
-            f'widths and counts must be 1 to {MAX_WIDTH}, found {shown(widths)}',
+            f'widths and counts must be 1 to {MAX_WIDTH}, found {excerpt(widths)}',
         )
         layers = (self.cross_layers, self.self_layers)
         self._require(
             min(layers) >= 0 and max(layers) <= MAX_LAYERS and bool(self.unet_widths),
-            f'cross_layers and self_layers must be 0 to {MAX_LAYERS}, found {shown(layers)}, and '
-            'unet_widths not empty',
+            f'cross_layers and self_layers must be 0 to {MAX_LAYERS}, found {excerpt(layers)}, '
+            'and unet_widths not empty',
         )
 
     def _require(self, condition: bool, message: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import ConfigError
-from cigocc_ros.core.plain_files import shown
+from cigocc_ros.core.text import excerpt
 
 Triple = tuple[float, float, float]
 Shape = tuple[int, int, int]
@@ -40,16 +40,16 @@ class VoxelGrid:
             shape = tuple(int(value) for value in self.shape)
         except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError(
-                f'a voxel grid needs numbers in threes, found {shown(self)}'
+                f'a voxel grid needs numbers in threes, found {excerpt(self)}'
             ) from error
         if not len(origin) == len(size) == len(shape) == 3:
-            raise ConfigError(f'a voxel grid needs numbers in threes, found {shown(self)}')
+            raise ConfigError(f'a voxel grid needs numbers in threes, found {excerpt(self)}')
         if not all(math.isfinite(value) for value in origin + size):
-            raise ConfigError(f'origin_m and voxel_size_m must be finite, found {shown(self)}')
+            raise ConfigError(f'origin_m and voxel_size_m must be finite, found {excerpt(self)}')
         if min(size) <= 0 or min(shape) <= 0:
-            raise ConfigError(f'voxel_size_m and shape must be positive, found {shown(self)}')
+            raise ConfigError(f'voxel_size_m and shape must be positive, found {excerpt(self)}')
         if math.prod(shape) > MAX_VOXELS:
-            raise ConfigError(f'a grid has at most {MAX_VOXELS} voxels, found {shown(shape)}')
+            raise ConfigError(f'a grid has at most {MAX_VOXELS} voxels, found {excerpt(shape)}')
         object.__setattr__(self, 'origin_m', origin)
         object.__setattr__(self, 'voxel_size_m', size)
         object.__setattr__(self, 'shape', shape)
@@ -133,7 +133,7 @@ class VoxelGrid:
         if not isinstance(mapping, Mapping) or set(mapping) != expected:
             found = list(mapping) if isinstance(mapping, Mapping) else mapping
             raise ConfigError(
-                f'a grid needs exactly the keys {sorted(expected)}, found {shown(found)}'
+                f'a grid needs exactly the keys {sorted(expected)}, found {excerpt(found)}'
             )
         return cls(**mapping)
 

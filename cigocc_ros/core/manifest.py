@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 import yaml
 
-from cigocc_ros.core.atomic import read_bytes, write_atomically
 from cigocc_ros.core.encoded_images import check_pixels
 from cigocc_ros.core.errors import ConfigError, DataFileError, ManifestError
+from cigocc_ros.core.files import read_bytes, write_atomically
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import CLASS_NAMES
-from cigocc_ros.core.mapping import from_mapping, load_yaml, to_mapping
 from cigocc_ros.core.onnx_file import require_self_contained
-from cigocc_ros.core.plain_files import shown
+from cigocc_ros.core.text import excerpt
+from cigocc_ros.core.typed_yaml import from_mapping, load_yaml, to_mapping
 
 MANIFEST_FILE = 'manifest.yaml'
 MANIFEST_VERSION = 1
@@ -81,7 +81,7 @@ class ModelManifest:
                 f'{MANIFEST_VERSION}: export the model again with `cigocc export`'
             )
         if self.classes != CLASS_NAMES:
-            raise ManifestError(f'classes must be {CLASS_NAMES}, found {shown(self.classes)}')
+            raise ManifestError(f'classes must be {CLASS_NAMES}, found {excerpt(self.classes)}')
         specs = {}
         for role, spec in self.files.items():
             is_spec = isinstance(spec, FileSpec)
@@ -99,7 +99,7 @@ class ModelManifest:
         """Model input (height, width)."""
         spec = self.input(IMAGE)
         if len(spec.shape) != 4:
-            raise ManifestError(f'expected {IMAGE} uint8 (1, H, W, 3), found {shown(spec)}')
+            raise ManifestError(f'expected {IMAGE} uint8 (1, H, W, 3), found {excerpt(spec)}')
         height, width = spec.shape[1:3]
         try:
             check_pixels(width, height, IMAGE)
@@ -112,13 +112,13 @@ class ModelManifest:
         for spec in self.inputs:
             if spec.name == name:
                 return spec
-        found = shown([spec.name for spec in self.inputs])
+        found = excerpt([spec.name for spec in self.inputs])
         raise ManifestError(f'no input {name!r}; found {found}')
 
     def file(self, role: str) -> FileSpec:
         """Return the file of a role; raise ManifestError where there is none."""
         if role not in self.files:
-            has = shown(list(self.files))
+            has = excerpt(list(self.files))
             raise ManifestError(f'model {self.model_id}: no {role!r} file, has {has}')
         spec: FileSpec = self.files[role]
         return spec
@@ -128,7 +128,9 @@ def _check_name(path: str) -> None:
     """Raise ManifestError unless `path` is a plain relative path inside the model folder."""
     pure = PurePosixPath(path)
     if pure.is_absolute() or '..' in pure.parts or '\\' in path or not pure.parts:
-        raise ManifestError(f'file {shown(path)} must be a relative path inside the model folder')
+        raise ManifestError(
+            f'file {excerpt(path)} must be a relative path inside the model folder'
+        )
 
 
 def load_manifest(model_dir: Path) -> ModelManifest:

@@ -12,7 +12,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.errors import DataFileError
-from cigocc_ros.data.kitti_rig import StaticPose
+from cigocc_ros.data.rig import StaticPose
 
 NS_PER_S = 1_000_000_000
 JPEG_QUALITY = 95

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.errors import CalibrationError
-from cigocc_ros.core.mapping import from_mapping, load_yaml
 from cigocc_ros.core.projection import check_transform
+from cigocc_ros.core.typed_yaml import from_mapping, load_yaml
 from cigocc_ros.data.kitti_files import read_calib
 
 YAML_SUFFIXES = ('.yaml', '.yml')

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.atomic import read_bytes, write_atomically
 from cigocc_ros.core.encoded_images import check_encoded_image
 from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.files import read_bytes, write_atomically
 from cigocc_ros.core.labels import IGNORE, NUM_CLASSES
 
 MAX_IMAGE_BYTES = 500_000_000

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.atomic import read_bytes
 from cigocc_ros.core.errors import CalibrationError, DataFileError
-from cigocc_ros.data.text_files import finite_numbers, write_calib, write_times
+from cigocc_ros.core.files import read_bytes
+from cigocc_ros.data.kitti_files import finite_numbers, write_calib, write_times
 
 IMAGES, TIMES = Path('image_02', 'data'), Path('image_02', 'timestamps.txt')
 FOLDERS = {'image_2': IMAGES, 'image_3': Path('image_03', 'data'),

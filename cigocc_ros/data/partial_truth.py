@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.atomic import replacing
 from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.files import replacing
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import EMPTY, IGNORE, train_from_raw
 from cigocc_ros.core.workers import process_pool

@@ -21,8 +21,8 @@ from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.workers import process_pool
 from cigocc_ros.data.kitti_files import write_voxel_bits, write_voxel_labels
+from cigocc_ros.data.kitti_layout import VOXELS_EVERY
 from cigocc_ros.data.kitti_sequence import KittiSequence
-from cigocc_ros.data.semantic_kitti import VOXELS_EVERY
 from cigocc_ros.data.voxel_faces import VoxelOccluders
 
 Array = NDArray[np.float64]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cigocc_ros import __version__
-from cigocc_ros.core.atomic import write_atomically
+from cigocc_ros.core.files import write_atomically
 from cigocc_ros.core.labels import CLASS_NAMES
 from cigocc_ros.evaluation.agreement import AgreementScores
 from cigocc_ros.evaluation.report import NOT_RECORDED

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import DataFileError
-from cigocc_ros.data.semantic_kitti import SPLITS, FrameKey, labelled_frames
+from cigocc_ros.data.kitti_layout import SPLITS, FrameKey, labelled_frames
 from cigocc_ros.evaluation.ground_truth import GroundTruth
 from cigocc_ros.evaluation.metrics import SscScores
 from cigocc_ros.evaluation.ranges import RangedMetrics

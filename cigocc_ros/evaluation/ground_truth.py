@@ -8,12 +8,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.array_files import read_arrays
+from cigocc_ros.core.arrays import read_arrays
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.labels import IGNORE, train_from_raw
 from cigocc_ros.data.kitti_files import read_voxel_bits, read_voxel_labels
-from cigocc_ros.data.semantic_kitti import (
+from cigocc_ros.data.kitti_layout import (
     VOXEL_INVALID,
     VOXEL_LABELS,
     FrameKey,

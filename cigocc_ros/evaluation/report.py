@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cigocc_ros import __version__
-from cigocc_ros.core.atomic import write_atomically
+from cigocc_ros.core.files import write_atomically
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY
 from cigocc_ros.evaluation.evaluate import Evaluation
 from cigocc_ros.evaluation.metrics import SscScores

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cigocc_ros.core.array_files import UNREADABLE
-from cigocc_ros.core.atomic import read_bytes, replacing
+from cigocc_ros.core.arrays import UNREADABLE
 from cigocc_ros.core.errors import DataFileError
-from cigocc_ros.core.plain_files import cut, shown
-from cigocc_ros.data.semantic_kitti import FrameKey
-from cigocc_ros.data.voxel_files import MAX_VOLUME_BYTES
-from cigocc_ros.evaluation.prediction_files import FOLDER, prediction_labels
+from cigocc_ros.core.files import read_bytes, replacing
+from cigocc_ros.core.text import cut, excerpt
+from cigocc_ros.data.kitti_files import MAX_VOLUME_BYTES
+from cigocc_ros.data.kitti_layout import FrameKey
+from cigocc_ros.evaluation.predictions import FOLDER, prediction_labels
 
 Read = Callable[[str], bytes]
 
@@ -58,7 +58,7 @@ def _opened(path: Path) -> Iterator[tuple[list[str], Read]]:
     try:
         archive = zipfile.ZipFile(path)
     except UNREADABLE as error:
-        raise DataFileError(f'{path}: no zip that can be read: {shown(error)}') from error
+        raise DataFileError(f'{path}: no zip that can be read: {excerpt(error)}') from error
     with archive:
         names = sorted(name for name in archive.namelist() if not name.endswith('/'))
         yield names, lambda name: _member(archive, name, path)

@@ -24,7 +24,7 @@ from cigocc_ros.core.manifest import (
     file_spec,
     write_manifest,
 )
-from cigocc_ros.core.mapping import to_mapping
+from cigocc_ros.core.typed_yaml import to_mapping
 from cigocc_ros.export.cpu_rewrites import rewrite_for_cpu
 from cigocc_ros.export.graph_rules import check_graph
 from cigocc_ros.export.mixed_gate import (
@@ -36,9 +36,9 @@ from cigocc_ros.export.mixed_gate import (
 from cigocc_ros.export.mixed_precision import mixed_precision
 from cigocc_ros.export.parity import ParityReport, compare
 from cigocc_ros.export.to_onnx import INPUT_NAMES, portable, to_onnx, without_logits
-from cigocc_ros.export.wrapper import LOGITS, ExportModel
-from cigocc_ros.runtime.contract import Arrays, manifest_for
-from cigocc_ros.runtime.onnxruntime_engine import ONNX_ROLE, OnnxRuntimeEngine, open_session
+from cigocc_ros.model.output import LOGITS, ExportModel
+from cigocc_ros.runtime.contract import ONNX_ROLE, Arrays, manifest_for
+from cigocc_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine, open_session
 from cigocc_ros.runtime.random_frames import random_inputs
 from cigocc_ros.runtime.self_check import GOLDEN_FILE, GOLDEN_ROLE, Golden, save_golden
 

@@ -34,8 +34,8 @@ from cigocc_ros.export.quantization import (
     quantize_symmetric,
 )
 from cigocc_ros.export.quantized_mixed import conv_scales, float_twin, quantize_mixed
-from cigocc_ros.runtime.contract import Arrays
-from cigocc_ros.runtime.onnxruntime_engine import ONNX_ROLE, OnnxRuntimeEngine
+from cigocc_ros.runtime.contract import ONNX_ROLE, Arrays
+from cigocc_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from cigocc_ros.runtime.self_check import GOLDEN_FILE, GOLDEN_ROLE, Golden, save_golden
 
 INT8_FILE, MIXED_INT8_FILE = 'model_int8.onnx', 'model_int8_fp16.onnx'

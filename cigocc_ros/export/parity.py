@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cigocc_ros.core.manifest import LABELS, OCCUPIED_PROBABILITY
-from cigocc_ros.export.wrapper import LOGITS
+from cigocc_ros.model.output import LOGITS
 from cigocc_ros.runtime.contract import Arrays
 
 PROBABILITY_STEPS = 2

@@ -15,7 +15,7 @@ from torch import nn
 from cigocc_ros.core.manifest import DEPTH_PRIOR, IMAGE, PIXEL_FROM_VELO, VELO_FROM_PIXEL
 from cigocc_ros.export.graph_rules import OPSET, check_graph
 from cigocc_ros.export.sampling_function import add_sampling_function
-from cigocc_ros.export.wrapper import LOGITS, ExportModel
+from cigocc_ros.model.output import LOGITS, ExportModel
 from cigocc_ros.runtime.contract import Arrays
 
 INPUT_NAMES = (IMAGE, DEPTH_PRIOR, PIXEL_FROM_VELO, VELO_FROM_PIXEL)

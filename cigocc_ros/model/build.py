@@ -8,10 +8,10 @@ from pathlib import Path
 
 from torch import nn
 
-from cigocc_ros.core.atomic import replacing, write_atomically
 from cigocc_ros.core.config import ModelConfig, from_mapping, to_mapping
 from cigocc_ros.core.errors import ConfigError, DataFileError
-from cigocc_ros.core.plain_files import load_json
+from cigocc_ros.core.files import replacing, write_atomically
+from cigocc_ros.core.yaml_json import load_json
 from cigocc_ros.model.backbone import load_strictly
 from cigocc_ros.model.cigocc import CigOcc
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.atomic import write_atomically
+from cigocc_ros.core.files import write_atomically
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY, coarsen_labels
 from cigocc_ros.render.sheet import VoxelPanel
 from cigocc_ros.render.voxel_mesh import drawn_voxels, voxel_quads

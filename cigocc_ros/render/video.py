@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.atomic import replacing
 from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.core.files import replacing
 
 QUALITY_CRF = 20  # 0 is lossless, 51 the worst; voxel edges blur above some 24
 SUFFIX = '.mp4'

@@ -11,8 +11,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
-from cigocc_ros.ros.clocks import steady_clock
 from cigocc_ros.ros.counters import Snapshot, percentile
+from cigocc_ros.ros.stamps import steady_clock
 
 PERIOD_S = 1.0
 SILENCE_S = 2.0

@@ -1,4 +1,4 @@
-"""The one way a frame is given up: with a short reason that is counted and shown."""
+"""The one way a frame is given up: with a short reason that is counted and excerpt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from types import ModuleType
 
 from cigocc_ros.core.errors import FrameError
 from cigocc_ros.core.opencv import import_cv2
-from cigocc_ros.core.plain_files import cut
+from cigocc_ros.core.text import cut
 
 MAX_MESSAGE_CHARACTERS = 600
 """Of an explanation: senders choose the strings in it, logs and diagnostics repeat them."""

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cigocc_ros.data.kitti_recording import TOPICS as RECORDED
-from cigocc_ros.ros.bag_player import BagPlayerParameters
+from cigocc_ros.data.recording import TOPICS as RECORDED
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.parameters import param_table
-from cigocc_ros.ros.player_parameters import PlayerParameters
+from cigocc_ros.ros.players.bag_player import BagPlayerParameters
+from cigocc_ros.ros.players.player_parameters import PlayerParameters
 
 FALLBACK, RELIABLE, LATCHED = 'reliable, else best effort', 'reliable', 'reliable, latched'
 

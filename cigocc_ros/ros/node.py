@@ -16,24 +16,20 @@ from std_srvs.srv import SetBool, Trigger
 
 from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.core.frames import CameraFrame, Occupancy
-from cigocc_ros.ros.class_info import class_info_json
-from cigocc_ros.ros.conversions import stamp_to_ns
 from cigocc_ros.ros.counters import Counters, Snapshot
-from cigocc_ros.ros.decoder import FrameDecoder
 from cigocc_ros.ros.diagnostics import Diagnostics, NodeState
 from cigocc_ros.ros.dropped import DroppedFrame
-from cigocc_ros.ros.extrinsics import create_extrinsics
-from cigocc_ros.ros.grids import GRID_LAYOUT
-from cigocc_ros.ros.inputs import Inputs
+from cigocc_ros.ros.input.decoder import FrameDecoder
+from cigocc_ros.ros.input.extrinsics import create_extrinsics
+from cigocc_ros.ros.input.pairing import Bundle
+from cigocc_ros.ros.input.subscriptions import Inputs
 from cigocc_ros.ros.log_forwarding import Throttle, forward_logging
 from cigocc_ros.ros.occ_parameters import OccParameters
-from cigocc_ros.ros.outputs import Outputs
-from cigocc_ros.ros.pairing import Bundle
+from cigocc_ros.ros.output.grids import GRID_LAYOUT, class_info_json, save_grid
+from cigocc_ros.ros.output.publishers import Outputs
 from cigocc_ros.ros.parameters import current, declare, guard
-from cigocc_ros.ros.process import run_node, without_hung_threads
-from cigocc_ros.ros.saved_grid import save_grid
-from cigocc_ros.ros.shared_memory import remove_orphans
-from cigocc_ros.ros.stamps import StampWatch, has_latency
+from cigocc_ros.ros.process import remove_orphans, run_node, without_hung_threads
+from cigocc_ros.ros.stamps import StampWatch, has_latency, stamp_to_ns
 from cigocc_ros.ros.worker import FramePredictor, Worker
 from cigocc_ros.runtime.loading import Loading, LoadingCancelled
 

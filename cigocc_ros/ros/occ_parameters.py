@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from cigocc_ros.core.frames import LIDAR_FRAME
-from cigocc_ros.core.share import DEFAULT_MODEL
-from cigocc_ros.core.shown import ALL_CLASSES, ShownVoxels, checked_classes
+from cigocc_ros.core.installed import DEFAULT_MODEL
+from cigocc_ros.core.voxel_filter import ALL_CLASSES, ShownVoxels, checked_classes
 from cigocc_ros.ros.parameters import parameter
-from cigocc_ros.runtime.engine import AUTO, BACKENDS, DEFAULT_THREADS
-from cigocc_ros.runtime.tensorrt_options import (
+from cigocc_ros.runtime.contract import DEFAULT_THREADS
+from cigocc_ros.runtime.engine import AUTO, BACKENDS
+from cigocc_ros.runtime.tensorrt.options import (
     DEADLINE_LIMITS_S,
     OPTIMIZATION_LEVELS,
     PRECISIONS,

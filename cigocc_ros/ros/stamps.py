@@ -1,9 +1,14 @@
-"""Stamps that cannot be right: noticed and counted, for they spoil every consumer that uses tf.
+"""Stamps and clocks: ROS time in nanoseconds, and stamps that cannot be right.
 
-A frame is never dropped for its stamp: each is predicted alone and keeps the stamp it had.
+A frame is never dropped for its stamp: each is predicted alone and keeps the stamp it had. A wrong
+one is noticed and counted, for it spoils every consumer that uses tf.
 """
 
 from __future__ import annotations
+
+from typing import Any
+
+from builtin_interfaces.msg import Time
 
 ZERO, FUTURE, REPEATED = 'zero', 'in the future', 'repeated'
 OUT_OF_ORDER, JUMPED_BACK = 'out of order', 'jumped back'
@@ -38,3 +43,21 @@ class StampWatch:
         if stamp_ns == last_ns:
             return REPEATED
         return JUMPED_BACK if last_ns - stamp_ns > JUMP_NS else OUT_OF_ORDER
+
+
+def stamp_to_ns(stamp: Time) -> int:
+    """Return the stamp in nanoseconds."""
+    return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
+
+
+def stamp_from_ns(stamp_ns: int) -> Time:
+    """Return the builtin_interfaces/Time of a stamp in nanoseconds."""
+    sec, nanosec = divmod(int(stamp_ns), NANOSECONDS)
+    return Time(sec=sec, nanosec=nanosec)
+
+
+def steady_clock() -> Any:
+    """Return a clock that runs even where /clock stands still, jumps or never comes."""
+    from rclpy.clock import Clock, ClockType
+
+    return Clock(clock_type=ClockType.STEADY_TIME)

@@ -23,6 +23,11 @@ from cigocc_ros.core.manifest import (
     TensorSpec,
 )
 
+ONNX_ROLE = 'onnx'
+
+DEFAULT_THREADS = 0
+"""Threads inside one operator; 0 lets the backend take every physical core."""
+
 Arrays = dict[str, NDArray[Any]]
 
 

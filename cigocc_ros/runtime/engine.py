@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from cigocc_ros.core.errors import EngineError
 from cigocc_ros.core.manifest import ModelManifest, TensorSpec
-from cigocc_ros.runtime.contract import Arrays
+from cigocc_ros.runtime.contract import DEFAULT_THREADS, Arrays
 
 if TYPE_CHECKING:
     from cigocc_ros.runtime.loading import Loading
-    from cigocc_ros.runtime.tensorrt_options import TensorRtOptions
+    from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
 logger = logging.getLogger(__name__)
 
 AUTO, ONNXRUNTIME, OPENVINO = 'auto', 'onnxruntime', 'openvino'
 TORCH, TENSORRT = 'torch', 'tensorrt'
 BACKENDS = (AUTO, ONNXRUNTIME, OPENVINO, TORCH, TENSORRT)
-DEFAULT_THREADS = 0
-"""Threads inside one operator; 0 lets the backend take every physical core."""
 
 
 class Engine(Protocol):
@@ -70,8 +68,8 @@ def create_engine(
         return TorchEngine(model_dir, manifest, threads)
     if backend == TENSORRT:
         from cigocc_ros.runtime.loading import Loading
-        from cigocc_ros.runtime.tensorrt_loading import open_tensorrt
-        from cigocc_ros.runtime.tensorrt_options import TensorRtOptions
+        from cigocc_ros.runtime.tensorrt.loading import open_tensorrt
+        from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
         options = tensorrt or TensorRtOptions()
         return open_tensorrt(model_dir, manifest, options, loading or Loading())
@@ -80,7 +78,7 @@ def create_engine(
 
 def _automatic() -> str:
     """Return TensorRT where library and GPU are there, else ONNX Runtime; say why."""
-    from cigocc_ros.runtime.tensorrt_loading import why_not_tensorrt
+    from cigocc_ros.runtime.tensorrt.loading import why_not_tensorrt
 
     reason = why_not_tensorrt()
     if not reason:

@@ -9,10 +9,15 @@ from typing import Any
 
 from cigocc_ros.core.errors import EngineError
 from cigocc_ros.core.manifest import ModelManifest, TensorSpec, verified_content
-from cigocc_ros.runtime.contract import Arrays, check_arrays, check_manifest, check_specs
-from cigocc_ros.runtime.engine import DEFAULT_THREADS
+from cigocc_ros.runtime.contract import (
+    DEFAULT_THREADS,
+    ONNX_ROLE,
+    Arrays,
+    check_arrays,
+    check_manifest,
+    check_specs,
+)
 
-ONNX_ROLE = 'onnx'
 NUMPY_NAMES = {
     'tensor(uint8)': 'uint8',
     'tensor(float)': 'float32',

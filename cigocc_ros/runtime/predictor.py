@@ -12,15 +12,15 @@ import numpy as np
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.errors import ManifestError
 from cigocc_ros.core.frames import CameraFrame, Occupancy
+from cigocc_ros.core.installed import models_dir
 from cigocc_ros.core.manifest import ModelManifest, load_manifest
-from cigocc_ros.core.share import models_dir
-from cigocc_ros.runtime.contract import check_manifest
-from cigocc_ros.runtime.engine import AUTO, DEFAULT_THREADS, TORCH, Engine, create_engine
+from cigocc_ros.runtime.contract import DEFAULT_THREADS, check_manifest
+from cigocc_ros.runtime.engine import AUTO, TORCH, Engine, create_engine
 from cigocc_ros.runtime.loading import Loading
 from cigocc_ros.runtime.postprocess import occupancy_from_outputs
 from cigocc_ros.runtime.preprocess import Preprocessor
 from cigocc_ros.runtime.self_check import Golden, check_engine, load_golden
-from cigocc_ros.runtime.tensorrt_options import TensorRtOptions
+from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.array_files import read_arrays
+from cigocc_ros.core.arrays import read_arrays
 from cigocc_ros.core.errors import DataFileError, EngineError, ManifestError
 from cigocc_ros.core.labels import CLASS_NAMES, NUM_CLASSES
 from cigocc_ros.core.manifest import LABELS, ModelManifest, TensorSpec, verified_file

@@ -8,8 +8,13 @@ from typing import Any
 
 from cigocc_ros.core.errors import EngineError
 from cigocc_ros.core.manifest import ModelManifest
-from cigocc_ros.runtime.contract import Arrays, check_arrays, check_specs, manifest_for
-from cigocc_ros.runtime.engine import DEFAULT_THREADS
+from cigocc_ros.runtime.contract import (
+    DEFAULT_THREADS,
+    Arrays,
+    check_arrays,
+    check_specs,
+    manifest_for,
+)
 
 
 class TorchEngine:
@@ -24,8 +29,8 @@ class TorchEngine:
         not fit `manifest`, EngineError without torch.
         """
         torch = _import_torch()
-        from cigocc_ros.export.wrapper import ExportModel
         from cigocc_ros.model.build import load_checkpoint
+        from cigocc_ros.model.output import ExportModel
 
         if threads > 0:
             torch.set_num_threads(threads)

@@ -8,8 +8,8 @@ from typing import Literal
 
 from cigocc_ros.core.config import from_mapping
 from cigocc_ros.core.errors import ConfigError
-from cigocc_ros.core.mapping import load_yaml
-from cigocc_ros.core.share import config_file
+from cigocc_ros.core.installed import config_file
+from cigocc_ros.core.typed_yaml import load_yaml
 
 Stage = Literal['1', '2', 'joint']
 Prior = Literal['none', 'stereo', 'measured']

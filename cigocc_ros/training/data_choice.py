@@ -9,8 +9,7 @@ from pathlib import Path
 
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import ConfigError, DataFileError
-from cigocc_ros.data.kitti_sequence import KittiSequence, Side, find_sequences
-from cigocc_ros.data.semantic_kitti import (
+from cigocc_ros.data.kitti_layout import (
     IMAGES,
     SPLITS,
     VOXEL_INVALID,
@@ -18,6 +17,7 @@ from cigocc_ros.data.semantic_kitti import (
     labelled_frames,
     require_files,
 )
+from cigocc_ros.data.kitti_sequence import KittiSequence, Side, find_sequences
 from cigocc_ros.training.cache import FrameRef, find_frames
 
 SYNTAX = 'DIR[@SEQUENCES][:WEIGHT]'

@@ -15,7 +15,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from cigocc_ros.core.mapping import to_mapping
+from cigocc_ros.core.typed_yaml import to_mapping
 from cigocc_ros.model.build import save_checkpoint
 from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.training.batches import split_batch, training_batches
@@ -28,7 +28,6 @@ from cigocc_ros.training.objectives import (
     freeze_norm_statistics,
     set_trainable,
 )
-from cigocc_ros.training.record import checkpoint_record
 from cigocc_ros.training.resume import (
     STATE_FILE,
     Progress,
@@ -37,7 +36,7 @@ from cigocc_ros.training.resume import (
     resumed_progress,
     save_state,
 )
-from cigocc_ros.training.run_log import RunLog
+from cigocc_ros.training.run_folder import RunLog, checkpoint_record
 from cigocc_ros.training.scene_dataset import Batch, SceneDataset, TrainingStream
 from cigocc_ros.training.schedule import StagePlan, WeightAverage, rate_factor
 from cigocc_ros.training.validation import validate
@@ -69,6 +68,15 @@ class Trainer:
     out: Path
     fabric: Fabric
     """See `make_fabric`."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return configs and the number of frames, plain values for the record of the run."""
+        return {
+            'model': to_mapping(self.model.config),
+            'train': to_mapping(self.config),
+            'train_frames': len(self.stream.frames),
+            'val_frames': len(self.validation[0]) if self.validation else 0,
+        }
 
     def run(self, plans: list[StagePlan], *, resume: bool = False) -> list[dict[str, Any]]:
         """Train all stages; with `resume` go on where the state in `out` left off.

@@ -10,10 +10,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from cigocc_ros.core.atomic import replacing
 from cigocc_ros.core.errors import ConfigError, DataFileError
-from cigocc_ros.core.mapping import from_mapping
-from cigocc_ros.core.plain_files import parse_json
+from cigocc_ros.core.files import replacing
+from cigocc_ros.core.typed_yaml import from_mapping
+from cigocc_ros.core.yaml_json import parse_json
 from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.training.schedule import StagePlan, WeightAverage
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cigocc_ros.core import array_files
+from cigocc_ros.core import arrays as array_files
 from cigocc_ros.core.encoded_images import MAX_IMAGE_PIXELS, check_encoded_image
 from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.core.onnx_file import require_self_contained
 from cigocc_ros.data import image_files
-from cigocc_ros.data.semantic_kitti import FrameKey
+from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.evaluation.submission import validate_submission
 
 MOST_BYTES = 1 << 20

@@ -10,6 +10,7 @@ import yaml
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.core.grid import MAX_VOXELS
+from cigocc_ros.core.installed import config_dir
 from cigocc_ros.core.manifest import (
     MANIFEST_FILE,
     ModelManifest,
@@ -18,12 +19,11 @@ from cigocc_ros.core.manifest import (
     verify_files,
     write_manifest,
 )
-from cigocc_ros.core.mapping import from_mapping, load_yaml, to_mapping
-from cigocc_ros.core.plain_files import load_json
-from cigocc_ros.core.share import config_dir
+from cigocc_ros.core.typed_yaml import from_mapping, load_yaml, to_mapping
+from cigocc_ros.core.yaml_json import load_json
 from cigocc_ros.data.camera_file import read_camera
 from cigocc_ros.runtime.contract import check_manifest
-from cigocc_ros.runtime.engine_store import EngineSidecar
+from cigocc_ros.runtime.tensorrt.store import EngineSidecar
 from cigocc_ros.training.config import TrainConfig
 
 CAMERA = b"""fx: 700.0

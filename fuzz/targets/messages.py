@@ -19,16 +19,11 @@ from sensor_msgs.msg import (
 
 from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.core.grid import VoxelGrid
-from cigocc_ros.ros.camera_info import geometry_from_info
-from cigocc_ros.ros.cloud_reading import points_from_cloud
-from cigocc_ros.ros.collected import occupancy_from_points
-from cigocc_ros.ros.conversions import (
-    depth_from_image,
-    rgb_from_compressed,
-    rgb_from_image,
-    stamp_from_ns,
-    stamp_to_ns,
-)
+from cigocc_ros.replay.cloud_reading import points_from_cloud
+from cigocc_ros.replay.outcome import occupancy_from_points
+from cigocc_ros.ros.input.camera_info import geometry_from_info
+from cigocc_ros.ros.input.images import depth_from_image, rgb_from_compressed, rgb_from_image
+from cigocc_ros.ros.stamps import stamp_from_ns, stamp_to_ns
 from cigocc_ros.runtime.preprocess import calibration_tables
 from fuzz.targets import archives
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from cigocc_ros.core.errors import CigoccError
-from cigocc_ros.data import kitti_raw, text_files
+from cigocc_ros.data import kitti_files as text_files
+from cigocc_ros.data import kitti_raw
 
 FILES = (kitti_raw.CAMERAS, kitti_raw.VELODYNE, str(Path('drive') / kitti_raw.TIMES))
 ROTATION = b'1 0 0 0 1 0 0 0 1'

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cigocc_ros.core.errors import CigoccError
-from cigocc_ros.data import text_files
+from cigocc_ros.data import kitti_files as text_files
 
 ROW = b'7.1e+02 0 6.0e+02 4.4e+01 0 7.1e+02 1.8e+02 2.1e-01 0 0 1 2.7e-03\n'
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.core.labels import raw_from_train, train_from_raw
-from cigocc_ros.data import scan_files, voxel_files
-from cigocc_ros.evaluation.prediction_files import prediction_labels
+from cigocc_ros.data import kitti_files as scan_files
+from cigocc_ros.data import kitti_files as voxel_files
+from cigocc_ros.evaluation.predictions import prediction_labels
 
 
 def seeds() -> list[bytes]:

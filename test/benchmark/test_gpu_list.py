@@ -24,10 +24,10 @@ from benchmark.gpu.report import markdown
 from benchmark.page import BEGIN, END
 from benchmark.speed.stage_names import OTHER
 from cigocc_ros.core.config import load_model_config
-from cigocc_ros.export.wrapper import ExportModel
 from cigocc_ros.model import geometry
 from cigocc_ros.model.build import build_model
 from cigocc_ros.model.cost import FLOP_PER_MAC, measure_cost
+from cigocc_ros.model.output import ExportModel
 
 FAST_CHILD = """
 import json, os, sys, time

@@ -28,10 +28,10 @@ from benchmark.speed.subjects import Network, prepare
 from cigocc_ros.core.errors import DataFileError, EngineError
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.point_records import occupancy_points
-from cigocc_ros.ros.cloud_reading import points_from_cloud
-from cigocc_ros.ros.clouds import cloud_from_occupancy, header
-from cigocc_ros.ros.markers import MarkerWriter, cube_lists
-from cigocc_ros.ros.processes import ros_environment
+from cigocc_ros.replay.cloud_reading import points_from_cloud
+from cigocc_ros.replay.processes import ros_environment
+from cigocc_ros.ros.output.clouds import cloud_from_occupancy, header
+from cigocc_ros.ros.output.markers import MarkerWriter, cube_lists
 from cigocc_ros.runtime.preprocess import Preprocessor
 from cigocc_ros.runtime.random_frames import random_frame, random_inputs
 

@@ -13,10 +13,10 @@ from fixtures_engine import WAIT_S, build, build_golden_model_dir, engine_files
 
 from cigocc_ros.core.errors import EngineError
 from cigocc_ros.core.manifest import load_manifest
-from cigocc_ros.runtime.builder_process import build_in_process
 from cigocc_ros.runtime.engine import create_engine
 from cigocc_ros.runtime.loading import Loading, LoadingCancelled
-from cigocc_ros.runtime.tensorrt_options import TensorRtOptions, build_command
+from cigocc_ros.runtime.tensorrt.builder_process import build_in_process
+from cigocc_ros.runtime.tensorrt.options import TensorRtOptions, build_command
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_cancelling_ends_the_builder_process(model_dir, monkeypatch):
 
 
 def test_a_builder_that_does_not_listen_is_killed(model_dir, monkeypatch):
-    from cigocc_ros.runtime import builder_process
+    from cigocc_ros.runtime.tensorrt import builder_process
 
     monkeypatch.setenv('FAKE_TENSORRT_STEP_S', '60')
     monkeypatch.setattr(builder_process, 'STOPS_WITHIN_S', 0.2)

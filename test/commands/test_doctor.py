@@ -7,7 +7,7 @@ import pytest
 from fixtures_engine import build_golden_model_dir
 
 from cigocc_ros.commands.main import main
-from cigocc_ros.core.findings import FAIL, OK, WARN, fail, ok
+from cigocc_ros.doctor.finding import FAIL, OK, WARN, fail, ok
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_without_ros_the_rest_is_checked(model, capsys, monkeypatch):
 
 def test_the_running_system_is_looked_at_with_what_was_asked_for(model, capsys, monkeypatch):
     pytest.importorskip('rclpy')
-    from cigocc_ros.ros.doctor import live
+    from cigocc_ros.doctor import live
 
     asked = []
     monkeypatch.setattr(

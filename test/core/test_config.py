@@ -6,7 +6,7 @@ import yaml
 
 from cigocc_ros.core.config import ModelConfig, load_model_config
 from cigocc_ros.core.errors import ConfigError
-from cigocc_ros.core.mapping import from_mapping, load_yaml, to_mapping
+from cigocc_ros.core.typed_yaml import from_mapping, load_yaml, to_mapping
 
 
 @dataclass(frozen=True)

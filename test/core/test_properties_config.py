@@ -22,8 +22,8 @@ from cigocc_ros.core.manifest import (
     verify_files,
     write_manifest,
 )
-from cigocc_ros.core.mapping import from_mapping, to_mapping
-from cigocc_ros.core.plain_files import load_yaml, parse_json, parse_yaml
+from cigocc_ros.core.typed_yaml import from_mapping, to_mapping
+from cigocc_ros.core.yaml_json import load_yaml, parse_json, parse_yaml
 from cigocc_ros.data.camera_file import read_camera
 from cigocc_ros.runtime.contract import check_manifest, manifest_for
 

@@ -10,11 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cigocc_ros.core.array_files import read_array, read_arrays
+from cigocc_ros.core.arrays import read_array, read_arrays
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import raw_from_train, train_from_raw
 from cigocc_ros.data import image_files, kitti_files
-from cigocc_ros.evaluation.prediction_files import prediction_labels
+from cigocc_ros.evaluation.predictions import prediction_labels
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 ROWS = hnp.arrays(np.float64, (3, 4), elements=FINITE)

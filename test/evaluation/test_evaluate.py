@@ -17,10 +17,10 @@ from fixtures_evaluation import (
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import CLASS_NAMES
 from cigocc_ros.data.kitti_files import write_voxel_labels
-from cigocc_ros.data.semantic_kitti import FrameKey
+from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.evaluation.evaluate import evaluate, select_frames
 from cigocc_ros.evaluation.ground_truth import LabelArrays, VoxelVolumes, open_ground_truth
-from cigocc_ros.evaluation.prediction_files import PredictionFiles
+from cigocc_ros.evaluation.predictions import PredictionFiles
 from cigocc_ros.evaluation.report import Subject, report_dict, report_markdown, write_report
 
 SUBJECT = Subject(

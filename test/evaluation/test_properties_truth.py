@@ -13,8 +13,8 @@ from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.labels import IGNORE, raw_from_train, train_from_raw
 from cigocc_ros.data.kitti_files import read_voxel_labels, write_voxel_bits, write_voxel_labels
+from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.data.partial_truth import LABEL_KEY
-from cigocc_ros.data.semantic_kitti import FrameKey
 from cigocc_ros.evaluation.ground_truth import ARRAY_KEY, LabelArrays, VoxelVolumes
 from cigocc_ros.runtime.postprocess import labels_on_grid
 
@@ -72,7 +72,7 @@ COARSE = SEMANTIC_KITTI_GRID.with_shape((4, 4, 2))
 )
 def test_saved_grids_are_read_back_as_they_were(tmp_path, labels, stamp_ns):
     pytest.importorskip('rclpy')
-    from cigocc_ros.ros.saved_grid import save_grid
+    from cigocc_ros.ros.output.grids import save_grid
 
     probability = np.zeros(COARSE.shape, np.uint8)
     path = save_grid(

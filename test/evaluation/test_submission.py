@@ -9,7 +9,7 @@ from fixtures_evaluation import FRAMES, SHAPE
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import raw_from_train
 from cigocc_ros.data.kitti_files import write_voxel_labels
-from cigocc_ros.evaluation.prediction_files import PredictionFiles
+from cigocc_ros.evaluation.predictions import PredictionFiles
 from cigocc_ros.evaluation.submission import member_name, pack_submission, validate_submission
 
 SECOND = 'sequences/00/predictions/000005.label'

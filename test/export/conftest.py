@@ -1,12 +1,10 @@
 """A network of the model's interface in twenty lines, and the real one, exported once."""
 
-import json
 from typing import NamedTuple
 
 import pytest
 import torch
 import torch.nn.functional as F
-from fixtures_export import lively, main
 from fixtures_tiny_model import TINY_CONFIG
 from torch import nn
 
@@ -45,34 +43,3 @@ class StubNetwork(nn.Module):
 @pytest.fixture(scope='session')
 def stub_network():
     return StubNetwork().eval()
-
-
-@pytest.fixture(scope='session')
-def tiny_checkpoint(repository, tmp_path_factory):
-    from cigocc_ros.core.config import load_model_config
-    from cigocc_ros.model.build import build_model, save_checkpoint
-
-    torch.manual_seed(2)
-    model = lively(build_model(load_model_config(repository / 'config' / 'model' / 'tiny.yaml')))
-    run = tmp_path_factory.mktemp('run')
-    save_checkpoint(model, run / 'best')
-    data = ['/home/someone/streets:0.5', '/home/someone/real@00:0.5']
-    record = {'model': {}, 'train': {'seed': 2}, 'data': data, 'val': None}
-    (run / 'run.json').write_text(json.dumps(record))
-    lines = [
-        {'stage': '1', 'step': 9, 'time_s': 4.0, 'prior': 'stereo', 'iou': 0.9, 'miou': 0.9},
-        {'stage': '2', 'step': 10, 'time_s': 5.0, 'prior': 'stereo', 'iou': 0.4, 'miou': 0.2},
-        {'stage': '2', 'step': 10, 'time_s': 5.0, 'prior': 'none', 'iou': 0.6, 'miou': 0.3},
-        {'stage': '2', 'step': 20, 'time_s': 9.0, 'prior': 'stereo', 'iou': 0.5, 'miou': 0.1},
-        {'stage': '2', 'step': 30, 'time_s': 12.0, 'loss': 1.0},
-    ]
-    (run / 'log.jsonl').write_text('\n'.join(json.dumps(line) for line in lines) + '\n')
-    return run / 'best', model
-
-
-@pytest.fixture(scope='session')
-def tiny_folder(tiny_checkpoint, tmp_path_factory):
-    out = tmp_path_factory.mktemp('models') / 'tiny'
-    arguments = ['export', '--checkpoint', str(tiny_checkpoint[0]), '--out', str(out)]
-    assert main([*arguments, '--gate-inputs', '2']) == 0
-    return out

@@ -67,6 +67,7 @@ def test_unreadable_run_record_is_named(tiny_checkpoint, tmp_path, capsys):
 
 def test_record_names_are_those_training_writes():
     from cigocc_ros.commands import export
-    from cigocc_ros.training import record, run_log
+    from cigocc_ros.training import run_folder as record
+    from cigocc_ros.training import run_folder as run_log
 
     assert (export.RECORD_FILE, export.LOG_FILE) == (record.RECORD_FILE, run_log.LOG_FILE)

@@ -11,7 +11,7 @@ from cigocc_ros.export import gate, to_onnx
 from cigocc_ros.export.gate import ModelFacts, ParityError, export_model, torch_reference
 from cigocc_ros.export.graph_rules import GraphError
 from cigocc_ros.export.parity import ParityReport, agreement, compare
-from cigocc_ros.export.wrapper import ExportModel, occupied_probability
+from cigocc_ros.model.output import ExportModel, occupied_probability
 from cigocc_ros.runtime.engine import create_engine
 from cigocc_ros.runtime.onnxruntime_engine import open_session
 from cigocc_ros.runtime.predictor import Predictor, blank_frame

@@ -15,9 +15,9 @@ MAKEFILE = (REPOSITORY / 'Makefile').read_text()
 
 # Verb -> the tests that run it for real, on small data.
 RUN_BY = {
-    'bag': 'data/test_kitti_bag.py',
+    'bag': 'data/test_bag.py',
     'build-engine': 'commands/test_build_engine.py',
-    'demo': 'ros/test_demo.py',
+    'demo': 'replay/test_demo.py',
     'doctor': 'commands/test_doctor.py',
     'evaluate': 'commands/test_evaluate.py',
     'export': 'export/test_cigocc_export.py',

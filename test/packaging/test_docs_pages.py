@@ -62,7 +62,7 @@ def test_other_pages_quoted_by_section_have_it():
 def dropped_reasons():
     """Return every reason for which the node drops frames or priors."""
     reasons = set()
-    for path in (REPOSITORY / 'cigocc_ros' / 'ros').glob('*.py'):
+    for path in (REPOSITORY / 'cigocc_ros' / 'ros').rglob('*.py'):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'DroppedFrame':
                 first = node.args[0]

@@ -196,10 +196,10 @@ def test_the_ament_index_knows_the_package(installed, tmp_path):
 def test_the_installed_package_finds_its_share(installed, tmp_path):
     code = (
         'import cigocc_ros, pathlib\n'
-        'from cigocc_ros.core import share\n'
+        'from cigocc_ros.core import installed\n'
         'print(pathlib.Path(cigocc_ros.__file__).parent)\n'
-        'print(share.share_dir())\n'
-        "assert (share.config_dir() / 'model' / 'tiny.yaml').is_file()"
+        'print(installed.share_dir())\n'
+        "assert (installed.config_dir() / 'model' / 'tiny.yaml').is_file()"
     )
     package, found = installed.run(installed.python, '-c', code, folder=tmp_path).split()
     assert REPOSITORY not in Path(package).parents

@@ -9,7 +9,7 @@ from fixtures_ros import CAMERA
 
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.ros import diagnostics
-from cigocc_ros.ros.camera_info import info_from_camera
+from cigocc_ros.ros.input.camera_info import info_from_camera
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,7 @@ def test_camera_info_changes_k(graph):
 
 def test_a_thousand_calibrations_are_not_kept(graph):
     """A K that changes with every frame (auto focus) must not fill the memory."""
-    from cigocc_ros.ros.decoder import CACHED_GEOMETRIES, GeometryCache
+    from cigocc_ros.ros.input.decoder import CACHED_GEOMETRIES, GeometryCache
 
     cache = GeometryCache('/image', 'auto')
     for focal in range(100, 1100):

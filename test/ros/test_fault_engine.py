@@ -25,9 +25,9 @@ from fixtures_ros import EXTRINSICS, Camera
 from rclpy.parameter import Parameter
 
 from cigocc_ros.ros import diagnostics, worker
-from cigocc_ros.ros.conversions import stamp_to_ns
 from cigocc_ros.ros.node import OccNode
-from cigocc_ros.runtime import builder_process
+from cigocc_ros.ros.stamps import stamp_to_ns
+from cigocc_ros.runtime.tensorrt import builder_process
 
 
 @pytest.fixture

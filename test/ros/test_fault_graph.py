@@ -11,7 +11,7 @@ from fixtures_faults import OK, WARN, Ears, assert_no_more, held, node_process
 from fixtures_ros import Camera
 from fixtures_tiny_model import build_tiny_model_dir
 
-from cigocc_ros.ros.conversions import stamp_to_ns
+from cigocc_ros.ros.stamps import stamp_to_ns
 
 
 @pytest.fixture(scope='module')

@@ -10,8 +10,9 @@ from fixtures_faults import ERROR, WARN, Patient, nothing_leaks
 from fixtures_ros import CAMERA
 from rclpy.serialization import serialize_message
 
-from cigocc_ros.ros import decoder, diagnostics
-from cigocc_ros.ros.camera_info import info_from_camera
+from cigocc_ros.ros import diagnostics
+from cigocc_ros.ros.input import decoder
+from cigocc_ros.ros.input.camera_info import info_from_camera
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.ros import diagnostics
-from cigocc_ros.ros.camera_info import info_from_camera
-from cigocc_ros.ros.conversions import image_from_depth, image_from_rgb
+from cigocc_ros.ros.input.camera_info import info_from_camera
+from cigocc_ros.ros.players.kitti_messages import image_from_depth, image_from_rgb
 
 
 @pytest.fixture(autouse=True)

@@ -25,8 +25,8 @@ from fixtures_processes import process, wait_for_line
 from fixtures_tiny_model import build_tiny_model_dir
 
 from cigocc_ros.ros import diagnostics
-from cigocc_ros.ros.conversions import stamp_to_ns
-from cigocc_ros.ros.sequence_gaps import SequenceGaps
+from cigocc_ros.ros.input.subscriptions import SequenceGaps
+from cigocc_ros.ros.stamps import stamp_to_ns
 
 
 @pytest.fixture(scope='module')

@@ -25,7 +25,7 @@ from fixtures_processes import (
 from fixtures_ros import Camera
 from fixtures_tiny_model import build_tiny_model_dir
 
-from cigocc_ros.ros.shared_memory import remove_orphans
+from cigocc_ros.ros.process import remove_orphans
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
 WAYS = pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_orphans_alone_are_removed(tmp_path):
 KILLED_PARENT = """
 import sys, time
 from pathlib import Path
-from cigocc_ros.ros.processes import Processes, ros_environment
+from cigocc_ros.replay.processes import Processes, ros_environment
 with Processes(Path(sys.argv[1]), ros_environment(int(sys.argv[2]))) as processes:
     processes.start('node', sys.argv[3:])
     while 'ready: model' not in processes.log('node').read_text():

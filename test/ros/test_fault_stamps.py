@@ -8,8 +8,7 @@ from fixtures_faults import WARN, Patient, nothing_leaks
 from rosgraph_msgs.msg import Clock
 
 from cigocc_ros.ros import diagnostics
-from cigocc_ros.ros.conversions import stamp_from_ns, stamp_to_ns
-from cigocc_ros.ros.stamps import StampWatch, has_latency
+from cigocc_ros.ros.stamps import StampWatch, has_latency, stamp_from_ns, stamp_to_ns
 
 S = 1_000_000_000
 

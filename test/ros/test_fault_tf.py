@@ -17,8 +17,9 @@ from fixtures_ros import FORWARD_XYZW
 from geometry_msgs.msg import TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from cigocc_ros.ros import diagnostics, extrinsics
-from cigocc_ros.ros.conversions import stamp_from_ns
+from cigocc_ros.ros import diagnostics
+from cigocc_ros.ros.input import extrinsics
+from cigocc_ros.ros.stamps import stamp_from_ns
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TOPIC = '/one_transform_static'

@@ -11,9 +11,9 @@ from fixtures_ros import CAMERA, EXTRINSICS, Camera
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 
-from cigocc_ros.ros.camera_info import info_from_camera
 from cigocc_ros.ros.dropped import MAX_MESSAGE_CHARACTERS, DroppedFrame
-from cigocc_ros.ros.extrinsics import KEPT_MISSING, TfExtrinsics
+from cigocc_ros.ros.input.camera_info import info_from_camera
+from cigocc_ros.ros.input.extrinsics import KEPT_MISSING, TfExtrinsics
 
 
 def sent(camera: Camera, **changes) -> tuple[Image, object]:

@@ -8,7 +8,7 @@ pytest.importorskip('rclpy')
 
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
-from cigocc_ros.ros.doctor.graph_view import GraphView
+from cigocc_ros.doctor.graph_view import GraphView
 from cigocc_ros.ros.interface import INPUTS, LATCHED, OUTPUTS, SERVICES, TABLES, main, updated
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'interface.md'

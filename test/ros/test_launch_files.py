@@ -18,11 +18,11 @@ from fixtures_ros import EXTRINSICS
 from fixtures_tiny_model import build_tiny_model_dir
 
 from cigocc_ros.core.errors import ConfigError
-from cigocc_ros.data.kitti_recording import TOPICS
-from cigocc_ros.ros.kitti_player import open_sequence
+from cigocc_ros.data.recording import TOPICS
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.parameters import specs
-from cigocc_ros.ros.player_parameters import PlayerParameters
+from cigocc_ros.ros.players.kitti_player import open_sequence
+from cigocc_ros.ros.players.player_parameters import PlayerParameters
 
 OCC = REPOSITORY / 'launch' / 'occ.launch.py'
 REPLAY = REPOSITORY / 'launch' / 'kitti_replay.launch.py'

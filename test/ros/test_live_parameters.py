@@ -17,8 +17,8 @@ from visualization_msgs.msg import MarkerArray
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import train_from_raw
 from cigocc_ros.core.point_records import OCCUPANCY_DTYPE
-from cigocc_ros.data.voxel_files import read_voxel_labels
-from cigocc_ros.ros.outputs import Rate
+from cigocc_ros.data.kitti_files import read_voxel_labels
+from cigocc_ros.ros.output.publishers import Rate
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_markers_come_no_faster_than_their_rate(running):
 
 def test_a_rate_keeps_its_pace_whenever_frames_come(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr('cigocc_ros.ros.outputs.time.monotonic', lambda: now[0])
+    monkeypatch.setattr('cigocc_ros.ros.output.publishers.time.monotonic', lambda: now[0])
     rate, sent = Rate(), 0
     for frame in range(300):
         now[0] = 100 + frame / 30

@@ -15,8 +15,9 @@ from visualization_msgs.msg import MarkerArray
 
 from cigocc_ros.core.errors import ManifestError
 from cigocc_ros.core.point_records import OCCUPANCY_DTYPE
-from cigocc_ros.ros.camera_info import info_from_camera
-from cigocc_ros.ros.conversions import image_from_depth, image_from_rgb, rgb_from_image
+from cigocc_ros.ros.input.camera_info import info_from_camera
+from cigocc_ros.ros.input.images import rgb_from_image
+from cigocc_ros.ros.players.kitti_messages import image_from_depth, image_from_rgb
 
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 

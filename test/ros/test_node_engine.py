@@ -16,7 +16,7 @@ from rclpy.parameter import Parameter
 from cigocc_ros.core.errors import EngineError
 from cigocc_ros.ros.node import OccNode
 from cigocc_ros.ros.occ_parameters import OccParameters
-from cigocc_ros.runtime.tensorrt_options import TensorRtOptions
+from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
 
 @pytest.fixture

@@ -19,20 +19,14 @@ from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.point_records import OCCUPANCY_DTYPE, occupancy_points
-from cigocc_ros.ros.camera_info import geometry_from_info, info_from_camera
-from cigocc_ros.ros.cloud_reading import points_from_cloud
-from cigocc_ros.ros.clouds import cloud_from_occupancy, cloud_from_points
-from cigocc_ros.ros.collected import occupancy_from_points
-from cigocc_ros.ros.conversions import (
-    depth_from_image,
-    image_from_depth,
-    image_from_rgb,
-    rgb_from_compressed,
-    rgb_from_image,
-    stamp_from_ns,
-    stamp_to_ns,
-)
-from cigocc_ros.ros.stereo_prior import stereo_prior
+from cigocc_ros.replay.cloud_reading import points_from_cloud
+from cigocc_ros.replay.outcome import occupancy_from_points
+from cigocc_ros.ros.input.camera_info import geometry_from_info, info_from_camera
+from cigocc_ros.ros.input.depth_prior import stereo_prior
+from cigocc_ros.ros.input.images import depth_from_image, rgb_from_compressed, rgb_from_image
+from cigocc_ros.ros.output.clouds import cloud_from_occupancy, cloud_from_points
+from cigocc_ros.ros.players.kitti_messages import image_from_depth, image_from_rgb
+from cigocc_ros.ros.stamps import stamp_from_ns, stamp_to_ns
 from cigocc_ros.runtime.preprocess import calibration_tables
 
 # encoding -> channels, bytes of one, which are red, green, blue

@@ -13,8 +13,8 @@ from rclpy.expand_topic_name import expand_topic_name
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from cigocc_ros.core.share import config_dir
-from cigocc_ros.ros.kitti_player import KittiPlayer
+from cigocc_ros.core.installed import config_dir
+from cigocc_ros.ros.players.kitti_player import KittiPlayer
 
 POLICY = config_dir() / 'sros2' / 'occ.policy.xml'
 SCHEMA = Path(__file__).parent / 'data' / 'sros2_policy.xsd'

@@ -28,9 +28,9 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import PointCloud2
 
 from cigocc_ros.data import kitti_files
-from cigocc_ros.data.kitti_bag import BagContent, write_bag
+from cigocc_ros.data.bag import BagContent, write_bag
 from cigocc_ros.data.kitti_sequence import KittiSequence
-from cigocc_ros.ros.conversions import stamp_to_ns
+from cigocc_ros.ros.stamps import stamp_to_ns
 
 REPLAY = REPOSITORY / 'launch' / 'kitti_replay.launch.py'
 FIRST_S = {'00': 1.0, '08': 100.0}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cigocc_ros.core.errors import ConfigError
-from cigocc_ros.data.semantic_kitti import NUM_SCANS, SPLITS, VOXELS_EVERY
+from cigocc_ros.data.kitti_layout import NUM_SCANS, SPLITS, VOXELS_EVERY
 from cigocc_ros.training.config import AugmentConfig, TrainConfig, load_train_config
 from cigocc_ros.training.schedule import plan_stages
 

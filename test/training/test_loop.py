@@ -15,7 +15,7 @@ from torch._dynamo import OptimizedModule
 
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import ConfigError, DataFileError
-from cigocc_ros.core.mapping import to_mapping
+from cigocc_ros.core.typed_yaml import to_mapping
 from cigocc_ros.model.build import build_model, load_checkpoint
 from cigocc_ros.training.augmentation import Sample
 from cigocc_ros.training.cache import FrameRef, load_frame
@@ -24,7 +24,7 @@ from cigocc_ros.training.loop import BEST, LATEST, Trainer
 from cigocc_ros.training.losses import total_loss
 from cigocc_ros.training.objectives import set_trainable, stage_terms
 from cigocc_ros.training.resume import STATE_FILE
-from cigocc_ros.training.run_log import LOG_FILE
+from cigocc_ros.training.run_folder import LOG_FILE
 from cigocc_ros.training.scene_dataset import SceneDataset, collate
 from cigocc_ros.training.schedule import Horizon, WeightAverage, plan_stages, rate_factor
 from cigocc_ros.training.validation import validate

@@ -12,14 +12,13 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cigocc_ros.core.config import ModelConfig
-from cigocc_ros.core.mapping import from_mapping, to_mapping
+from cigocc_ros.core.typed_yaml import from_mapping, to_mapping
 from cigocc_ros.model.build import build_model, load_checkpoint
 from cigocc_ros.training.cache import FrameRef
 from cigocc_ros.training.config import TrainConfig
 from cigocc_ros.training.loop import BEST, LATEST, Trainer
 from cigocc_ros.training.meters import Throughput
-from cigocc_ros.training.record import code_commit, write_record
-from cigocc_ros.training.run_log import TENSORBOARD_FOLDER
+from cigocc_ros.training.run_folder import TENSORBOARD_FOLDER, code_commit, write_record
 from cigocc_ros.training.schedule import WeightAverage, plan_stages
 
 RUN = dataclasses.replace(CONFIG, steps=12, learning_rate=1e-2, validate_every=12, ema_decay=None)
@@ -33,7 +32,8 @@ def trainer(
     torch.set_num_threads(1)
     trainer = trainer_for(frames, tiny, tmp_path_factory.mktemp('run'), RUN)
     measured = trainer.run(plan_stages('joint', RUN))
-    write_record(trainer, ['synth:0.5', 'real:0.5'], None, measured)
+    facts = {**trainer.facts(), 'data': ['synth:0.5', 'real:0.5'], 'stages': measured}
+    write_record(trainer.out, facts)
     return trainer
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cigocc_ros.core.errors import ConfigError, DataFileError
-from cigocc_ros.training.teacher import projection
+from cigocc_ros.training.teacher import folder as projection
 from cigocc_ros.training.teacher.files import read_output, write_output
 from cigocc_ros.training.teacher.folder import TeacherCache, claim_folder, frame_file
 from cigocc_ros.training.teacher.output import (

@@ -14,9 +14,14 @@ from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.training.teacher import grounded_sam
 from cigocc_ros.training.teacher.folder import TeacherCache
-from cigocc_ros.training.teacher.grounded_sam import GroundedSamTeacher, classes_of_boxes
+from cigocc_ros.training.teacher.grounded_sam import (
+    PROMPTS,
+    GroundedSamTeacher,
+    classes_of_boxes,
+    detector_text,
+    phrases,
+)
 from cigocc_ros.training.teacher.output import MASK_CLASSES
-from cigocc_ros.training.teacher.prompts import PROMPTS, detector_text, phrases
 
 transformers = pytest.importorskip('transformers')
 IMAGE_SIZE = (74, 244)

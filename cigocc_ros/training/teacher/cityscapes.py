@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.atomic import read_bytes
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.files import read_bytes
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY, IGNORE
 from cigocc_ros.core.opencv import import_cv2
 from cigocc_ros.data.kitti_sequence import KittiSequence, Side

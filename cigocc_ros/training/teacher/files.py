@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.array_files import read_arrays
-from cigocc_ros.core.atomic import replacing
+from cigocc_ros.core.arrays import read_arrays
 from cigocc_ros.core.errors import ConfigError, DataFileError
-from cigocc_ros.core.mapping import from_mapping, to_mapping
-from cigocc_ros.core.plain_files import parse_json, shown
+from cigocc_ros.core.files import replacing
+from cigocc_ros.core.text import excerpt
+from cigocc_ros.core.typed_yaml import from_mapping, to_mapping
+from cigocc_ros.core.yaml_json import parse_json
 from cigocc_ros.training.teacher.output import MASK_CLASSES, TeacherInfo, TeacherOutput
 
 FORMAT_VERSION = 1
@@ -97,7 +98,9 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             f'{path}: not a teacher file ({error}); delete it and run "cigocc teacher" again'
         ) from error
     if sorted(arrays) != sorted(_ARRAYS):
-        raise DataFileError(f'{path}: expected the arrays {_ARRAYS}, found {shown(list(arrays))}')
+        raise DataFileError(
+            f'{path}: expected the arrays {_ARRAYS}, found {excerpt(list(arrays))}'
+        )
     return arrays
 
 

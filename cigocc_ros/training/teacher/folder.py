@@ -1,9 +1,12 @@
-"""A cache folder: what one teacher said of many frames.
+"""Bring a teacher's channels to the width of the student, linearly, fixed and without training.
 
-FOLDER/teacher.json                     who the teacher is
-FOLDER/projection.npy                   rows that map its channels to those of a student
-FOLDER/sequences/SS/FFFFFF.npz          one file per left image (training.teacher.files)
-FOLDER/sequences/SS/FFFFFF_right.npz    per right image, where those were asked for
+The rows are those of stacked random orthogonal matrices. Each row has unit length, so a channel of
+the student has, on average, the mean square of a channel of the teacher. With fewer rows than
+teacher channels it is an orthogonal projection, which keeps angles and distances as well as a map
+chosen without looking at the data can; with more rows it loses nothing.
+
+Fixed rather than learned, because the same map must serve both uses of the features: as the target
+of the student and, in its place, as the input of the fusion.
 """
 
 from __future__ import annotations
@@ -15,17 +18,53 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.array_files import read_array
-from cigocc_ros.core.atomic import replacing, write_atomically
-from cigocc_ros.core.errors import DataFileError
-from cigocc_ros.core.mapping import from_mapping, to_mapping
-from cigocc_ros.core.plain_files import load_json
+from cigocc_ros.core.arrays import read_array
+from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.core.files import replacing, write_atomically
+from cigocc_ros.core.typed_yaml import from_mapping, to_mapping
+from cigocc_ros.core.yaml_json import load_json
 from cigocc_ros.data.kitti_sequence import Side
 from cigocc_ros.runtime.preprocess import ImageFit
 from cigocc_ros.training.teacher.align import align
 from cigocc_ros.training.teacher.files import read_output
 from cigocc_ros.training.teacher.output import TeacherInfo, TeacherOutput
-from cigocc_ros.training.teacher.projection import MAX_STUDENT_CHANNELS, make_projection, project
+
+MAX_STUDENT_CHANNELS = 512
+"""Rows that are stored with a cache: the widest student that it can teach."""
+_SEED = 0
+
+
+def make_projection(teacher_channels: int) -> NDArray[np.float32]:
+    """Return the rows to store, (MAX_STUDENT_CHANNELS, teacher_channels) float32."""
+    rng = np.random.default_rng((_SEED, teacher_channels))
+    blocks = -(-MAX_STUDENT_CHANNELS // teacher_channels)
+    rows = [_orthogonal(teacher_channels, rng) for _ in range(blocks)]
+    return np.concatenate(rows)[:MAX_STUDENT_CHANNELS].astype(np.float32)
+
+
+def project(
+    features: NDArray[np.float32], rows: NDArray[np.float32], student_channels: int
+) -> NDArray[np.float32]:
+    """Map (C, h, w) to (student_channels, h, w); raise ConfigError where there are too few rows.
+
+    `rows` are those of `make_projection`.
+    """
+    if not 0 < student_channels <= len(rows):
+        raise ConfigError(
+            f'a teacher cache serves 1..{len(rows)} student channels, the model config has '
+            f'semantic_channels = {student_channels}'
+        )
+    mapped: NDArray[np.float32] = np.einsum(
+        'sc,chw->shw', rows[:student_channels], features, optimize=True
+    )
+    return mapped
+
+
+def _orthogonal(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    q, r = np.linalg.qr(rng.standard_normal((size, size)))
+    orthogonal: NDArray[np.float64] = q * np.sign(np.diag(r))
+    return orthogonal
+
 
 INFO_FILE, PROJECTION_FILE = 'teacher.json', 'projection.npy'
 

@@ -1,0 +1,104 @@
+"""Read .npz and .npy files of plain numbers: no pickle, and no more memory than allowed."""
+
+from __future__ import annotations
+
+import io
+import math
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.files import read_bytes
+from cigocc_ros.core.text import cut
+
+MAX_ARRAY_BYTES = 1_000_000_000
+"""Of all arrays of a file together, unpacked."""
+MAX_ARRAYS = 1000
+SUFFIX = '.npy'
+UNREADABLE = (
+    EOFError,
+    KeyError,
+    NotImplementedError,  # a method of compression that zipfile does not know
+    OSError,
+    OverflowError,
+    RuntimeError,  # encrypted
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What zipfile and numpy raise for files that are none of theirs."""
+
+
+def read_arrays(
+    path: Path, names: Collection[str] | None = None, at_most: int = MAX_ARRAY_BYTES
+) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an .npz by name: all of them, or those of `names`.
+
+    Raises DataFileError where the file is no .npz, lacks one of `names`, or has arrays of more
+    than `at_most` bytes together; they are not unpacked then.
+    """
+    content = io.BytesIO(read_bytes(path, at_most))
+    try:
+        with zipfile.ZipFile(content) as archive:
+            wanted = _members(archive, names)
+            total = sum(info.file_size for info in wanted.values())
+            if len(wanted) > MAX_ARRAYS or total > at_most:
+                raise DataFileError(
+                    f'{path}: expected at most {MAX_ARRAYS} arrays and {at_most} bytes, found '
+                    f'{len(wanted)} and {total}'
+                )
+            return {name: _array(archive.read(info)) for name, info in wanted.items()}
+    except DataFileError:
+        raise
+    except UNREADABLE as error:
+        raise DataFileError(f'{path}: no .npz that can be read: {cut(str(error))}') from error
+
+
+def read_array(path: Path, at_most: int = MAX_ARRAY_BYTES) -> NDArray[Any]:
+    """Return the array of an .npy file; raise DataFileError."""
+    content = read_bytes(path, at_most)
+    try:
+        return _array(content)
+    except UNREADABLE as error:
+        raise DataFileError(f'{path}: no .npy that can be read: {cut(str(error))}') from error
+
+
+def _members(
+    archive: zipfile.ZipFile, names: Collection[str] | None
+) -> dict[str, zipfile.ZipInfo]:
+    present = {info.filename.removesuffix(SUFFIX): info for info in archive.infolist()}
+    if names is None:
+        return present
+    missing = sorted(set(names) - set(present))
+    if missing:
+        raise ValueError(f'the arrays {missing} are missing')
+    return {name: present[name] for name in names}
+
+
+def _array(content: bytes) -> NDArray[Any]:
+    """Return the array of the bytes of an .npy; its header must fit its size."""
+    stream = io.BytesIO(content)
+    version = npy.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f'format {version} is not supported')
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran_order, dtype = read(stream)
+    if dtype.hasobject or min(shape, default=0) < 0:
+        raise ValueError(f'expected numbers, found {dtype} {shape}')
+    expected = math.prod(shape) * dtype.itemsize
+    found = len(content) - stream.tell()
+    if expected != found:
+        raise ValueError(f'{dtype} {shape} needs {expected} bytes, found {found}')
+    array = np.frombuffer(content, np.uint8, found, stream.tell()).copy().view(dtype)
+    return array.reshape(shape, order='F' if fortran_order else 'C')

@@ -1,0 +1,71 @@
+"""GPU and TensorRT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cigocc_ros.core.errors import EngineError
+from cigocc_ros.doctor.finding import Finding, fail, ok, warn
+from cigocc_ros.runtime.engine import TENSORRT
+from cigocc_ros.runtime.tensorrt.cuda import Cuda, Gpu
+from cigocc_ros.runtime.tensorrt.library import (
+    SUPPORTED,
+    TensorRt,
+    find_tensorrt,
+    register_plugins,
+)
+
+DRIVER_FILE = Path('/proc/driver/nvidia/version')
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """What TensorRT has to work with; None for what is not usable."""
+
+    library: TensorRt | None
+    gpu: Gpu | None
+
+
+def check_gpu(backend: str, driver_file: Path = DRIVER_FILE) -> tuple[Finding, Gpu | None]:
+    """Look for a CUDA device; its absence is a failure where TensorRT was asked for."""
+    try:
+        gpu = Cuda().gpu()
+    except EngineError as error:
+        return _no_gpu(str(error), backend, driver_file.is_file()), None
+    found = (
+        f'{gpu.name}, compute capability {gpu.compute_capability}, driver for CUDA '
+        f'{gpu.cuda_driver}, runtime {gpu.cuda_runtime}'
+    )
+    return ok('gpu', found), gpu
+
+
+def _no_gpu(reason: str, backend: str, has_driver: bool) -> Finding:
+    if has_driver:
+        mend = 'pip install cuda-bindings (12.x with CUDA 12), then look at nvidia-smi'
+    else:
+        mend = 'install the NVIDIA driver and cuda-bindings; or stay with backend onnxruntime'
+    judge = fail if backend == TENSORRT else warn
+    return judge('gpu', reason, 'an NVIDIA GPU, for TensorRT', mend)
+
+
+def check_tensorrt(backend: str) -> tuple[Finding, TensorRt | None]:
+    """Look for TensorRT in a supported version, and load its plugins."""
+    judge = fail if backend == TENSORRT else warn
+    versions = ', '.join(
+        f'{name} {first[0]}.{first[1]} to below {end[0]}'
+        for name, (first, end) in SUPPORTED.items()
+    )
+    mend = 'docs/engine.md, "What it needs"; or stay with backend onnxruntime'
+    try:
+        library = find_tensorrt()
+    except EngineError as error:
+        reason, _, _ = str(error).partition(' It comes with')  # `mend` says where to get it
+        return judge('tensorrt', reason, versions, mend), None
+    try:
+        register_plugins(library)
+    except EngineError as error:
+        mend = 'sudo apt install libnvinfer-plugin10 (the release of libnvinfer)'
+        return judge('tensorrt', str(error), 'libnvinfer_plugin beside libnvinfer', mend), None
+    plugins = 'has no plugins' if library.is_rtx else 'plugins loaded'
+    return ok('tensorrt', f'{library}, {plugins}'), library

@@ -1,1 +1,0 @@
-"""Checks of the ROS installation, importable without rclpy, and of a running system."""

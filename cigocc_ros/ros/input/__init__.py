@@ -1,0 +1,1 @@
+"""From topics to camera frames: subscriptions, pairing, images, calibration, depth, pose."""

@@ -1,0 +1,1 @@
+"""Recordings as topics: KITTI folders and bags, at one pace."""

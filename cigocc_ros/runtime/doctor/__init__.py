@@ -1,1 +1,0 @@
-"""Checks of the machine: Python, libraries, GPU, TensorRT, model files, disk. No ROS here."""

@@ -1,0 +1,57 @@
+"""What TensorRT-RTX compiled for this GPU: kept, so that later starts take a second."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from cigocc_ros.core.errors import DataFileError, EngineError
+from cigocc_ros.core.files import write_atomically
+from cigocc_ros.runtime.tensorrt.store import require_private
+
+logger = logging.getLogger(__name__)
+
+SUFFIX = '.engine.kernels'
+
+
+class KernelCache:
+    """A file for one engine on one kind of GPU; without it, or with a wrong one, it is compiled.
+
+    Kernels are native code: the file must be as private as the engine.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Take the path, which need not exist."""
+        self.path = path
+        self._cache: Any = None
+        self._known = b''
+
+    def context(self, engine: Any) -> Any:
+        """Return an execution context that uses the cache; None where the library makes none."""
+        config = engine.create_runtime_config()
+        self._cache = config.create_runtime_cache()
+        self._known = self._content()
+        if self._known and not self._cache.deserialize(self._known):
+            logger.warning('%s: of another TensorRT-RTX or GPU, compiled anew', self.path)
+            self._known = b''
+        config.set_runtime_cache(self._cache)
+        return engine.create_execution_context(runtime_config=config)
+
+    def keep(self) -> None:
+        """Write what was compiled since; where that fails the next start takes longer."""
+        content = bytes(self._cache.serialize())
+        if content != self._known:
+            try:
+                write_atomically(self.path, content)
+            except DataFileError as error:
+                logger.warning('%s', error)
+
+    def _content(self) -> bytes:
+        try:
+            if self.path.is_file():
+                require_private(self.path, f'rm {self.path}')
+                return self.path.read_bytes()
+        except (OSError, EngineError) as error:
+            logger.warning('%s: not used: %s', self.path, error)
+        return b''

@@ -1,0 +1,73 @@
+"""From a model folder to a running TensorRT engine: find it, build it if need be, load it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from cigocc_ros.core.errors import EngineError
+from cigocc_ros.core.manifest import ModelManifest
+from cigocc_ros.runtime.contract import check_manifest
+from cigocc_ros.runtime.loading import Loading
+from cigocc_ros.runtime.tensorrt.builder_process import build_in_process
+from cigocc_ros.runtime.tensorrt.cuda import Cuda, Gpu
+from cigocc_ros.runtime.tensorrt.engine import TensorRtEngine
+from cigocc_ros.runtime.tensorrt.kernel_cache import SUFFIX, KernelCache
+from cigocc_ros.runtime.tensorrt.key import EngineKey, engine_key
+from cigocc_ros.runtime.tensorrt.library import find_tensorrt
+from cigocc_ros.runtime.tensorrt.options import TensorRtOptions, build_command, engine_folder
+from cigocc_ros.runtime.tensorrt.session import TensorRtSession
+from cigocc_ros.runtime.tensorrt.store import EngineMissingError, EngineStore
+
+logger = logging.getLogger(__name__)
+
+
+def why_not_tensorrt() -> str:
+    """Return why TensorRT cannot run here; empty where library, bindings and GPU are there."""
+    try:
+        find_tensorrt()
+        Cuda().gpu()
+    except EngineError as error:
+        return str(error)
+    return ''
+
+
+def open_tensorrt(
+    model_dir: Path, manifest: ModelManifest, options: TensorRtOptions, loading: Loading
+) -> TensorRtEngine:
+    """Return the engine of a model, built first where it is missing or stale and may be.
+
+    Raises EngineError or ManifestError saying what was found, what was expected and the command
+    that mends it; LoadingCancelled.
+    """
+    check_manifest(manifest)
+    library, cuda = find_tensorrt(), Cuda()
+    gpu = cuda.gpu()
+    key = engine_key(model_dir, manifest, options, library, gpu)
+    store = EngineStore(engine_folder(options, model_dir), build_command(options, model_dir))
+    try:
+        store.find(key, manifest)
+    except EngineMissingError as error:
+        if not options.build_missing:
+            raise
+        logger.warning('%s; doing that now, it takes minutes', error)
+        build_in_process(model_dir, options, loading)
+
+    def session() -> TensorRtSession:
+        # Read again for a new context: hundreds of megabytes are not kept for the rare case.
+        plan = store.load(key, manifest)
+        kernels = kernel_cache(store, key, gpu) if library.is_rtx else None
+        return TensorRtSession(library, cuda, plan, manifest, options.cuda_graph, kernels)
+
+    loading.tell('loading the TensorRT engine')
+    engine = TensorRtEngine(
+        session, manifest, f'{library} {key.precision} on {gpu.name}', options.deadline_s
+    )
+    loading.tell('')
+    return engine
+
+
+def kernel_cache(store: EngineStore, key: EngineKey, gpu: Gpu) -> KernelCache:
+    """Return the cache of what TensorRT-RTX compiles of an engine for this GPU and driver."""
+    name = f'{key.name}-{gpu.compute_capability}-{gpu.cuda_driver}{SUFFIX}'
+    return KernelCache(store.folder / name)

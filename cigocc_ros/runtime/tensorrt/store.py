@@ -1,0 +1,188 @@
+"""Engines on disk: KEY.engine beside KEY.engine.json, which says what it is and must hash to.
+
+An engine is native code. It is read once, checked as bytes, and only from folders that nobody but
+its owner and root can write; the hash finds damage, it is no signature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from cigocc_ros.core.errors import ConfigError, DataFileError, EngineError, ManifestError
+from cigocc_ros.core.files import read_bytes, replacing, write_atomically
+from cigocc_ros.core.manifest import ModelManifest, TensorSpec
+from cigocc_ros.core.typed_yaml import from_mapping, to_mapping
+from cigocc_ros.core.yaml_json import load_json
+from cigocc_ros.runtime.contract import check_specs
+from cigocc_ros.runtime.tensorrt.key import EngineKey
+
+SIDECAR_VERSION = 1
+ENGINE_SUFFIX, SIDECAR_SUFFIX = '.engine', '.engine.json'
+
+
+class EngineMissingError(EngineError):
+    """There is no engine for what this machine is; building one mends it."""
+
+
+@dataclass(frozen=True)
+class EngineSidecar:
+    """What is known of an engine file without reading it."""
+
+    sidecar_version: int
+    key: EngineKey
+    engine_sha256: str
+    engine_bytes: int
+    model_id: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    layers: int
+    plugins: int
+    """Layers of the parsed network that are plugins of TensorRT."""
+    build_s: float
+    deserialised: bool
+    """Whether the builder could load it, and check its tensors, on the GPU that built it."""
+    built_by: str
+    built_at: str
+
+
+class EngineStore:
+    """The engines of one folder; `mend` is the command that every refusal ends with."""
+
+    def __init__(self, folder: Path, mend: str) -> None:
+        """Take the folder, which need not exist."""
+        self.folder = folder
+        self._mend = mend
+
+    def require_private(self) -> None:
+        """Raise EngineError where engines of this folder would not be loaded; before a build."""
+        require_private(self.folder, self._mend)
+
+    def engine_path(self, key: EngineKey) -> Path:
+        """Return where the engine of a key lies."""
+        return self.folder / f'{key.name}{ENGINE_SUFFIX}'
+
+    def sidecar_path(self, key: EngineKey) -> Path:
+        """Return where its description lies."""
+        return self.folder / f'{key.name}{SIDECAR_SUFFIX}'
+
+    def find(self, key: EngineKey, manifest: ModelManifest) -> EngineSidecar:
+        """Return the description of the engine of a key, checked against the manifest.
+
+        Raises EngineMissingError where there is none, saying what others there are lack, and
+        EngineError where it is not to be trusted.
+        """
+        path = self.sidecar_path(key)
+        if not path.is_file() or not self.engine_path(key).is_file():
+            raise EngineMissingError(self._missing(key))
+        self.require_private()
+        require_private(path, self._mend)
+        sidecar = self._read(path)
+        differences = key.differences(sidecar.key)
+        if differences:
+            raise EngineMissingError(
+                f'{path}: stale, {"; ".join(differences)}: run `{self._mend}`'
+            )
+        self._check_tensors(path, sidecar, manifest)
+        return sidecar
+
+    def load(self, key: EngineKey, manifest: ModelManifest) -> bytes:
+        """Return the verified bytes of the engine; raises what `find` raises."""
+        sidecar, path = self.find(key, manifest), self.engine_path(key)
+        require_private(path, self._mend)
+        content = read_bytes(path, sidecar.engine_bytes + 1)
+        found = hashlib.sha256(content).hexdigest()
+        if len(content) != sidecar.engine_bytes or found != sidecar.engine_sha256:
+            raise EngineError(
+                f'{path}: {len(content)} bytes with sha256 {found[:16]}... found, '
+                f'{sidecar.engine_bytes} with {sidecar.engine_sha256[:16]}... expected: damaged '
+                f'or exchanged, and not loaded: run `{self._mend} --force`'
+            )
+        return content
+
+    def save(self, sidecar: EngineSidecar, content: bytes) -> Path:
+        """Write an engine, then its description; a crash leaves no pair that would be loaded.
+
+        Raises EngineError where writing fails, with nothing left of it.
+        """
+        engine, described = self.engine_path(sidecar.key), self.sidecar_path(sidecar.key)
+        text = json.dumps(to_mapping(sidecar), indent=2)
+        try:
+            described.unlink(missing_ok=True)
+            for left in self.folder.glob(f'.{engine.name}.*'):
+                left.unlink()  # half an engine of a builder that was killed
+            with replacing(engine) as temporary:
+                _write_through(temporary, content)
+            write_atomically(described, text + '\n')
+        except (DataFileError, OSError) as error:
+            raise EngineError(
+                f'{error}; {len(content) / 1e6:.0f} MB are needed: make room, or name another '
+                f'folder: `{self._mend} --engine-dir FOLDER`'
+            ) from error
+        return engine
+
+    def _read(self, path: Path) -> EngineSidecar:
+        try:
+            sidecar = from_mapping(EngineSidecar, load_json(path), str(path))
+        except ConfigError as error:
+            raise EngineMissingError(
+                f'{path}: no description of an engine ({error}): run `{self._mend}`'
+            ) from error
+        if sidecar.sidecar_version != SIDECAR_VERSION:
+            raise EngineMissingError(
+                f'{path}: version {sidecar.sidecar_version} found, {SIDECAR_VERSION} expected: '
+                f'{self._mend}'
+            )
+        return sidecar
+
+    def _check_tensors(self, path: Path, sidecar: EngineSidecar, manifest: ModelManifest) -> None:
+        try:
+            check_specs(f'{path}: inputs', manifest.inputs, sidecar.inputs)
+            check_specs(f'{path}: outputs', manifest.outputs, sidecar.outputs)
+        except ManifestError as error:
+            raise EngineError(f'{error}; then run `{self._mend} --force`') from error
+
+    def _missing(self, key: EngineKey) -> str:
+        """Say that there is none, and how the nearest of the others differs."""
+        others = [differences for differences in self._others(key) if differences]
+        if not others:
+            return f'no engine for this model in {self.folder}: run `{self._mend}`'
+        nearest = min(others, key=len)
+        return f'the engine in {self.folder} is stale, {"; ".join(nearest)}: run `{self._mend}`'
+
+    def _others(self, key: EngineKey) -> list[list[str]]:
+        found = []
+        for path in sorted(self.folder.glob(f'*{SIDECAR_SUFFIX}')):
+            try:
+                found.append(key.differences(self._read(path).key))
+            except (EngineMissingError, DataFileError):
+                continue  # of a later release, or not ours: says nothing about staleness
+        return found
+
+
+def require_private(path: Path, mend: str) -> None:
+    """Raise EngineError where somebody else may have written what is loaded as native code.
+
+    Trusted are this user, root, and the owner of this very code, which runs anyway: in containers
+    root works in the folders of the user outside.
+    """
+    status = path.stat()
+    shared = bool(status.st_mode & stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+    if status.st_uid not in (os.geteuid(), 0, Path(__file__).stat().st_uid) or shared:
+        raise EngineError(
+            f'{path}: owner {status.st_uid}, mode {stat.filemode(status.st_mode)} found; an '
+            f'engine is native code: owner {os.geteuid()} or root expected, and not writable by '
+            f'everybody. Build your own: `{mend} --engine-dir FOLDER` (node: tensorrt.engine_dir)'
+        )
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    """Write a new file and wait until the disk has it."""
+    with path.open('xb') as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
