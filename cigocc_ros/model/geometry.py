@@ -18,12 +18,15 @@ from cigocc_ros.core.projection import MIN_DEPTH_M
 
 FEATURE_STRIDE = 4
 """Stride of the fine image features that the three branches share."""
+AUTOCAST_KINDS = ('cuda', 'cpu')
+"""Devices whose autocast is asked for. `torch.amp.is_autocast_available` is not: Dynamo of torch
+2.11 cannot trace it, and the network would fall into 34 graphs."""
 
 
 def full_precision(like: Tensor) -> AbstractContextManager[object]:
     """Return a context that switches autocast off; float32 runs (and exports) get none."""
     kind = like.device.type
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+    if kind in AUTOCAST_KINDS and torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
     return nullcontext()
 
