@@ -80,7 +80,7 @@ OUTPUTS = (
     Row(
         '~/bev',
         'nav_msgs/msg/OccupancyGrid',
-        RELIABLE,
+        LATCHED,
         'The map from above, for planners: 0 drivable, 50 other ground, 100 obstacle, -1 unknown',
     ),
     Row(

@@ -56,7 +56,8 @@ class Outputs:
         self._cloud = node.create_publisher(PointCloud2, '~/occupancy', RELIABLE_LATEST)
         self._markers = node.create_publisher(MarkerArray, '~/markers', RELIABLE_LATEST)
         self._grid = node.create_publisher(GRID_TYPE, '~/grid', RELIABLE_LATEST)
-        self._bev = node.create_publisher(OccupancyGrid, '~/bev', RELIABLE_LATEST)
+        # like every map in ROS 2; Nav2's static layer asks for it (map_subscribe_transient_local)
+        self._bev = node.create_publisher(OccupancyGrid, '~/bev', LATCHED)
         self._rates = {topic: Rate() for topic in (self._markers, self._grid, self._bev)}
         self._class_info = node.create_publisher(String, '~/class_info', LATCHED)
         self._processing = node.create_publisher(

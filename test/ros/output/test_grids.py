@@ -12,6 +12,7 @@ pytest.importorskip('rclpy')
 
 from fixtures_ros import EXTRINSICS, Camera
 from nav_msgs.msg import OccupancyGrid
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 
 from cigocc_ros.core.birds_eye import DRIVABLE, OBSTACLE, UNKNOWN
@@ -42,6 +43,18 @@ def test_both_grids_reach_who_listens(graph):
     assert cost[2, 1] == DRIVABLE and cost[5, 4] in (OBSTACLE, UNKNOWN)
     assert above[0].header.frame_id == dense[0].header.frame_id == 'velo_link'
     assert above[0].header.stamp == dense[0].header.stamp
+
+
+def test_the_map_from_above_is_kept_for_who_comes_late(graph):
+    """Nav2's static layer asks for TRANSIENT_LOCAL (nav2_costmap_2d/plugins/static_layer.cpp)."""
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    first = graph.hear(OccupancyGrid, 'occ/bev', latched)
+    graph.start(**EXTRINSICS)
+    camera = Camera(graph)
+    graph.until(lambda: first, every=camera.publish)
+    late = graph.hear(OccupancyGrid, 'occ/bev', latched)
+    graph.until(lambda: late)  # no further image
+    assert late[-1].header.stamp == first[-1].header.stamp
 
 
 def test_nothing_is_computed_without_subscribers(graph, monkeypatch):
