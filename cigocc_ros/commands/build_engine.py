@@ -10,14 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any
 
 from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.core.manifest import load_manifest
+from cigocc_ros.core.options import add_options, options_from
 from cigocc_ros.runtime.loading import Loading, LoadingCancelled
 from cigocc_ros.runtime.predictor import find_model_dir
-from cigocc_ros.runtime.tensorrt.options import PRECISIONS, TensorRtOptions
+from cigocc_ros.runtime.tensorrt.options import TensorRtOptions, build_options
 from cigocc_ros.runtime.tensorrt.progress import BuildProgress
 
 HELP = 'compile a model with TensorRT for the GPU of this machine'
@@ -28,39 +28,10 @@ TERMINAL_EVERY_S = 0.2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    default = TensorRtOptions()
     parser.add_argument(
         '--model', default=DEFAULT_MODEL, help='shipped model or folder (default %(default)s)'
     )
-    parser.add_argument(
-        '--engine-dir',
-        default=default.engine_dir,
-        help="folder of the engines (default: the model's own; node: tensorrt.engine_dir)",
-    )
-    parser.add_argument(
-        '--precision',
-        choices=PRECISIONS,
-        default=default.precision,
-        help='auto takes the mixed fp16 file of the model where it has one (default %(default)s)',
-    )
-    parser.add_argument(
-        '--workspace-mb',
-        type=int,
-        default=default.workspace_mb,
-        help='most scratch memory of a layer (default %(default)s)',
-    )
-    parser.add_argument(
-        '--optimization-level',
-        type=int,
-        default=default.optimization_level,
-        help='0 builds fast, 5 tries everything (default %(default)s)',
-    )
-    parser.add_argument(
-        '--stock-plugins',
-        action=argparse.BooleanOptionalAction,
-        default=default.stock_plugins,
-        help="use TensorRT's own plugin for deformable attention where it has one",
-    )
+    add_options(parser, build_options())
     parser.add_argument('--force', action='store_true', help='build even where an engine fits')
     parser.add_argument(
         '--progress',
@@ -74,8 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Build, or find, the engine; return 0. SIGINT and SIGTERM cancel."""
     from cigocc_ros.runtime.tensorrt.builder import build_engine
 
-    known = {field.name for field in fields(TensorRtOptions)}
-    options = TensorRtOptions(**{k: v for k, v in vars(args).items() if k in known})
+    options = options_from(TensorRtOptions, args)
     model_dir = find_model_dir(args.model)
     manifest = load_manifest(model_dir)
     loading, show = Loading(), _ProgressPrinter(args.progress == 'json')

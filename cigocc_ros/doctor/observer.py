@@ -30,7 +30,7 @@ from cigocc_ros.doctor.observation import (
 )
 from cigocc_ros.ros.input.extrinsics import create_extrinsics
 from cigocc_ros.ros.occ_parameters import OccParameters
-from cigocc_ros.ros.parameters import specs
+from cigocc_ros.ros.parameters import from_values, specs
 
 NAME = 'cigocc_doctor'
 STEP_S = 0.05
@@ -148,12 +148,8 @@ class Observer:
 
     def _parameters(self, report: Report) -> OccParameters:
         """Return the parameters as the node has them; those that it did not tell are defaults."""
-        known = {
-            spec.attribute: spec.checked(report.parameters[spec.name])
-            for spec in specs(OccParameters)
-            if report.parameters.get(spec.name) is not None
-        }
-        return OccParameters(**{'output_frame': self._request.output_frame, **known})
+        told = {name: value for name, value in report.parameters.items() if value is not None}
+        return from_values(OccParameters, {'output_frame': self._request.output_frame, **told})
 
     def _watch(
         self, image: str, info: str, parameters: OccParameters

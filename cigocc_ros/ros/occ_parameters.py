@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from cigocc_ros.core.frames import LIDAR_FRAME
 from cigocc_ros.core.installed import DEFAULT_MODEL
@@ -10,18 +10,11 @@ from cigocc_ros.core.voxel_filter import ALL_CLASSES, ShownVoxels, checked_class
 from cigocc_ros.ros.parameters import parameter
 from cigocc_ros.runtime.contract import DEFAULT_THREADS
 from cigocc_ros.runtime.engine import AUTO, BACKENDS
-from cigocc_ros.runtime.tensorrt.options import (
-    DEADLINE_LIMITS_S,
-    OPTIMIZATION_LEVELS,
-    PRECISIONS,
-    WORKSPACE_LIMITS_MB,
-    TensorRtOptions,
-)
+from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
 FARTHEST_M = 200.0
 RATE_LIMITS_HZ = (0.0, 100.0)
 UNSET_ROTATION = (0.0, 0.0, 0.0, 0.0)
-_TENSORRT = TensorRtOptions()
 
 
 @dataclass(frozen=True)
@@ -35,54 +28,7 @@ class OccParameters:
         'CPU threads of the network; 0 takes every physical core',
         limits=(0, 256),
     )
-    tensorrt_engine_dir: str = parameter(
-        _TENSORRT.engine_dir,
-        "Folder of the TensorRT engines; empty takes the model's own folder",
-        name='tensorrt.engine_dir',
-    )
-    tensorrt_build_missing: bool = parameter(
-        _TENSORRT.build_missing,
-        'Whether a missing or stale TensorRT engine is built at start, which takes minutes; else '
-        'the node ends with the command that builds it',
-        name='tensorrt.build_missing',
-    )
-    tensorrt_precision: str = parameter(
-        _TENSORRT.precision,
-        'Which file of the model TensorRT compiles; auto takes the mixed fp16 one where there is '
-        'one',
-        name='tensorrt.precision',
-        choices=PRECISIONS,
-    )
-    tensorrt_workspace_mb: int = parameter(
-        _TENSORRT.workspace_mb,
-        'Most scratch memory of a layer of a TensorRT engine that is built, MiB',
-        name='tensorrt.workspace_mb',
-        limits=WORKSPACE_LIMITS_MB,
-    )
-    tensorrt_optimization_level: int = parameter(
-        _TENSORRT.optimization_level,
-        'How much TensorRT tries while it builds, from fast builds to fast engines',
-        name='tensorrt.optimization_level',
-        limits=OPTIMIZATION_LEVELS,
-    )
-    tensorrt_stock_plugins: bool = parameter(
-        _TENSORRT.stock_plugins,
-        "Whether deformable attention may be TensorRT's own plugin where it has one, instead of "
-        'plain operators',
-        name='tensorrt.stock_plugins',
-    )
-    tensorrt_cuda_graph: bool = parameter(
-        _TENSORRT.cuda_graph,
-        'Whether TensorRT runs a frame as one CUDA graph',
-        name='tensorrt.cuda_graph',
-    )
-    tensorrt_deadline_s: float = parameter(
-        _TENSORRT.deadline_s,
-        'How long TensorRT may take for a frame, seconds; then the frame is lost and the context '
-        'is rebuilt, once',
-        name='tensorrt.deadline_s',
-        limits=DEADLINE_LIMITS_S,
-    )
+    tensorrt: TensorRtOptions = TensorRtOptions()
     output_frame: str = parameter(
         LIDAR_FRAME,
         'Frame of the voxel grid: x forward, y left, z up, placed like the lidar of '
@@ -192,9 +138,3 @@ class OccParameters:
     def shown(self) -> ShownVoxels:
         """The choice of voxels in ~/occupancy and ~/markers."""
         return ShownVoxels(self.shown_max_range_m, self.shown_min_probability, self.shown_classes)
-
-    @property
-    def tensorrt(self) -> TensorRtOptions:
-        """The parameters `tensorrt.*` as the backend takes them."""
-        names = [field.name for field in fields(TensorRtOptions)]
-        return TensorRtOptions(**{name: getattr(self, f'tensorrt_{name}') for name in names})

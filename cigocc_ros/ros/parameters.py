@@ -5,7 +5,7 @@ from __future__ import annotations
 import array
 import dataclasses
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
@@ -19,13 +19,13 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.options import Limits, allowed, option
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar('T')
 Parameters = TypeVar('Parameters', bound='DataclassInstance')
-Limits = tuple[float, float]
 YAML_WIDTH = 99
 
 
@@ -45,15 +45,8 @@ def parameter(
     for values that neither they nor `choices` exclude. A parameter that is not `read_only` may
     change at any time: take its value from `current` each time it is used.
     """
-    metadata = {
-        'description': description,
-        'name': name,
-        'choices': choices,
-        'limits': limits,
-        'read_only': read_only,
-        'check': check,
-    }
-    return dataclasses.field(default=default, metadata=metadata)
+    more = {'name': name, 'read_only': read_only, 'check': check}
+    return option(default, description, choices=choices, limits=limits, **more)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +65,7 @@ class Spec:
     @property
     def allowed(self) -> str:
         """Say which values are allowed; empty where any value of the type is."""
-        if self.choices:
-            return 'one of ' + ', '.join(self.choices)
-        return '' if self.limits is None else f'{self.limits[0]} to {self.limits[1]}'
+        return allowed(self.choices, self.limits)
 
     @property
     def constraints(self) -> str:
@@ -143,20 +134,55 @@ class Spec:
 
 
 def specs(cls: type[Any]) -> list[Spec]:
-    """Return the parameters of a dataclass in their order."""
-    return [
-        Spec(
-            attribute=field.name,
-            name=field.metadata['name'] or field.name,
-            default=field.default,
-            description=field.metadata['description'],
-            choices=field.metadata['choices'],
-            limits=field.metadata['limits'],
-            read_only=field.metadata['read_only'],
-            check=field.metadata['check'],
-        )
-        for field in dataclasses.fields(cls)
-    ]
+    """Return the parameters of a dataclass in their order.
+
+    A field whose default is a dataclass of `core.options.option`s is a group: its parameters are
+    named after it, `tensorrt.engine_dir`, and fixed at start.
+    """
+    return [spec for field in dataclasses.fields(cls) for spec in _specs_of(field, '')]
+
+
+def _specs_of(field: dataclasses.Field[Any], group: str) -> Iterator[Spec]:
+    if dataclasses.is_dataclass(field.default):
+        for member in dataclasses.fields(field.default):
+            yield from _specs_of(member, f'{group}{field.name}.')
+        return
+    about = field.metadata
+    yield Spec(
+        attribute=group + field.name,
+        name=group + (about.get('name') or field.name),
+        default=field.default,
+        description=about['description'],
+        choices=about['choices'],
+        limits=about['limits'],
+        read_only=bool(group) or about.get('read_only', True),
+        check=about.get('check'),
+    )
+
+
+def from_values(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Return `cls` with values by ROS name; those that are not there are defaults.
+
+    Raises ConfigError for a value that is not allowed.
+    """
+    given: dict[str, Any] = {}
+    for spec in specs(cls):
+        if spec.name in values:
+            *groups, leaf = spec.attribute.split('.')
+            target = given
+            for group in groups:
+                target = target.setdefault(group, {})
+            target[leaf] = spec.checked(values[spec.name])
+    return _made(cls, given)
+
+
+def _made(cls: type[T], given: Mapping[str, Any]) -> T:
+    groups = {f.name: type(f.default) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    made = {
+        name: _made(groups[name], value) if isinstance(value, dict) else value
+        for name, value in given.items()
+    }
+    return cls(**made)
 
 
 def declare(node: Node, cls: type[T]) -> T:
@@ -169,8 +195,8 @@ def declare(node: Node, cls: type[T]) -> T:
     for spec in specs(cls):
         default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
         value = node.declare_parameter(spec.name, default, spec.descriptor()).value
-        values[spec.attribute] = spec.checked(value)
-    return cls(**values)
+        values[spec.name] = value
+    return from_values(cls, values)
 
 
 def guard(node: Node, cls: type[Any]) -> None:

@@ -16,6 +16,7 @@ from rclpy.parameter import Parameter
 from cigocc_ros.core.errors import EngineError
 from cigocc_ros.ros.node import OccNode
 from cigocc_ros.ros.occ_parameters import OccParameters
+from cigocc_ros.ros.parameters import from_values
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
 
@@ -103,6 +104,8 @@ def test_a_failing_gpu_costs_a_frame_and_a_lost_engine_is_an_error(graph, model_
 
 
 def test_parameters_become_options():
-    parameters = OccParameters(tensorrt_workspace_mb=512, tensorrt_cuda_graph=False)
+    parameters = from_values(
+        OccParameters, {'tensorrt.workspace_mb': 512, 'tensorrt.cuda_graph': False}
+    )
     assert parameters.tensorrt == TensorRtOptions(workspace_mb=512, cuda_graph=False)
     assert OccParameters().tensorrt == TensorRtOptions()

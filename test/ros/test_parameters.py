@@ -1,7 +1,8 @@
 """Declared parameters, the shipped YAML and the table of docs/interface.md come from one place."""
 
+import argparse
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,19 @@ import yaml
 
 pytest.importorskip('rclpy')
 
+from cigocc_ros.commands import build_engine
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.options import option
 from cigocc_ros.ros.occ_parameters import OccParameters
-from cigocc_ros.ros.parameters import declare, param_table, param_yaml, parameter, specs
+from cigocc_ros.ros.parameters import (
+    declare,
+    from_values,
+    param_table,
+    param_yaml,
+    parameter,
+    specs,
+)
+from cigocc_ros.runtime.tensorrt.options import TensorRtOptions, build_options
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TITLE = 'Parameters of the node occ.'
@@ -104,3 +115,34 @@ def test_declare_reads_any_dataclass(graph):
 
     assert declare(graph.observer, Own) == Own(2.5, ('a', 'b'))
     assert 'names: [a, b]' in param_yaml(Own, 'x')
+
+
+def test_a_group_of_options_is_parameters_named_after_it(graph):
+    @dataclass(frozen=True)
+    class Inner:
+        most: int = option(3, 'At most', limits=(1, 9))
+
+    @dataclass(frozen=True)
+    class Own:
+        first: str = parameter('a', 'The first')
+        inner: Inner = Inner()
+
+    (_, spec) = specs(Own)
+    assert (spec.name, spec.attribute, spec.read_only) == ('inner.most', 'inner.most', True)
+    assert declare(graph.observer, Own) == Own()
+    assert from_values(Own, {'inner.most': 7, 'unknown': 1}) == Own('a', Inner(7))
+    assert '    inner:\n      # At most (1 to 9)\n      most: 3\n' in param_yaml(Own, 'x')
+
+
+def test_every_option_of_tensorrt_is_a_parameter_and_what_builds_an_argument():
+    names = {field.name for field in fields(TensorRtOptions)}
+    group = [spec.name for spec in specs(OccParameters) if spec.name.startswith('tensorrt.')]
+    assert {name.partition('.')[2] for name in group} == names
+    parser = argparse.ArgumentParser()
+    build_engine.add_arguments(parser)
+    known = {spec.name: spec for spec in specs(OccParameters)}
+    for field in build_options():
+        spec, argument = known[f'tensorrt.{field.name}'], f'--{field.name.replace("_", "-")}'
+        action = parser._option_string_actions[argument]
+        assert (action.default, action.dest) == (spec.default, field.name)
+        assert spec.description[1:] in action.help

@@ -1,58 +1,83 @@
-"""What the user decides about a TensorRT engine; the one owner of these defaults."""
+"""What the user decides about a TensorRT engine; the one owner of these options."""
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from cigocc_ros.core.errors import ConfigError, ManifestError
+from cigocc_ros.core.errors import ManifestError
 from cigocc_ros.core.manifest import MIXED_ROLE, ModelManifest
+from cigocc_ros.core.options import OptionField, check_options, option, option_words
 from cigocc_ros.runtime.contract import ONNX_ROLE
 
 AUTO_PRECISION = 'auto'
 ONNX_ROLES = {'mixed_fp16': MIXED_ROLE, 'fp32': ONNX_ROLE}
 """Precision -> role in the manifest, best first: the types are in the file, not in flags."""
 PRECISIONS = (AUTO_PRECISION, *ONNX_ROLES)
-WORKSPACE_LIMITS_MB = (64, 65_536)
-OPTIMIZATION_LEVELS = (0, 5)
-DEADLINE_LIMITS_S = (0.01, 60.0)
 
 
 @dataclass(frozen=True)
 class TensorRtOptions:
-    """Where engines lie, how they are built and run."""
+    """Where engines lie, how they are built and run.
 
-    engine_dir: str = ''
-    """Folder of the engines; empty means the model's own folder."""
-    precision: str = AUTO_PRECISION
-    """Which file of the model is compiled; auto takes the mixed one where there is one."""
-    workspace_mb: int = 2048
-    """Most scratch memory of a layer. A Jetson shares it with everything else, and running out of
-    memory while tactics are timed is how builds usually fail."""
-    optimization_level: int = 3
-    """TensorRT's own scale, 0 (fast build) to 5 (tries everything)."""
-    stock_plugins: bool = True
-    """Whether deformable attention may be TensorRT's own plugin instead of plain operators."""
-    build_missing: bool = True
-    """Whether a missing or stale engine is built instead of refused."""
-    cuda_graph: bool = True
-    """Whether a frame is one graph launch instead of hundreds of kernel launches."""
-    deadline_s: float = 1.0
-    """How long a frame may take on the GPU before its context is given up."""
+    Parameters `tensorrt.*` of the node; those with `builds` are arguments of `build-engine` too.
+    Raises ConfigError for values out of range.
+    """
+
+    engine_dir: str = option(
+        '', "Folder of the TensorRT engines; empty takes the model's own folder", builds=True
+    )
+    build_missing: bool = option(
+        True,
+        'Whether a missing or stale TensorRT engine is built at start, which takes minutes; else '
+        'the node ends with the command that builds it',
+    )
+    precision: str = option(
+        AUTO_PRECISION,
+        'Which file of the model TensorRT compiles; auto takes the mixed fp16 one where there is '
+        'one',
+        choices=PRECISIONS,
+        builds=True,
+    )
+    # A Jetson shares it with everything else; running out of memory while tactics are timed is
+    # how builds usually fail.
+    workspace_mb: int = option(
+        2048,
+        'Most scratch memory of a layer of a TensorRT engine that is built, MiB',
+        limits=(64, 65_536),
+        builds=True,
+    )
+    optimization_level: int = option(
+        3,
+        'How much TensorRT tries while it builds, from fast builds to fast engines',
+        limits=(0, 5),
+        builds=True,
+    )
+    stock_plugins: bool = option(
+        True,
+        "Whether deformable attention may be TensorRT's own plugin where it has one, instead of "
+        'plain operators',
+        builds=True,
+    )
+    cuda_graph: bool = option(True, 'Whether TensorRT runs a frame as one CUDA graph')
+    deadline_s: float = option(
+        1.0,
+        'How long TensorRT may take for a frame, seconds; then the frame is lost and the context '
+        'is rebuilt, once',
+        limits=(0.01, 60.0),
+    )
 
     def __post_init__(self) -> None:
         """Raise ConfigError for values out of range."""
-        if self.precision not in PRECISIONS:
-            raise ConfigError(f'precision: expected one of {PRECISIONS}, found {self.precision!r}')
-        self._require('workspace_mb', WORKSPACE_LIMITS_MB)
-        self._require('optimization_level', OPTIMIZATION_LEVELS)
-        self._require('deadline_s', DEADLINE_LIMITS_S)
+        check_options(self)
 
-    def _require(self, name: str, limits: tuple[float, float]) -> None:
-        value = getattr(self, name)
-        if not limits[0] <= value <= limits[1]:
-            raise ConfigError(f'{name}: expected {limits[0]} to {limits[1]}, found {value}')
+
+def build_options() -> tuple[OptionField, ...]:
+    """Return the options that say where an engine is built and what it becomes."""
+    fields = dataclasses.fields(TensorRtOptions)
+    return tuple(field for field in fields if field.metadata.get('builds'))
 
 
 def choose_precision(options: TensorRtOptions, manifest: ModelManifest) -> str:
@@ -75,13 +100,7 @@ def engine_folder(options: TensorRtOptions, model_dir: Path) -> Path:
 
 def build_arguments(options: TensorRtOptions, model_dir: Path) -> list[str]:
     """Return the words of the command that builds the engine these options ask for."""
-    default = TensorRtOptions()
-    words = ['build-engine', '--model', str(model_dir)]
-    for name in ('engine_dir', 'precision', 'workspace_mb', 'optimization_level'):
-        value = getattr(options, name)
-        if value != getattr(default, name):
-            words += [f'--{name.replace("_", "-")}', str(value)]
-    return words if options.stock_plugins else [*words, '--no-stock-plugins']
+    return ['build-engine', '--model', str(model_dir), *option_words(options, build_options())]
 
 
 def build_command(options: TensorRtOptions, model_dir: Path) -> str:
