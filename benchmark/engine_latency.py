@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cigocc_ros.data.camera_frames import AUTO, choose_prior, sequence_frame
+from cigocc_ros.core.prior import AUTO
+from cigocc_ros.data.camera_frames import sequence_frame, sequence_prior
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.runtime.engine import ONNXRUNTIME, TORCH
 from cigocc_ros.runtime.predictor import Predictor
@@ -27,7 +28,7 @@ STEPS = ('preprocess_ms', 'engine_ms', 'postprocess_ms', 'total_ms')
 
 def measure(predictors: list[Predictor], sequence: KittiSequence, runs: int) -> list[np.ndarray]:
     """Return (runs, 4) milliseconds per predictor; the predictors take turns frame by frame."""
-    prior = choose_prior(sequence, AUTO)
+    prior = sequence_prior(sequence, AUTO)
     frames = [sequence_frame(sequence, f, prior) for f in list(sequence.frame_ids)[:runs]]
     times: list[list[list[float]]] = [[] for _ in predictors]
     for predictor in predictors:

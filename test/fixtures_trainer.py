@@ -18,7 +18,7 @@ from cigocc_ros.training.loop import Trainer
 from cigocc_ros.training.run_folder import LOG_FILE
 from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream
 
-PLAIN = AugmentConfig(flip=0, jitter=0, prior_none=0, prior_stereo=0, prior_true=1)
+PLAIN = AugmentConfig(flip=0, jitter=0, prior_none=0, prior_stereo=0, prior_depth=1)
 CONFIG = TrainConfig(
     steps=6, learning_rate=2e-3, warmup_steps=2, log_every=1, validate_every=2, augment=PLAIN
 )

@@ -12,7 +12,8 @@ import torch
 
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
-from cigocc_ros.data.camera_frames import MONO, STEREO, sequence_frame
+from cigocc_ros.core.prior import DEPTH, NONE, STEREO, Prior
+from cigocc_ros.data.camera_frames import sequence_frame
 from cigocc_ros.data.kitti_layout import FrameKey, sequence_folder
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.evaluation.evaluate import evaluate, select_frames
@@ -27,18 +28,18 @@ from cigocc_ros.runtime.postprocess import labels_on_grid
 from cigocc_ros.runtime.predictor import Predictor
 from cigocc_ros.training.cache import FrameRef
 from cigocc_ros.training.losses import mask_bce
-from cigocc_ros.training.scene_dataset import Prior, SceneDataset, collate
+from cigocc_ros.training.scene_dataset import SceneDataset, collate
 from cigocc_ros.training.validation import validate
 from cigocc_ros.training.views import measured_depth
 
-PRIORS: tuple[Prior, ...] = ('none', 'stereo', 'measured')
+PRIORS: tuple[Prior, ...] = (NONE, STEREO, DEPTH)
 TIMED_FORWARDS = 20
 Scores = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class RealFrames:
-    """Real frames with ground truth, read once with every prior; measured is the lidar scan."""
+    """Real frames with ground truth, read once with every prior; depth is the lidar scan."""
 
     truth: GroundTruth
     keys: tuple[FrameKey, ...]
@@ -106,9 +107,9 @@ def cost(model: CigOcc) -> dict[str, float]:
 
 
 def _with_prior(sequence: KittiSequence, frame_id: str, prior: Prior) -> CameraFrame:
-    if prior != 'measured':
-        return sequence_frame(sequence, frame_id, STEREO if prior == 'stereo' else MONO)
-    mono = sequence_frame(sequence, frame_id, MONO)
+    if prior != DEPTH:
+        return sequence_frame(sequence, frame_id, prior)
+    mono = sequence_frame(sequence, frame_id, NONE)
     return CameraFrame(**{**vars(mono), 'depth_m': measured_depth(sequence, frame_id)})
 
 

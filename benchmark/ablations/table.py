@@ -18,7 +18,7 @@ BEGIN, END = '<!-- generated: begin -->', '<!-- generated: end -->'
 GIVEN_PRIOR = 'stereo'
 """Depth prior of every row but those of PRIOR_PART."""
 PRIOR_PART = 'e'
-PRIOR_ROWS = {'none': 'no depth prior', 'measured': 'true depth (real frames: the lidar scan)'}
+PRIOR_ROWS = {'none': 'no depth prior', 'depth': 'true depth (real frames: the lidar scan)'}
 SCORES = (('synthetic', 'iou'), ('synthetic', 'miou'), ('real', 'iou'), ('real', 'miou'))
 HEADINGS = ('IoU', 'mIoU', 'IoU real', 'mIoU real')
 NOISE_FACTOR = 2.0

@@ -15,7 +15,8 @@ from torch import Tensor
 from benchmark.gpu.networks import open_network, precision_context, tensors_of
 from benchmark.gpu.plan import AbsentError
 from cigocc_ros.core.frames import CameraFrame
-from cigocc_ros.data.camera_frames import AUTO, choose_prior, sequence_frame
+from cigocc_ros.core.prior import AUTO
+from cigocc_ros.data.camera_frames import sequence_frame, sequence_prior
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.evaluation.agreement import AgreementCounter, Labels
 from cigocc_ros.model.output import ExportModel
@@ -49,7 +50,7 @@ def _frames(root: Path) -> Iterator[CameraFrame]:
         raise AbsentError(f'{root}: no sequence (calib.txt) below it')
     for folder in folders:
         sequence = KittiSequence(folder)
-        prior = choose_prior(sequence, AUTO)
+        prior = sequence_prior(sequence, AUTO)
         for frame_id in sequence.frame_ids:
             yield sequence_frame(sequence, frame_id, prior)
 

@@ -21,7 +21,8 @@ from cigocc_ros.core.manifest import (
     file_spec,
     write_manifest,
 )
-from cigocc_ros.data.camera_frames import MONO, sequence_frame
+from cigocc_ros.core.prior import NONE
+from cigocc_ros.data.camera_frames import sequence_frame
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.runtime.contract import ONNX_ROLE, input_specs, manifest_for, output_specs
 
@@ -75,7 +76,7 @@ def street_frame(folder: Path) -> CameraFrame:
 def first_frame(folder: Path) -> CameraFrame:
     """Return the first frame of a sequence in the layout of KITTI, without a depth prior."""
     sequence = KittiSequence(folder)
-    return sequence_frame(sequence, next(iter(sequence.frame_ids)), MONO)
+    return sequence_frame(sequence, next(iter(sequence.frame_ids)), NONE)
 
 
 def stored_answers(folder: Path, image_size: tuple[int, int], occupancy: Occupancy) -> Path:

@@ -16,7 +16,8 @@ from cigocc_ros.core.frames import CameraFrame, Occupancy
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.core.labels import CLASS_NAMES, raw_from_train
-from cigocc_ros.data.camera_frames import AUTO, PRIORS, choose_prior, image_frame, sequence_frame
+from cigocc_ros.core.prior import AUTO, FILE_SOURCES, current_word
+from cigocc_ros.data.camera_frames import image_frame, sequence_frame, sequence_prior
 from cigocc_ros.data.kitti_files import write_voxel_labels
 from cigocc_ros.runtime.contract import DEFAULT_THREADS
 from cigocc_ros.runtime.engine import AUTO as AUTO_BACKEND
@@ -54,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     image.add_argument('--right', type=Path, help='right image, for a stereo depth prior')
     image.add_argument(
-        '--depth', type=Path, help='depth prior: 16 bit PNG of metres * 256, 0 unknown'
+        '--depth',
+        type=Path,
+        help='depth prior: 16 bit PNG of metres * 256, or .npy of metres; 0 is unknown',
     )
     add_prior_argument(parser.add_argument_group('a sequence'))
 
@@ -76,10 +79,12 @@ def add_prior_argument(arguments: argparse._ActionsContainer) -> None:
     """Declare where the depth prior of a sequence comes from."""
     arguments.add_argument(
         '--prior',
-        choices=PRIORS,
+        type=current_word,
+        choices=FILE_SOURCES,
         default=AUTO,
-        help='depth prior from image_3/, from depth_2/, or none; auto (default): stereo where '
-        'image_3/ exists, else none',
+        help='depth prior: none, measured depth of depth_2/, stereo matching with image_3/, or '
+        'what a stereo network wrote into depth_stereo/; auto (default): stereo where image_3/ '
+        'exists, else none',
     )
 
 
@@ -159,7 +164,7 @@ def sequence_frames(root: Path, prior: str) -> Iterator[NamedFrame]:
 
     for folder in find_sequences(root):
         sequence = KittiSequence(folder)
-        source = choose_prior(sequence, prior)
+        source = sequence_prior(sequence, prior)
         print(f'sequence {sequence.name}: {len(sequence.frame_ids)} frames, prior: {source}')
         for frame_id in sequence.frame_ids:
             frame = sequence_frame(sequence, frame_id, source)

@@ -20,7 +20,7 @@ from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.installed import code_commit
 from cigocc_ros.core.manifest import LABELS, OCCUPIED_PROBABILITY
-from cigocc_ros.data.camera_frames import choose_prior, sequence_frame
+from cigocc_ros.data.camera_frames import sequence_frame, sequence_prior
 from cigocc_ros.evaluation.agreement import AgreementCounter
 from cigocc_ros.evaluation.agreement_report import (
     ComparedEngine,
@@ -173,7 +173,7 @@ def data_frames(args: argparse.Namespace) -> Frames:
     from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences  # needs OpenCV
 
     sequences = [KittiSequence(folder) for folder in find_sequences(args.data)]
-    priors = {sequence.name: choose_prior(sequence, args.prior) for sequence in sequences}
+    priors = {sequence.name: sequence_prior(sequence, args.prior) for sequence in sequences}
     keys = [(sequence, frame_id) for sequence in sequences for frame_id in sequence.frame_ids]
     chosen = evenly(len(keys), args.frames)
     return Frames(

@@ -10,7 +10,7 @@ from cigocc_ros.commands.infer import add_prior_argument
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.core.manifest import load_manifest
-from cigocc_ros.data.camera_frames import choose_prior, sequence_frame
+from cigocc_ros.data.camera_frames import sequence_frame, sequence_prior
 from cigocc_ros.runtime.contract import DEFAULT_THREADS
 from cigocc_ros.runtime.predictor import find_model_dir
 from cigocc_ros.runtime.preprocess import Preprocessor
@@ -103,7 +103,7 @@ def frames_of(
     }
     preprocess = Preprocessor(image_size)
     inputs = [
-        preprocess(sequence_frame(sequence, frame_id, choose_prior(sequence, args.prior)))
+        preprocess(sequence_frame(sequence, frame_id, sequence_prior(sequence, args.prior)))
         for sequence, frame_id in chosen
     ]
     calibrate = [arrays for index, arrays in enumerate(inputs) if index not in checked]

@@ -11,27 +11,29 @@ from numpy.typing import NDArray
 from cigocc_ros.core.camera import stereo_focal_baseline
 from cigocc_ros.core.errors import CalibrationError, ConfigError, DataFileError
 from cigocc_ros.core.frames import CameraFrame
+from cigocc_ros.core.prior import AUTO, DEPTH, DEPTH_STEREO, NONE, STEREO, Prior, parse_prior
 from cigocc_ros.data.camera_file import read_camera
 
 if TYPE_CHECKING:
     from cigocc_ros.data.kitti_sequence import KittiSequence
 
-AUTO, STEREO, DEPTH, MONO = 'auto', 'stereo', 'depth', 'mono'
-PRIORS = (AUTO, STEREO, DEPTH, MONO)
-"""Where a sequence's depth prior comes from; auto is stereo where there are right images."""
 
+def sequence_prior(sequence: KittiSequence, source: str) -> Prior:
+    """Return the kind of prior that a source of `FILE_SOURCES` means for a sequence.
 
-def choose_prior(sequence: KittiSequence, prior: str) -> str:
-    """Return stereo, depth or mono for a prior of `PRIORS`; DataFileError without right images."""
-    if prior == AUTO:
-        return STEREO if sequence.has_right else MONO
+    `auto` is stereo where every left image has a right one, else none. Raises DataFileError where
+    stereo is asked for without right images.
+    """
+    if source == AUTO:
+        return STEREO if sequence.has_right else NONE
+    prior = parse_prior(source)
     if prior == STEREO and not sequence.has_right:
         raise DataFileError(f'{sequence.path}: a stereo prior needs image_3/, none there')
     return prior
 
 
-def sequence_frame(sequence: KittiSequence, frame_id: str, prior: str) -> CameraFrame:
-    """Return a frame of a sequence with the prior that `choose_prior` returned."""
+def sequence_frame(sequence: KittiSequence, frame_id: str, prior: Prior) -> CameraFrame:
+    """Return a frame of a sequence with a kind of prior; raise DataFileError where it has none."""
     image = sequence.image(frame_id)
     return CameraFrame(
         image=image,
@@ -46,8 +48,8 @@ def sequence_frame(sequence: KittiSequence, frame_id: str, prior: str) -> Camera
 def image_frame(
     image: Path, calib: Path | None, right: Path | None = None, depth: Path | None = None
 ) -> CameraFrame:
-    """Read one image with its calibration and, where given, its right image or depth PNG."""
-    from cigocc_ros.data.image_files import read_depth_image, read_image  # needs OpenCV
+    """Read one image with its calibration and, where given, its right image or depth file."""
+    from cigocc_ros.data.image_files import read_depth_file, read_image  # needs OpenCV
     from cigocc_ros.data.stereo_depth import stereo_depth_m  # needs OpenCV
 
     if calib is None:
@@ -59,7 +61,7 @@ def image_frame(
         raise ConfigError('give --right or --depth, not both')
     pixels = read_image(image)
     mounted = read_camera(calib, pixels.shape[1], pixels.shape[0])
-    prior = None if depth is None else read_depth_image(depth)
+    prior = None if depth is None else read_depth_file(depth)
     if right is not None:
         if mounted.right is None:
             raise CalibrationError(f'{calib}: no right camera (row P3, or key baseline_m)')
@@ -69,13 +71,15 @@ def image_frame(
 
 
 def _sequence_depth(
-    sequence: KittiSequence, frame_id: str, image: NDArray[np.uint8], prior: str
+    sequence: KittiSequence, frame_id: str, image: NDArray[np.uint8], prior: Prior
 ) -> NDArray[np.float32] | None:
     from cigocc_ros.data.stereo_depth import stereo_depth_m  # needs OpenCV
 
-    if prior == MONO:
+    if prior == NONE:
         return None
     if prior == DEPTH:
         return sequence.depth(frame_id)
+    if prior == DEPTH_STEREO:
+        return sequence.stereo_depth(frame_id)
     focal_baseline = stereo_focal_baseline(sequence.camera_left, sequence.camera_right)
     return stereo_depth_m(image, sequence.image(frame_id, 'right'), focal_baseline)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import read_array
 from cigocc_ros.core.encoded_images import check_encoded_image
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.files import read_bytes, write_atomically
@@ -17,6 +18,8 @@ from cigocc_ros.core.labels import IGNORE, NUM_CLASSES
 MAX_IMAGE_BYTES = 500_000_000
 DEPTH_STEPS_PER_M = 256
 MAX_DEPTH_M = 65535 / DEPTH_STEPS_PER_M
+LARGEST_MEDIAN_M = 300.0
+"""Of the depths of a street; what is more is of another unit."""
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
@@ -39,6 +42,32 @@ def read_depth_image(path: str | Path) -> NDArray[np.float32]:
     if steps.dtype != np.uint16 or steps.ndim != 2:
         raise DataFileError(f'{path}: a depth image is uint16 (H, W), found {_described(steps)}')
     return steps.astype(np.float32) / np.float32(DEPTH_STEPS_PER_M)
+
+
+def read_depth_file(path: str | Path) -> NDArray[np.float32]:
+    """Return metres along the optical axis, (H, W) float32, 0 = unknown, of a .png or .npy.
+
+    A .png holds uint16 of metres * 256, as KITTI's. A .npy holds floating-point metres (H, W);
+    what is not finite or not above 0 is unknown, as in REP 118. Raises DataFileError for anything
+    else, and where not one depth is known or the median of them cannot be metres.
+    """
+    path = Path(path)
+    if path.suffix != '.npy':
+        return read_depth_image(path)
+    metres = read_array(path)
+    if metres.dtype.kind != 'f' or metres.ndim != 2:
+        raise DataFileError(
+            f'{path}: expected floating-point metres (H, W), found {_described(metres)}'
+        )
+    known = np.isfinite(metres) & (metres > 0)
+    depth_m = np.where(known, metres, 0).astype(np.float32)
+    if not known.any() or np.median(depth_m[known]) > LARGEST_MEDIAN_M:
+        found = f'a median of {np.median(depth_m[known]):g}' if known.any() else 'none known'
+        raise DataFileError(
+            f'{path}: expected depths in metres, whose median is at most {LARGEST_MEDIAN_M:g}, '
+            f'found {found}: are these millimetres, or disparities?'
+        )
+    return depth_m
 
 
 def write_depth_image(path: str | Path, depth_m: NDArray[Any]) -> None:

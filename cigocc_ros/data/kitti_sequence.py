@@ -3,6 +3,7 @@
 SS/calib.txt  SS/times.txt  SS/image_2/FFFFFF.png           always
 SS/image_3  SS/velodyne  SS/labels  SS/poses.txt  SS/voxels where the data has them
 SS/depth_2  SS/masks_2                                      synthetic scenes
+SS/depth_stereo/FFFFFF.png or .npy                          what a stereo network said, if one did
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.labels import IGNORE, train_from_raw
 from cigocc_ros.core.projection import check_transform
 from cigocc_ros.data import kitti_files as files
-from cigocc_ros.data.image_files import read_depth_image, read_image, read_semantic_image
+from cigocc_ros.data.image_files import (
+    read_depth_file,
+    read_depth_image,
+    read_image,
+    read_semantic_image,
+)
 
 Side = Literal['left', 'right']
 FrameId = str | int
@@ -111,6 +117,21 @@ class KittiSequence:
         depth_m = read_depth_image(path)
         self._check_size(depth_m.shape, self.camera_left, path)
         return depth_m
+
+    def has_stereo_depth(self, frame_id: FrameId) -> bool:
+        """Say whether a stereo network left its depth of a frame in depth_stereo/."""
+        return self._stereo_file(frame_id).is_file()
+
+    def stereo_depth(self, frame_id: FrameId) -> NDArray[np.float32]:
+        """Return the depth that a stereo network wrote, (H, W) float32 metres, 0 = unknown."""
+        path = self._stereo_file(frame_id)
+        depth_m = read_depth_file(path)
+        self._check_size(depth_m.shape, self.camera_left, path)
+        return depth_m
+
+    def _stereo_file(self, frame_id: FrameId) -> Path:
+        files_of = [self._file('depth_stereo', frame_id, suffix) for suffix in ('.png', '.npy')]
+        return next((path for path in files_of if path.is_file()), files_of[0])
 
     def has_semantic_image(self, frame_id: FrameId) -> bool:
         """Say whether a frame has a class image."""

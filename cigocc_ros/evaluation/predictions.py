@@ -17,7 +17,8 @@ from cigocc_ros.core.files import read_bytes
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, Shape
 from cigocc_ros.core.labels import IGNORE, RAW_FROM_TRAIN, train_from_raw
-from cigocc_ros.data.camera_frames import STEREO, choose_prior, sequence_frame
+from cigocc_ros.core.prior import STEREO
+from cigocc_ros.data.camera_frames import sequence_frame, sequence_prior
 from cigocc_ros.data.kitti_layout import (
     IMAGES,
     RIGHT_IMAGES,
@@ -92,7 +93,7 @@ class SequencePredictions:
     def __init__(self, infer: Infer, root: Path, frames: tuple[FrameKey, ...], prior: str) -> None:
         """Check that the files of all `frames` are there; raise DataFileError naming the gaps.
 
-        `prior` is one of data.camera_frames.PRIORS.
+        `prior` is one of core.prior.FILE_SOURCES.
         """
         from cigocc_ros.data.kitti_sequence import KittiSequence  # needs OpenCV
 
@@ -100,7 +101,7 @@ class SequencePredictions:
         names = sorted({key.sequence for key in frames})
         self.infer = infer
         self.sequences = {name: KittiSequence(sequence_folder(root, name)) for name in names}
-        self.priors = {name: choose_prior(s, prior) for name, s in self.sequences.items()}
+        self.priors = {name: sequence_prior(s, prior) for name, s in self.sequences.items()}
 
     def __call__(self, key: FrameKey) -> NDArray[np.uint8]:
         """Return the train ids of a frame, (X, Y, Z) uint8."""
@@ -108,7 +109,7 @@ class SequencePredictions:
         return self.infer(sequence_frame(sequence, key.frame_id, self.priors[key.sequence]))
 
     def prior_text(self) -> str:
-        """Return e.g. `stereo`, or `mono (00), stereo (01, 02)`."""
+        """Return e.g. `stereo`, or `none (00), stereo (01, 02)`."""
         kinds = sorted(set(self.priors.values()))
         if len(kinds) == 1:
             return kinds[0]

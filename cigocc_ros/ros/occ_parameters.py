@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cigocc_ros.core.frames import LIDAR_FRAME
 from cigocc_ros.core.installed import DEFAULT_MODEL
+from cigocc_ros.core.prior import NODE_SOURCES
 from cigocc_ros.core.voxel_filter import ALL_CLASSES, ShownVoxels, checked_classes
 from cigocc_ros.ros.parameters import parameter
 from cigocc_ros.runtime.contract import DEFAULT_THREADS
@@ -68,7 +69,7 @@ class OccParameters:
         'Depth prior: from depth, from stereo matching of image and right/image, or none; auto '
         'takes what is published, depth first',
         name='prior.source',
-        choices=('auto', 'none', 'depth', 'stereo'),
+        choices=NODE_SOURCES,
     )
     prior_wait_s: float = parameter(
         0.1,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.prior import DEPTH, NONE, PRIORS, Prior
 from cigocc_ros.core.projection import velo_from_pixel
 from cigocc_ros.training.config import AugmentConfig
 
@@ -105,32 +107,28 @@ def degrade_depth(depth_m: NDArray[np.float32], rng: np.random.Generator) -> NDA
     return prior
 
 
-def choose_prior(
-    stereo_m: NDArray[np.float32] | None,
-    measured_m: NDArray[np.float32] | None,
+def draw_prior(
+    available: Mapping[Prior, NDArray[np.float32]],
     config: AugmentConfig,
     shape: tuple[int, int],
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """Return a depth prior (H, W) metres: none (all unknown), stereo, or degraded measured depth.
+    """Return a depth prior (H, W) metres: none is all 0, measured depth is degraded.
 
-    A kind of depth that the data does not have gives its share to the others.
+    A kind that is not `available` gives its fraction to the others.
     """
-    shares = np.array(
+    chances = np.array(
         [
-            config.prior_none,
-            config.prior_stereo * (stereo_m is not None),
-            config.prior_true * (measured_m is not None),
+            fraction * (kind == NONE or kind in available)
+            for kind, fraction in config.prior_fractions.items()
         ]
     )
-    if shares.sum() <= 0:
-        shares[0] = 1.0
-    kind = int(rng.choice(3, p=shares / shares.sum()))
-    if kind == 1 and stereo_m is not None:
-        return stereo_m
-    if kind == 2 and measured_m is not None:
-        return degrade_depth(measured_m, rng)
-    return np.zeros(shape, dtype=np.float32)
+    if chances.sum() <= 0:
+        return np.zeros(shape, dtype=np.float32)
+    kind = PRIORS[int(rng.choice(len(chances), p=chances / chances.sum()))]
+    if kind == NONE:
+        return np.zeros(shape, dtype=np.float32)
+    return degrade_depth(available[kind], rng) if kind == DEPTH else available[kind]
 
 
 def _flipped(array: NDArray[Any], axis: int) -> NDArray[Any]:

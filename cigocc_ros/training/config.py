@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cigocc_ros.core.config import from_mapping
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.installed import config_file
+from cigocc_ros.core.prior import PRIORS, Prior, current_word
 from cigocc_ros.core.typed_yaml import load_yaml
 
 Stage = Literal['1', '2', 'joint']
-Prior = Literal['none', 'stereo', 'measured']
 Precision = Literal['fp32', 'bf16', 'fp16']
+FORMER_FRACTION, CURRENT_FRACTION = 'prior_true', 'prior_depth'
 
 
 @dataclass(frozen=True)
@@ -44,21 +45,30 @@ class AugmentConfig:
     jitter: float = 0.4
     """Largest relative change of brightness, contrast and saturation."""
     prior_none: float = 0.25
-    """Share of samples without depth prior (monocular)."""
+    """Fraction of samples without depth prior (monocular)."""
     prior_stereo: float = 0.5
-    """Share of samples with the stereo matcher's depth."""
-    prior_true: float = 0.25
-    """Share of samples with measured depth, made noisy and holed."""
+    """Fraction of samples with the stereo matcher's depth."""
+    prior_depth: float = 0.25
+    """Fraction of samples with measured depth, made noisy and holed."""
+    prior_depth_stereo: float = 0.0
+    """Fraction of samples with the depth of a stereo network, from depth_stereo/."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError unless the numbers are shares."""
-        shares = (self.prior_none, self.prior_stereo, self.prior_true)
-        if min(shares) < 0 or sum(shares) <= 0:
-            raise ConfigError(f'prior shares must be >= 0 and not all 0, found {shares}')
+        """Raise ConfigError unless the numbers are fractions."""
+        fractions = self.prior_fractions
+        if min(fractions.values()) < 0 or sum(fractions.values()) <= 0:
+            raise ConfigError(
+                f'the fractions of priors must be >= 0 and not all 0, found {fractions}'
+            )
         if not 0 <= self.flip <= 1 or not 0 <= self.jitter < 1:
             raise ConfigError(
                 f'expected flip in [0, 1], jitter in [0, 1); found {self.flip}, {self.jitter}'
             )
+
+    @property
+    def prior_fractions(self) -> dict[Prior, float]:
+        """How often each kind of prior is drawn, relative to the others."""
+        return {kind: getattr(self, f'prior_{kind}') for kind in PRIORS}
 
 
 @dataclass(frozen=True)
@@ -131,4 +141,28 @@ class TrainConfig:
 def load_train_config(name_or_path: str | Path) -> TrainConfig:
     """Load config/train/<name>.yaml or a YAML file; raise ConfigError naming what is wrong."""
     path = config_file('train', name_or_path)
-    return from_mapping(TrainConfig, load_yaml(path), str(path))
+    return from_mapping(TrainConfig, with_current_words(load_yaml(path), str(path)), str(path))
+
+
+def with_current_words(mapping: Any, where: str) -> Any:
+    """Return the mapping of a config with the priors of 0.1.0 under today's words.
+
+    Raises ConfigError where a number is given under both.
+    """
+    if not isinstance(mapping, dict):
+        return mapping
+    current = dict(mapping)
+    priors, augment = current.get('validation_priors'), current.get('augment')
+    if isinstance(priors, list):
+        current['validation_priors'] = [
+            current_word(one) if isinstance(one, str) else one for one in priors
+        ]
+    if isinstance(augment, dict) and FORMER_FRACTION in augment:
+        if CURRENT_FRACTION in augment:
+            raise ConfigError(
+                f'{where}: augment: {FORMER_FRACTION} is the former name of {CURRENT_FRACTION}; '
+                'keep one of them'
+            )
+        kept = {key: value for key, value in augment.items() if key != FORMER_FRACTION}
+        current['augment'] = kept | {CURRENT_FRACTION: augment[FORMER_FRACTION]}
+    return current

@@ -14,9 +14,10 @@ from typing import Any
 
 from cigocc_ros.core.files import write_atomically
 from cigocc_ros.core.installed import code_commit
+from cigocc_ros.core.prior import Prior
 from cigocc_ros.core.typed_yaml import to_mapping
 from cigocc_ros.evaluation.metrics import SscScores
-from cigocc_ros.training.config import Prior, TrainConfig
+from cigocc_ros.training.config import TrainConfig
 from cigocc_ros.training.resume import Progress
 
 RECORD_FILE = 'run.json'

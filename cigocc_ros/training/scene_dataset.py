@@ -14,12 +14,20 @@ from torch.utils.data import Dataset, default_collate
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import NUM_CLASSES
+from cigocc_ros.core.prior import DEPTH, DEPTH_STEREO, NONE, STEREO, Prior
 from cigocc_ros.core.projection import velo_from_pixel
-from cigocc_ros.training.augmentation import Sample, choose_prior, flip_sample, jitter_colors
+from cigocc_ros.training.augmentation import Sample, draw_prior, flip_sample, jitter_colors
 from cigocc_ros.training.cache import Arrays, FrameRef, load_frame
 from cigocc_ros.training.cells import FEATURE_STRIDE
-from cigocc_ros.training.config import AugmentConfig, Prior
+from cigocc_ros.training.config import AugmentConfig
 from cigocc_ros.training.mixture import Mixture
+
+PRIOR_ARRAYS: dict[Prior, str] = {
+    DEPTH: 'measured',
+    STEREO: 'stereo',
+    DEPTH_STEREO: 'depth_stereo',
+}
+"""The array of a prepared frame that holds a kind of prior."""
 
 
 class Batch(NamedTuple):
@@ -49,7 +57,7 @@ class SceneDataset(Dataset[Sample]):
     """Frames as they are, with one fixed kind of depth prior: for validation."""
 
     def __init__(
-        self, frames: Sequence[FrameRef], config: ModelConfig, prior: Prior = 'stereo'
+        self, frames: Sequence[FrameRef], config: ModelConfig, prior: Prior = STEREO
     ) -> None:
         """Take prepared frames; `prior` names the depth given to the model."""
         self.frames = tuple(frames)
@@ -63,16 +71,17 @@ class SceneDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         """Return frame `index` unchanged; raise DataFileError if it lacks the prior."""
         arrays = load_frame(self.frames[index])
-        if self.prior == 'none':
-            prior = np.zeros(self.config.image_size, dtype=np.float32)
-        elif self.prior in arrays:
-            prior = arrays[self.prior].astype(np.float32)
-        else:
+        if self.prior == NONE:
+            return make_sample(
+                arrays, self.config, np.zeros(self.config.image_size, dtype=np.float32)
+            )
+        priors = priors_of(arrays)
+        if self.prior not in priors:
             raise DataFileError(
-                f'{self.frames[index].cached} has no {self.prior} depth; the data has none, or '
+                f'{self.frames[index].cached} has no {self.prior} prior; the data has none, or '
                 'choose other validation_priors'
             )
-        return make_sample(arrays, self.config, prior)
+        return make_sample(arrays, self.config, priors[self.prior])
 
 
 class TrainingStream(Dataset[Sample]):
@@ -113,15 +122,20 @@ def augmented_sample(
     arrays: Arrays, config: ModelConfig, augment: AugmentConfig, rng: np.random.Generator
 ) -> Sample:
     """Draw one variation of a prepared frame."""
-    stereo, measured = (
-        arrays[name].astype(np.float32) if name in arrays else None
-        for name in ('stereo', 'measured')
-    )
-    prior = choose_prior(stereo, measured, augment, config.image_size, rng)
+    prior = draw_prior(priors_of(arrays), augment, config.image_size, rng)
     sample = make_sample(arrays, config, prior)
     if augment.jitter > 0:
         sample = sample._replace(image=jitter_colors(sample.image, augment.jitter, rng))
     return flip_sample(sample) if rng.random() < augment.flip else sample
+
+
+def priors_of(arrays: Arrays) -> dict[Prior, NDArray[np.float32]]:
+    """Return the depth priors that a prepared frame has, (H, W) metres each, 0 = unknown."""
+    return {
+        kind: arrays[name].astype(np.float32)
+        for kind, name in PRIOR_ARRAYS.items()
+        if name in arrays
+    }
 
 
 def make_sample(arrays: Arrays, config: ModelConfig, depth_prior: NDArray[np.float32]) -> Sample:

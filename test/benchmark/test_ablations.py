@@ -33,7 +33,7 @@ def study(tree: Path, out: Path, *words: str) -> int:
 
 def result_of(iou: float, variant: str = 'full', seed: int = 0) -> dict:
     scores = {'iou': iou, 'miou': iou / 4}
-    by_prior = {'none': scores, 'stereo': scores, 'measured': scores}
+    by_prior = {'none': scores, 'stereo': scores, 'depth': scores}
     return {
         'variant': variant,
         'model': {'name': 'tiny'},
@@ -89,7 +89,7 @@ def test_study_trains_scores_and_keeps_finished_runs(tree: Path, tmp_path: Path)
     ]
     for data in ('synthetic', 'real'):
         scores = json.loads(files[0].read_text())[data]
-        assert set(scores) == {'none', 'stereo', 'measured'}
+        assert set(scores) == {'none', 'stereo', 'depth'}
         assert all(row['voxels'] > 0 for row in scores.values())
     assert 0 < json.loads(files[0].read_text())['facts']['proposed_share'] <= 1
     content = page.read_text()

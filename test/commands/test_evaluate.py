@@ -33,7 +33,7 @@ def truth(tmp_path_factory):
 @pytest.fixture(scope='module')
 def submission(model_dir, images, tmp_path_factory):
     out = tmp_path_factory.mktemp('submission')
-    assert submit(images, '--out', out, '--model', model_dir, '--prior', 'mono') == 0
+    assert submit(images, '--out', out, '--model', model_dir, '--prior', 'none') == 0
     return out
 
 
@@ -61,7 +61,7 @@ def test_perfect_files_score_100(truth, tmp_path, capsys):
 def test_model_scores_are_those_of_its_files(
     model_dir, images, truth, submission, tmp_path, capsys
 ):
-    words = ['--ground-truth', truth, '--model', model_dir, '--prior', 'mono', '--threads', 1]
+    words = ['--ground-truth', truth, '--model', model_dir, '--prior', 'none', '--threads', 1]
     assert run_verb('evaluate', images, *words, '--out', tmp_path / 'a') == 0
     report = json.loads((tmp_path / 'a' / 'evaluation.json').read_text())
     expected = SscMetrics()
@@ -72,7 +72,7 @@ def test_model_scores_are_those_of_its_files(
     assert report['scores']['51.2']['iou'] == expected.compute().iou
     assert report['scores']['51.2']['iou_per_class'] == expected.compute().by_name()
     subject = report['subject']
-    assert subject['model'] == 'handmade' and subject['depth_prior'] == 'mono'
+    assert subject['model'] == 'handmade' and subject['depth_prior'] == 'none'
     assert 'onnxruntime' in subject['backend'] and subject['semantic_path'].startswith('student')
     assert subject['model_sha256'] == load_manifest(model_dir).files['onnx'].sha256
     assert 'not an official split' in capsys.readouterr().out
@@ -119,7 +119,7 @@ def test_check_names_the_bad_file(images, submission, tmp_path, capsys):
 
 def test_zip_is_packed_and_checked(model_dir, images, tmp_path, capsys):
     words = ['--out', tmp_path / 'o', '--zip', tmp_path / 's.zip', '--model', model_dir]
-    assert submit(images, *words, '--prior', 'mono') == 0
+    assert submit(images, *words, '--prior', 'none') == 0
     assert 's.zip: valid, 4 files' in capsys.readouterr().out
     assert submit(images, '--check', tmp_path / 's.zip') == 0
 

@@ -12,6 +12,7 @@ from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import train_from_raw
 from cigocc_ros.core.manifest import load_manifest
+from cigocc_ros.data.image_files import write_depth_image
 from cigocc_ros.data.kitti_files import read_voxel_labels, write_calib, write_times
 from cigocc_ros.runtime.preprocess import Preprocessor
 
@@ -68,11 +69,11 @@ def test_sequence_becomes_one_full_size_label_file_per_frame(
     model_dir, sequence, tmp_path, capsys
 ):
     out = tmp_path / 'out'
-    assert infer(model_dir, sequence, '--out', out, '--prior', 'mono') == 0
+    assert infer(model_dir, sequence, '--out', out, '--prior', 'none') == 0
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob('*.label'))
     assert files == [f'sequences/42/predictions/00000{i}.label' for i in (0, 1)]
     printed = capsys.readouterr().out
-    assert 'prior: mono' in printed and '2 frames, latency median' in printed
+    assert 'prior: none' in printed and '2 frames, latency median' in printed
     assert 'occupied voxels by class: ' in printed
 
 
@@ -100,6 +101,24 @@ def test_depth_prior_is_read_from_the_sequence(model_dir, sequence, tmp_path, ca
     assert infer(model_dir, sequence, '--out', tmp_path / 'out', '--prior', 'depth') == 0
     x_m = occupied_x_m(tmp_path / 'out' / 'sequences' / '42' / 'predictions' / '000000.label')
     assert len(x_m) and (np.abs(x_m - 30.27) < 3.0).all()
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.npy'])
+def test_files_of_a_stereo_network_are_a_prior(model_dir, sequence, tmp_path, capsys, suffix):
+    for index in (0, 1):
+        depth = np.full((HEIGHT, WIDTH), 30, np.float32)
+        path = sequence / 'depth_stereo' / f'{index:06d}{suffix}'
+        path.parent.mkdir(exist_ok=True)
+        write_depth_image(path, depth) if suffix == '.png' else np.save(path, depth)
+    (sequence / 'depth_2' / '000000.png').unlink()
+    out = tmp_path / 'out'
+    assert infer(model_dir, sequence, '--out', out, '--prior', 'depth_stereo') == 0
+    assert 'prior: depth_stereo' in capsys.readouterr().out
+    x_m = occupied_x_m(out / 'sequences' / '42' / 'predictions' / '000000.label')
+    assert len(x_m) and (np.abs(x_m - 30.27) < 3.0).all()
+    path.unlink()
+    assert infer(model_dir, sequence, '--out', out, '--prior', 'depth_stereo') == 2
+    assert 'depth_stereo/000001' in capsys.readouterr().err
 
 
 def test_frame_without_depth_is_named(model_dir, sequence, tmp_path, capsys):

@@ -43,7 +43,7 @@ def parity(*words):
 def test_same_file_agrees_and_a_changed_one_does_not(model_dir, data, tmp_path, capsys):
     subjects = [f'onnxruntime:{model_dir}', f'onnxruntime:{model_dir}/model.onnx']
     subjects.append(f'onnxruntime:{model_dir}/lower.onnx')
-    words = ['--data', data, '--frames', 3, '--prior', 'mono', '--out', tmp_path]
+    words = ['--data', data, '--frames', 3, '--prior', 'none', '--out', tmp_path]
     assert parity(*subjects, *words) == 0
     content = json.loads((tmp_path / 'parity.json').read_text())
     same, lower = (candidate['agreement'] for candidate in content['candidates'])
@@ -53,7 +53,7 @@ def test_same_file_agrees_and_a_changed_one_does_not(model_dir, data, tmp_path, 
     assert lower['occupied_iou'] < 1 and len(lower['iou_per_class']) > 5
     assert lower['largest_probability_difference'] == 0.0
     assert content['frames'] == f'3 of 4 in {data.name} (2 sequences)'
-    assert content['depth_prior'] == 'mono' and len(content['reference']['latency_ms']) == 3
+    assert content['depth_prior'] == 'none' and len(content['reference']['latency_ms']) == 3
     assert content['candidates'][1]['file'] == 'lower.onnx'
     assert 'Labels equal' in capsys.readouterr().out
 

@@ -24,7 +24,7 @@ def quantize(*words):
 
 @pytest.mark.parametrize('count', [1, 2, 3])
 def test_frames_that_check_are_none_that_calibrate(sequence, count):
-    args = argparse.Namespace(data=sequence, frames=count, prior='mono')
+    args = argparse.Namespace(data=sequence, frames=count, prior='none')
     calibrating, checking = (
         {arrays['image'].tobytes() for arrays in side} for side in frames_of(args, (48, 160))
     )

@@ -6,6 +6,7 @@ import pytest
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.data.image_files import (
     MAX_DEPTH_M,
+    read_depth_file,
     read_depth_image,
     read_image,
     read_semantic_image,
@@ -66,3 +67,37 @@ def test_files_of_another_kind_are_named(tmp_path):
         read_depth_image(tmp_path / 'c.png')
     with pytest.raises(DataFileError, match='a class image is uint8'):
         read_semantic_image(tmp_path / 'c.png')
+
+
+def test_depth_of_a_network_in_either_format(tmp_path):
+    depth = np.random.default_rng(0).uniform(2, 80, (6, 8)).astype(np.float32)
+    depth[0] = 0
+    write_depth_image(tmp_path / 'a.png', depth)
+    np.testing.assert_array_equal(
+        read_depth_file(tmp_path / 'a.png'), read_depth_image(tmp_path / 'a.png')
+    )
+    for dtype in (np.float16, np.float32, np.float64):
+        unknown = depth.astype(dtype)
+        unknown[0, :3] = (np.nan, np.inf, -np.inf)
+        unknown[0, 3] = -1
+        np.save(tmp_path / 'a.npy', unknown)
+        read = read_depth_file(tmp_path / 'a.npy')
+        assert read.dtype == np.float32 and not read[0].any()
+        np.testing.assert_array_equal(read[1:], depth[1:].astype(dtype).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ('array', 'says'),
+    [
+        (np.full((4, 5), 9000.0), 'median of 9000: are these millimetres'),
+        (np.zeros((4, 5)), 'none known'),
+        (np.full((4, 5), np.nan), 'none known'),
+        (np.full((4, 5), 9000, np.uint16), r'floating-point metres \(H, W\), found uint16'),
+        (np.full((1, 4, 5), 9.0), r'found float64 \(1, 4, 5\)'),
+        (np.full((4, 5), 9j), 'found complex128'),
+    ],
+)
+def test_arrays_that_are_no_metres_are_refused(array, says, tmp_path):
+    np.save(tmp_path / 'a.npy', array)
+    with pytest.raises(DataFileError, match=says):
+        read_depth_file(tmp_path / 'a.npy')

@@ -72,7 +72,7 @@ def test_report_has_ratio_of_medians_and_dashes_for_absent_classes(scores, tmp_p
         candidates=(fast, slow),
         scores=(scores, counter.compute()),
         frames='2 of 9',
-        depth_prior='mono',
+        depth_prior='none',
         machine='x86_64',
         code_commit=None,
     )

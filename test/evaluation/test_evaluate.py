@@ -26,7 +26,7 @@ from cigocc_ros.evaluation.report import Subject, report_dict, report_markdown, 
 SUBJECT = Subject(
     model='guess',
     backend='none',
-    depth_prior='mono',
+    depth_prior='none',
     semantic_path='student',
     model_sha256=None,
     model_commit='1234abc',
@@ -100,7 +100,7 @@ def test_a_reports_numbers_are_hand_counts(evaluation):
 
 def test_the_page_tells_subject_ranges_and_classes(evaluation, tmp_path):
     page = report_markdown(SUBJECT, evaluation)
-    for words in ('# Scores of guess', '1234abc', '| Depth prior | mono |', '00: 2, 08: 2'):
+    for words in ('# Scores of guess', '1234abc', '| Depth prior | none |', '00: 2, 08: 2'):
         assert words in page
     scores = evaluation.scores[25.6]
     assert f'| 25.6 | {100 * scores.iou:.2f} | {100 * scores.precision:.2f} |' in page

@@ -200,7 +200,7 @@ def test_shipped_weights_survive_float16_on_real_frames(repository, shared_dir, 
     mixed, fp32 = shipped(repository)
     preprocess = Preprocessor(tuple(fp32.get_inputs()[0].shape[1:3]))
     inputs = []
-    for name, prior in (('00', 'stereo'), ('05', 'mono')):
+    for name, prior in (('00', 'stereo'), ('05', 'none')):
         sequence = KittiSequence(shared_dir / 'data' / 'kitti_mini' / 'sequences' / name)
         inputs.append(preprocess(sequence_frame(sequence, sequence.frame_ids[0], prior)))
     labels = [fp32.run([LABELS], arrays)[0] for arrays in inputs]

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from cigocc_ros.core.camera import CameraModel
+from cigocc_ros.core.prior import PRIORS, Prior
 from cigocc_ros.core.projection import pixel_from_velo
 from cigocc_ros.training.augmentation import (
     Sample,
-    choose_prior,
     degrade_depth,
+    draw_prior,
     flip_projection,
     flip_sample,
     jitter_colors,
@@ -93,20 +94,26 @@ def test_degraded_depth_stays_close_where_it_stays(sample: Sample) -> None:
     assert np.abs(np.log(relative)).mean() < 0.03
 
 
-@pytest.mark.parametrize('shares', [(1, 0, 0), (0, 1, 0), (0, 0, 1)])
-def test_prior_follows_its_shares(shares: tuple[int, int, int], sample: Sample) -> None:
-    config = AugmentConfig(prior_none=shares[0], prior_stereo=shares[1], prior_true=shares[2])
-    stereo = np.full_like(sample.depth_prior, 7)
-    rng = np.random.default_rng(0)
-    prior = choose_prior(stereo, sample.depth_prior, config, stereo.shape, rng)
-    assert (prior == 0).all() == bool(shares[0])
-    assert (prior == 7).all() == bool(shares[1])
+@pytest.mark.parametrize('wanted', PRIORS)
+def test_prior_follows_its_fraction(wanted: Prior, sample: Sample) -> None:
+    config = AugmentConfig(**{f'prior_{kind}': float(kind == wanted) for kind in PRIORS})
+    measured = sample.depth_prior
+    available: dict[Prior, np.ndarray] = {
+        'depth': measured,
+        'stereo': np.full_like(measured, 7),
+        'depth_stereo': np.full_like(measured, 9),
+    }
+    prior = draw_prior(available, config, measured.shape, np.random.default_rng(0))
+    assert (prior == 0).all() == (wanted == 'none')
+    assert (prior == 7).all() == (wanted == 'stereo')
+    assert (prior == 9).all() == (wanted == 'depth_stereo')
+    assert (prior > 0).any() == (wanted != 'none')
 
 
-def test_missing_stereo_gives_its_share_away(sample: Sample) -> None:
+def test_missing_stereo_gives_its_fraction_away(sample: Sample) -> None:
     rng = np.random.default_rng(0)
-    config = AugmentConfig(prior_none=0, prior_stereo=1, prior_true=1)
-    prior = choose_prior(None, sample.depth_prior, config, sample.depth_prior.shape, rng)
-    assert (prior > 0).any()
-    config = AugmentConfig(prior_none=0, prior_stereo=1, prior_true=0)
-    assert not choose_prior(None, None, config, (4, 4), rng).any()
+    measured = sample.depth_prior
+    config = AugmentConfig(prior_none=0, prior_stereo=1, prior_depth=1)
+    assert (draw_prior({'depth': measured}, config, measured.shape, rng) > 0).any()
+    config = AugmentConfig(prior_none=0, prior_stereo=1, prior_depth=0)
+    assert not draw_prior({}, config, (4, 4), rng).any()

@@ -50,7 +50,7 @@ def test_geometry_follows_the_fitted_image(
     prepared: list[cache.FrameRef], tiny: ModelConfig
 ) -> None:
     """The measured depth, lifted with the stored matrix, lies on the ground plane."""
-    sample = SceneDataset(prepared, tiny, prior='measured')[0]
+    sample = SceneDataset(prepared, tiny, prior='depth')[0]
     assert sample.image.shape == (*tiny.image_size, 3)
     bottom = sample.depth_prior.shape[0] - 2
     u = np.arange(60, 100)

@@ -61,3 +61,36 @@ def test_impossible_numbers_are_refused(change: dict[str, float]) -> None:
 def test_impossible_augmentation_is_refused(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         AugmentConfig(**change)
+
+
+def test_words_of_the_first_release_are_understood(tmp_path: Path) -> None:
+    path = tmp_path / 'old.yaml'
+    path.write_text(
+        'steps: 3\nlearning_rate: 0.1\nvalidation_priors: [measured, none]\n'
+        'augment: {prior_none: 0.0, prior_stereo: 0.0, prior_true: 0.5}\n'
+    )
+    config = load_train_config(path)
+    assert config.validation_priors == ('depth', 'none')
+    assert config.augment.prior_fractions == {
+        'none': 0.0,
+        'depth': 0.5,
+        'stereo': 0.0,
+        'depth_stereo': 0.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ('line', 'says'),
+    [
+        ('augment: {prior_true: 0.5, prior_depth: 0.1}', 'former name of prior_depth'),
+        ('validation_priors: [lidar]', "validation_priors.*expected one of.*found 'lidar'"),
+        ('validation_priors: [3]', 'found 3'),
+        ('augment: [prior_true]', 'expected a mapping'),
+        ('augment: {prior_mono: 1.0}', "unknown key 'prior_mono'"),
+    ],
+)
+def test_other_words_are_refused(line: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / 'bad.yaml'
+    path.write_text(f'steps: 3\nlearning_rate: 0.1\n{line}\n')
+    with pytest.raises(ConfigError, match=says):
+        load_train_config(path)

@@ -119,7 +119,7 @@ def test_missing_validation_prior_is_told_before_training(
     mono = dataclasses.replace(frames[0], cached=tmp_path / 'mono.npz')
     np.savez(mono.cached, **arrays)
     trainer = trainer_for([mono], tiny, tmp_path / 'run')
-    with pytest.raises(DataFileError, match='no stereo depth.*validation_priors'):
+    with pytest.raises(DataFileError, match='no stereo prior.*validation_priors'):
         trainer.run(plan_stages('joint', CONFIG))
     assert not (tmp_path / 'run' / LOG_FILE).exists()
 
@@ -209,7 +209,7 @@ def test_one_sample_can_be_learnt_by_heart(
         steps=150, learning_rate=8e-3, ema_decay=0.9, validate_every=1000, augment=PLAIN
     )
     trainer_for(frames[:1], tiny, tmp_path, config).run(plan_stages('joint', config))
-    dataset = SceneDataset(frames[:1], tiny, prior='measured')
+    dataset = SceneDataset(frames[:1], tiny, prior='depth')
     scores = validate(load_checkpoint(tmp_path / LATEST), dataset)
     present = [i for i in range(1, 20) if (dataset[0].labels == i).any()]
     assert scores.iou > 0.85

@@ -13,7 +13,7 @@ from cigocc_ros.training.cache import FrameRef, load_frame
 from cigocc_ros.training.config import AugmentConfig
 from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream, collate
 
-PLAIN = AugmentConfig(flip=0, jitter=0, prior_none=1, prior_stereo=0, prior_true=0)
+PLAIN = AugmentConfig(flip=0, jitter=0, prior_none=1, prior_stereo=0, prior_depth=0)
 
 
 def test_collated_batch_has_the_shapes_of_the_model(
@@ -67,7 +67,7 @@ def test_every_epoch_shows_every_frame_once(frames: list[FrameRef], tiny: ModelC
 
 def test_validation_prior_is_what_was_asked_for(frames: list[FrameRef], tiny: ModelConfig) -> None:
     assert not SceneDataset(frames, tiny, prior='none')[0].depth_prior.any()
-    assert SceneDataset(frames, tiny, prior='measured')[0].depth_prior.any()
+    assert SceneDataset(frames, tiny, prior='depth')[0].depth_prior.any()
 
 
 def test_missing_prior_is_an_error_not_a_substitute(
@@ -77,6 +77,6 @@ def test_missing_prior_is_an_error_not_a_substitute(
     del arrays['stereo']
     ref = FrameRef(frames[0].sequence, '000000', tmp_path / 'mono.npz')
     np.savez(ref.cached, **arrays)
-    with pytest.raises(DataFileError, match='no stereo depth'):
+    with pytest.raises(DataFileError, match='no stereo prior'):
         SceneDataset([ref], tiny, prior='stereo')[0]
     assert not TrainingStream([ref], tiny, PLAIN, seed=0)[0].depth_prior.any()

@@ -10,10 +10,10 @@ from typing import Any
 
 from sensor_msgs.msg import CameraInfo
 
+from cigocc_ros.core.prior import AUTO, DEPTH, NONE, STEREO
 from cigocc_ros.ros.input.images import AnyImage
 from cigocc_ros.ros.stamps import stamp_to_ns
 
-DEPTH, STEREO, NONE, AUTO = 'depth', 'stereo', 'none', 'auto'
 # In mode auto, a source is waited for while it was heard this recently, by the clock or by stamps:
 # a bag played slowly leaves more time between messages than between their stamps.
 LIVE_S = 1.0

@@ -15,8 +15,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from cigocc_ros.core.prior import AUTO, DEPTH, NONE, STEREO
 from cigocc_ros.ros.input.images import AnyImage
-from cigocc_ros.ros.input.pairing import AUTO, DEPTH, NONE, STEREO, Bundle, Pairing
+from cigocc_ros.ros.input.pairing import Bundle, Pairing
 from cigocc_ros.ros.occ_parameters import OccParameters
 
 try:

@@ -6,7 +6,8 @@ pytest.importorskip('rclpy')
 
 from sensor_msgs.msg import Image
 
-from cigocc_ros.ros.input.pairing import AUTO, DEPTH, NONE, STEREO, Bundle, Pairing
+from cigocc_ros.core.prior import AUTO, DEPTH, NONE, STEREO
+from cigocc_ros.ros.input.pairing import Bundle, Pairing
 from cigocc_ros.ros.stamps import stamp_from_ns
 
 MS = 1_000_000
