@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from fixtures_tiny_model import build_tiny_model_dir, expected_outputs
+from onnx import helper, numpy_helper
 
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.frames import CameraFrame
@@ -42,6 +45,39 @@ def build_golden_model_dir(folder: Path) -> Path:
     save_golden(folder / GOLDEN_FILE, Golden(arrays, expected_outputs(arrays, manifest)))
     files = {**manifest.files, 'golden': file_spec(folder, GOLDEN_FILE)}
     write_manifest(folder, replace(manifest, files=files))
+    return folder
+
+
+FED = ('fed_value', 'fed_shapes', 'fed_start', 'fed_locations', 'fed_weights')
+
+
+def add_sampling_calls(folder: Path, names: Sequence[str] = FED, calls: int = 2) -> Path:
+    """Let the handmade model call deformable sampling; its answers do not use the result.
+
+    `names` are those of the arguments outside of the function.
+    """
+    from cigocc_ros.export.sampling_function import add_sampling_function
+    from cigocc_ros.model.deform_attention import SAMPLE_DOMAIN, SAMPLE_OP
+
+    model = onnx.load_model(folder / 'model.onnx')
+    arrays = (
+        np.zeros((1, 4, 2, 8), np.float32),
+        np.array([[2, 2]], np.int32),
+        np.zeros(1, np.int32),
+        np.full((1, 3, 2, 1, 2, 2), 0.5, np.float32),
+        np.full((1, 3, 2, 1, 2), 0.5, np.float32),
+    )
+    model.graph.initializer.extend(map(numpy_helper.from_array, arrays, names))
+    model.graph.node.extend(
+        helper.make_node(SAMPLE_OP, names, [f'sampled_{call}'], domain=SAMPLE_DOMAIN)
+        for call in range(calls)
+    )
+    add_sampling_function(model)
+    onnx.checker.check_model(model)
+    onnx.save_model(model, folder / 'model.onnx')
+    manifest = load_manifest(folder)
+    manifest.files['onnx'] = file_spec(folder, 'model.onnx')
+    write_manifest(folder, manifest)
     return folder
 
 

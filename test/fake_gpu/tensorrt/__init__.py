@@ -1,8 +1,9 @@
-"""The part of TensorRT 10 that the package uses; its engines run on ONNX Runtime.
+"""The part of TensorRT 10.3 to 11 that the package uses; its engines run on ONNX Runtime.
 
-A plan is a header and the ONNX file, so that what comes out of the whole chain can be compared.
-Environment variables make it fail, for it also runs in builder processes:
-FAKE_TENSORRT_VERSION, FAKE_TENSORRT_FAIL=parse|memory|crash|contract, FAKE_TENSORRT_STEP_S.
+FAKE_TENSORRT_VERSION chooses the release, and with it how the parser reads functions. A plan is a
+header and the ONNX file, so that what comes out of the whole chain can be compared. Environment
+variables make it fail, for it also runs in builder processes: FAKE_TENSORRT_STEP_S and
+FAKE_TENSORRT_FAIL=parse|memory|crash|contract.
 """
 
 import ctypes
@@ -17,13 +18,19 @@ import onnx
 import onnxruntime
 from cuda.bindings import runtime as cuda
 
+from . import _parser
+
 __version__ = os.environ.get('FAKE_TENSORRT_VERSION', '10.13.2')
 MAGIC = b'fake plan\n'
 STEPS = 4
+RTX_PARSER = (10, 16)
+"""Age of the parser in TensorRT-RTX 1.4 and 1.7: both have ADJUST_FOR_DLA, which came with it."""
 KERNELS = b'kernels of this release'
 built: list['BuilderConfig'] = []
 """Configurations that were built with."""
 plugins_known = False
+registry: set[tuple[str, str, str]] = set()
+"""Plugin creators: name, version, namespace."""
 loaded_kernels: list[bytes] = []
 refuse_capture = False
 wrong_by = 0
@@ -40,7 +47,9 @@ class TensorIOMode(enum.IntEnum):
 
 
 class DataType(enum.IntEnum):
-    FLOAT, UINT8, INT32 = range(3)
+    """In the order of NvInferRuntimeBase.h."""
+
+    FLOAT, HALF, INT8, INT32, BOOL, UINT8, FP8, BF16, INT64, INT4, FP4, E8M0 = range(12)
 
 
 class MemoryPoolType(enum.IntEnum):
@@ -55,15 +64,38 @@ class NetworkDefinitionCreationFlag(enum.IntEnum):
     EXPLICIT_BATCH, STRONGLY_TYPED = range(2)
 
 
+class OnnxParserFlag(enum.IntEnum):
+    """ENABLE_PLUGIN_OVERRIDE is of 10.15."""
+
+    NATIVE_INSTANCENORM = 0
+    ENABLE_PLUGIN_OVERRIDE = 3
+
+
 _TYPES = {
     onnx.TensorProto.UINT8: DataType.UINT8,
     onnx.TensorProto.FLOAT: DataType.FLOAT,
+    onnx.TensorProto.FLOAT16: DataType.HALF,
+    onnx.TensorProto.BFLOAT16: DataType.BF16,
+    onnx.TensorProto.INT8: DataType.INT8,
     onnx.TensorProto.INT32: DataType.INT32,
+    onnx.TensorProto.INT64: DataType.INT64,
+    onnx.TensorProto.BOOL: DataType.BOOL,
 }
 
 
 class LayerType(enum.IntEnum):
-    CONVOLUTION, PLUGIN_V3 = range(2)
+    CONVOLUTION, GRID_SAMPLE, ELEMENTWISE, SHAPE, CONSTANT, CAST, PLUGIN_V2, PLUGIN_V3 = range(8)
+
+
+_NUMPY = {
+    DataType.FLOAT: np.float32,
+    DataType.HALF: np.float16,
+    DataType.INT8: np.int8,
+    DataType.INT32: np.int32,
+    DataType.INT64: np.int64,
+    DataType.BOOL: np.bool_,
+    DataType.UINT8: np.uint8,
+}
 
 
 class _Layer:
@@ -72,9 +104,17 @@ class _Layer:
 
 
 def init_libnvinfer_plugins(logger: Any, namespace: str) -> bool:
+    """Register the stock plugins; of TensorRT-RTX it succeeds and registers none."""
     global plugins_known
     plugins_known = True
+    if _release()[0] >= 10:
+        registry.update(_parser.STOCK_PLUGINS)
     return True
+
+
+def _release() -> tuple[int, int]:
+    major, minor = (int(number) for number in __version__.split('.')[:2])
+    return major, minor
 
 
 class _Tensor:
@@ -86,41 +126,44 @@ class _Tensor:
 
 class Network:
     def __init__(self, logger: Any) -> None:
-        self.logger, self.content, self.plugins = logger, b'', 0
+        self.logger, self.content = logger, b''
+        self.layers: list[str] = []
+        self.misbound: list[str] = []
         self.inputs: list[_Tensor] = []
         self.outputs: list[_Tensor] = []
 
     num_inputs = property(lambda self: len(self.inputs))
     num_outputs = property(lambda self: len(self.outputs))
-    num_layers = 17
+    num_layers = property(lambda self: len(self.layers))
 
     def get_input(self, index: int) -> _Tensor:
         return self.inputs[index]
 
     def get_layer(self, index: int) -> Any:
-        return _Layer(LayerType.PLUGIN_V3 if index < self.plugins else LayerType.CONVOLUTION)
+        return _Layer(LayerType[self.layers[index]])
 
     def get_output(self, index: int) -> _Tensor:
         return self.outputs[index]
 
 
 class _ParserError:
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, name: str = 'node_NonZero_7', kind: str = 'NonZero') -> None:
+        self.text, self.name, self.kind = text, name, kind
 
     def desc(self) -> str:
         return self.text
 
     def node_name(self) -> str:
-        return 'node_NonZero_7'
+        return self.name
 
     def node_operator(self) -> str:
-        return 'NonZero'
+        return self.kind
 
 
 class OnnxParser:
     def __init__(self, network: Network, logger: Any) -> None:
-        self.network, self.errors = network, []
+        self.network, self.logger, self.errors = network, logger, []
+        self.flags = 0
 
     num_errors = property(lambda self: len(self.errors))
 
@@ -131,8 +174,20 @@ class OnnxParser:
         if os.environ.get('FAKE_TENSORRT_FAIL') == 'parse':
             self.errors.append(_ParserError('no importer registered for op: NonZero'))
             return False
-        graph = onnx.load_from_string(content).graph
-        self.network.content, self.network.plugins = content, 2 * plugins_known
+        model = onnx.load_from_string(content)
+        graph, release = model.graph, _release()
+        reading = _parser.Reading(
+            release if release[0] >= 10 else RTX_PARSER,
+            registry,
+            lambda severity, text: self.logger.log(ILogger.Severity[severity], text),
+            override=bool(self.flags >> OnnxParserFlag.ENABLE_PLUGIN_OVERRIDE & 1),
+        )
+        try:
+            self.network.layers = reading.layers(model)
+        except _parser.ParseFailure as failure:
+            self.errors.append(_ParserError(*failure.args))
+            return False
+        self.network.content, self.network.misbound = content, reading.misbound
         self.network.inputs = [_Tensor(value) for value in graph.input]
         self.network.outputs = [_Tensor(value) for value in graph.output]
         return True
@@ -203,6 +258,8 @@ class Builder:
         header = {'version': __version__, 'gpu': os.environ.get('FAKE_GPU', 'Fake GPU')}
         if fail == 'contract':
             header['rename'] = 'labels'
+        if network.misbound:
+            header['wrong_by'] = 1
         return memoryview(MAGIC + json.dumps(header).encode() + b'\n' + network.content)
 
     def _steps(self, monitor: Any) -> bool:
@@ -231,14 +288,15 @@ class Runtime:
                 'Serialization assertion failed. Version tag does not match',
             )
             return None
-        return Engine(content, facts.get('rename'))
+        return Engine(content, facts.get('rename'), facts.get('wrong_by', 0))
 
 
 class Engine:
     num_layers = 9
 
-    def __init__(self, content: bytes, renamed: str | None) -> None:
+    def __init__(self, content: bytes, renamed: str | None, wrong_by: int = 0) -> None:
         graph = onnx.load_from_string(content).graph
+        self.wrong_by = wrong_by
         self.content = content
         self.inputs = [_Tensor(value) for value in graph.input]
         self.outputs = [_Tensor(value) for value in graph.output]
@@ -321,12 +379,11 @@ class Context:
         names = [tensor.name for tensor in self.engine.outputs]
         feeds = {tensor.name: self._array(tensor) for tensor in self.engine.inputs}
         for tensor, value in zip(self.engine.outputs, self.session.run(names, feeds), strict=True):
-            offset = wrong_by if tensor.name == 'labels' else 0
+            offset = wrong_by + self.engine.wrong_by if tensor.name == 'labels' else 0
             self._array(tensor)[...] = value + np.uint8(offset)
 
     def _array(self, tensor: _Tensor) -> Any:
-        kinds = {DataType.FLOAT: np.float32, DataType.UINT8: np.uint8, DataType.INT32: np.int32}
-        dtype = np.dtype(kinds[tensor.dtype])
+        dtype = np.dtype(_NUMPY[tensor.dtype])
         size = int(np.prod(tensor.shape)) * dtype.itemsize
         memory = (ctypes.c_uint8 * size).from_address(self.addresses[tensor.name])
         return np.frombuffer(memory, dtype).reshape(tensor.shape)

@@ -3,7 +3,13 @@
 import threading
 
 import pytest
-from fixtures_engine import WAIT_S, build, build_golden_model_dir, engine_files
+from fixtures_engine import (
+    WAIT_S,
+    add_sampling_calls,
+    build,
+    build_golden_model_dir,
+    engine_files,
+)
 
 from cigocc_ros.core.errors import EngineError, ManifestError
 from cigocc_ros.core.manifest import MIXED_ROLE, file_spec, load_manifest, write_manifest
@@ -193,6 +199,7 @@ def test_of_two_builders_one_builds_and_the_other_waits(model_dir, fake_gpu, mon
 
 
 def test_stock_plugins_are_a_choice_and_part_of_the_key(model_dir, fake_gpu):
+    add_sampling_calls(model_dir)
     plain = build(model_dir, stock_plugins=False)
     assert plain.sidecar.plugins == 0 and not plain.sidecar.key.stock_plugins
     assert fake_gpu.trt.plugins_known  # a plan is loaded with them: it may be another's

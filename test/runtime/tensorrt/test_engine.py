@@ -277,7 +277,7 @@ def test_an_engine_of_another_release_is_refused_with_the_command(
 def test_tensors_of_the_engine_are_compared_by_name(open_engine, fake_gpu, monkeypatch):
     real = fake_gpu.trt.Engine.__init__
     monkeypatch.setattr(
-        fake_gpu.trt.Engine, '__init__', lambda self, content, _: real(self, content, 'labels')
+        fake_gpu.trt.Engine, '__init__', lambda self, content, *_: real(self, content, 'labels')
     )
     with pytest.raises(ManifestError, match=r'expected labels uint8.*found labels_0 uint8'):
         open_engine()
