@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cigocc_ros.core.markdown import table
 from cigocc_ros.core.prior import AUTO
 from cigocc_ros.data.camera_frames import sequence_frame, sequence_prior
 from cigocc_ros.data.kitti_sequence import KittiSequence
@@ -55,11 +56,12 @@ def main() -> int:
     results = measure(predictors, KittiSequence(args.sequence), args.runs)
     machine = f'{platform.machine()}, {args.threads} threads of {os.cpu_count()}'
     print(f'{machine}, fp32, {args.runs} runs\n')
-    print('| engine | step | median ms | p95 ms |\n|---|---|---|---|')
+    cells = []
     for predictor, rows in zip(predictors, results, strict=True):
         for column, step in enumerate(STEPS):
             median, p95 = np.percentile(rows[:, column], [50, 95])
-            print(f'| {predictor.engine.name} | {step[:-3]} | {median:.1f} | {p95:.1f} |')
+            cells.append((predictor.engine.name, step[:-3], f'{median:.1f}', f'{p95:.1f}'))
+    print('\n'.join(table(('engine', 'step', 'median ms', 'p95 ms'), cells, left=2)))
     if len(results) == 2:
         ratio = np.median(results[1][:, 1]) / np.median(results[0][:, 1])
         print(f'\nPyTorch eager / ONNX Runtime, engine medians: {ratio:.2f}')

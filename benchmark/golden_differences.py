@@ -18,6 +18,7 @@ import torch
 
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
+from cigocc_ros.core.markdown import table
 from cigocc_ros.core.projection import project_voxels
 from cigocc_ros.evaluation.metrics import SscMetrics
 from cigocc_ros.model.deform_attention import deformable_sample
@@ -84,10 +85,12 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 2
     folder = Path(sys.argv[1])
-    print('| quantity | largest difference | unit |\n|---|---|---|')
-    for compare in (projection, attention, ssc_losses, ssc_metrics):
-        for name, difference, unit in compare(folder):
-            print(f'| {name} | {difference:.2g} | {unit} |')
+    rows = [
+        (name, f'{difference:.2g}', unit)
+        for quantity in (projection, attention, ssc_losses, ssc_metrics)
+        for name, difference, unit in quantity(folder)
+    ]
+    print('\n'.join(table(('quantity', 'largest difference', 'unit'), rows)))
     return 0
 
 

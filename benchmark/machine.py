@@ -13,6 +13,8 @@ from cigocc_ros.core.installed import code_commit
 
 PACKAGES = ('numpy', 'onnxruntime', 'openvino', 'torch', 'opencv-python-headless')
 ROS_PACKAGES = ('ros-jazzy-rclpy', 'ros-rmw-fastrtps-cpp')
+MEASURED = 'measurements'
+"""Block of a page that a measurement writes, see core.markdown."""
 QUIET_LOAD = 0.5
 """Processes that may run beside a measurement before it says so."""
 

@@ -13,17 +13,16 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from benchmark.machine import MEASURED
 from cigocc_ros.commands.main import main as cigocc
 from cigocc_ros.core.files import write_atomically
 from cigocc_ros.core.manifest import load_manifest
+from cigocc_ros.core.markdown import table, write_into
 from cigocc_ros.runtime.predictor import find_model_dir
-
-BEGIN, END = '<!-- benchmark/quantization.py -->', '<!-- end -->'
 
 
 def main() -> int:
@@ -50,7 +49,7 @@ def main() -> int:
     text = tables(result)
     print(text)
     if args.page:
-        write_atomically(args.page, placed(args.page.read_text(), text))
+        write_into(args.page, {MEASURED: text})
     return 0
 
 
@@ -102,19 +101,19 @@ def tables(result: dict[str, Any]) -> str:
         f'`{facts["data"]}`; {parity["frames"]}, prior {parity["depth_prior"]}; '
         f'{parity["machine"]}; commit {parity["code_commit"]}.',
         '',
-        '| Engine | Types | Labels equal | where occupied | Occupied IoU | Mean IoU | Largest '
-        'probability difference | Median ms | Times faster |',
-        '|---|---|---:|---:|---:|---:|---:|---:|---:|',
-        _latency_row(parity['reference'], 1.0),
     ]
-    lines += [_agreement_row(row) for row in parity['candidates']]
-    lines += ['', '| Scored on | Types | IoU | mIoU |', '|---|---|---:|---:|']
+    heads = ('Engine', 'Types', 'Labels equal', 'where occupied', 'Occupied IoU', 'Mean IoU')
+    more = ('Largest probability difference', 'Median ms', 'Times faster')
+    engines = [_reference_row(parity['reference']), *map(_agreement_row, parity['candidates'])]
+    lines += [*table((*heads, *more), engines, left=2), '']
+    rows = []
     for name, pair in result['scores'].items():
         for kind, report in zip(('float32', 'int8'), pair, strict=True):
             best = report['scores']['51.2']
             count = sum(report['frames'].values())
-            row = f'{name}, {count} frames | {kind} | {100 * best["iou"]:.2f}'
-            lines.append(f'| {row} | {100 * best["miou"]:.2f} |')
+            shares = [f'{100 * best[key]:.2f}' for key in ('iou', 'miou')]
+            rows.append((f'{name}, {count} frames', kind, *shares))
+    lines += table(('Scored on', 'Types', 'IoU', 'mIoU'), rows, left=2)
     return '\n'.join(lines) + '\n'
 
 
@@ -122,26 +121,19 @@ def _types(row: dict[str, Any]) -> str:
     return 'int8' if 'int8' in row['file'] else 'float32'
 
 
-def _latency_row(row: dict[str, Any], speedup: float) -> str:
-    speed = f'{row["latency_median_ms"]:.0f} | {speedup:.2f}'
-    return f'| {row["engine"]} | {_types(row)} | reference | | | | | {speed} |'
+def _reference_row(row: dict[str, Any]) -> list[str]:
+    nothing = ['', '', '', '']
+    latency = f'{row["latency_median_ms"]:.0f}'
+    return [row['engine'], _types(row), 'reference', *nothing, latency, '1.00']
 
 
-def _agreement_row(row: dict[str, Any]) -> str:
+def _agreement_row(row: dict[str, Any]) -> list[str]:
     found = row['agreement']
     names = ('labels', 'labels_where_occupied', 'occupied_iou', 'mean_iou')
-    shares = ' | '.join(f'{100 * found[name]:.2f} %' for name in names)
+    shares = [f'{100 * found[name]:.2f} %' for name in names]
     difference = f'{found["largest_probability_difference"]:.3f}'
-    speed = f'{row["latency_median_ms"]:.0f} | {row["speedup"]:.2f}'
-    return f'| {row["engine"]} | {_types(row)} | {shares} | {difference} | {speed} |'
-
-
-def placed(page: str, text: str) -> str:
-    """Return the page with the marked part replaced."""
-    pattern = re.compile(f'{re.escape(BEGIN)}.*?{re.escape(END)}', re.DOTALL)
-    if not pattern.search(page):
-        sys.exit(f'no {BEGIN} ... {END} in the page')
-    return pattern.sub(lambda _: f'{BEGIN}\n{text}{END}', page)
+    speed = [f'{row["latency_median_ms"]:.0f}', f'{row["speedup"]:.2f}']
+    return [row['engine'], _types(row), *shares, difference, *speed]
 
 
 if __name__ == '__main__':

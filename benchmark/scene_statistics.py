@@ -5,7 +5,7 @@
         --page docs/scenes.md
 
 Both data sets hold sequences/SS with velodyne, labels and calib.txt; the streets also image_2 and
-voxels. The page needs the marks of benchmark/page.py. Only the streets are drawn.
+voxels. The page needs the marks of cigocc_ros/core/markdown.py. Only the streets are drawn.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmark.page import table, write_into
+from benchmark.machine import MEASURED
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import CLASS_NAMES, NUM_CLASSES, train_from_raw
+from cigocc_ros.core.markdown import table, write_into
 from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
 from cigocc_ros.render.files import save_picture
 from cigocc_ros.render.picture import draw_voxels
@@ -93,7 +94,7 @@ def main() -> int:
     text = statistics(streets, real)
     print(text)
     if args.page:
-        write_into(args.page, text)
+        write_into(args.page, {MEASURED: text})
     if args.picture:
         save_picture(args.picture, montage([tile(sequence) for sequence in streets]))
     return 0

@@ -23,9 +23,11 @@ import torch
 
 from benchmark.ablations.runs import Study, load_results
 from benchmark.ablations.scoring import RealFrames
-from benchmark.ablations.table import markdown, write_into
+from benchmark.ablations.table import markdown
 from benchmark.ablations.variants import Variant, load_variants
+from benchmark.machine import MEASURED
 from cigocc_ros.core.config import ModelConfig, load_model_config
+from cigocc_ros.core.markdown import write_into
 from cigocc_ros.training.cache import FrameRef, find_frames, prepare_frames
 from cigocc_ros.training.config import TrainConfig, load_train_config
 
@@ -43,7 +45,7 @@ def main(words: Sequence[str] | None = None) -> int:
     table = markdown(load_results(args.out), variants)
     sys.stdout.write(table)
     if args.table is not None:
-        write_into(args.table, table)
+        write_into(args.table, {MEASURED: table})
     return 0
 
 

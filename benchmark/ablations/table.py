@@ -6,15 +6,13 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.ablations.runs import Result
 from benchmark.ablations.variants import FULL, Variant
 from cigocc_ros.core.errors import DataFileError
-from cigocc_ros.core.files import write_atomically
+from cigocc_ros.core.markdown import table
 
-BEGIN, END = '<!-- generated: begin -->', '<!-- generated: end -->'
 GIVEN_PRIOR = 'stereo'
 """Depth prior of every row but those of PRIOR_PART."""
 PRIOR_PART = 'e'
@@ -39,20 +37,9 @@ def markdown(results: Sequence[Result], variants: dict[str, Variant]) -> str:
     rows = _rows(results, variants)
     full, trained = rows[0], [row for row in rows if row.part != PRIOR_PART]
     deviations = [_pooled([row.scores[c] for row in trained]) for c in range(len(SCORES))]
-    heads = ('', *HEADINGS, 'M param.', 'GMAC', 'CPU ms')
-    lines = [f'| part | variant {" | ".join(heads)} |', f'|---|---{"|---:" * (len(heads) - 1)}|']
-    lines += [_line(row, full, deviations) for row in rows]
+    heads = ('part', 'variant', *HEADINGS, 'M param.', 'GMAC', 'CPU ms')
+    lines = table(heads, [_cells(row, full, deviations) for row in rows], left=2)
     return '\n'.join([*lines, '', *_legend(full, deviations, results)]) + '\n'
-
-
-def write_into(page: Path, text: str) -> None:
-    """Replace what stands between the marks of a page; raise DataFileError without marks."""
-    content = page.read_text(encoding='utf-8')
-    before, begin, rest = content.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise DataFileError(f'{page}: expected the marks {BEGIN} and {END}')
-    write_atomically(page, f'{before}{BEGIN}\n{text}{END}{after}')
 
 
 def exceeds_noise(difference: float, deviation: float, seeds: int, seeds_full: int) -> bool:
@@ -96,15 +83,15 @@ def _pooled(samples: Iterable[Sequence[float]]) -> float:
     return math.sqrt(squares / freedom)
 
 
-def _line(row: Row, full: Row, deviations: Sequence[float]) -> str:
+def _cells(row: Row, full: Row, deviations: Sequence[float]) -> list[str]:
     cells = [
         _cell(values, None if row is full else base, deviation)
         for values, base, deviation in zip(row.scores, full.scores, deviations, strict=True)
     ]
     cost = row.results[0]['cost']
     fastest = min(result['cost']['forward_cpu_ms'] for result in row.results)
-    cells += [f'{cost["parameters"] / 1e6:.2f}', f'{cost["gmac"]:.2f}', f'{fastest:.0f}']
-    return f'| {row.part} | {row.says} | {" | ".join(cells)} |'
+    costs = [f'{cost["parameters"] / 1e6:.2f}', f'{cost["gmac"]:.2f}', f'{fastest:.0f}']
+    return [row.part, row.says, *cells, *costs]
 
 
 def _cell(values: Sequence[float], base: Sequence[float] | None, deviation: float) -> str:

@@ -19,9 +19,9 @@ from typing import Any
 
 from benchmark.gpu.plan import Outcome, Step, run_plan
 from benchmark.gpu.report import markdown
-from benchmark.machine import machine
-from benchmark.page import write_into
+from benchmark.machine import MEASURED, machine
 from cigocc_ros.core.files import write_atomically
+from cigocc_ros.core.markdown import write_into
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RTX_PYTHON = REPOSITORY / '.rtx/1.4.0.76/bin/python'
@@ -37,7 +37,7 @@ def main(words: Sequence[str] | None = None) -> int:
     text = markdown(result)
     sys.stdout.write(text)
     if args.page:
-        write_into(args.page, text)
+        write_into(args.page, {MEASURED: text})
     return 0
 
 

@@ -10,8 +10,8 @@ from benchmark.gpu.floor import floor_ms
 from benchmark.gpu.latency import COMPILED, EAGER, GRAPH, WHOLE
 from benchmark.gpu.plan import OK
 from benchmark.machine import machine_lines
-from benchmark.page import table
 from benchmark.speed.stage_names import OTHER
+from cigocc_ros.core.markdown import table
 
 Result = dict[str, Any]
 COLUMNS = tuple((p, m) for p in ('fp32', 'fp16') for m in (EAGER, GRAPH, COMPILED))
@@ -68,9 +68,9 @@ def _statuses(steps: list[Result]) -> list[str]:
 
 
 def _short(reason: str) -> str:
-    """Return the last line, which Markdown tables can hold."""
+    """Return the last line."""
     last = reason.strip().splitlines()[-1] if reason.strip() else ''
-    return last.replace('|', '\\|')[:160]
+    return last[:160]
 
 
 def _latency(steps: Result, config: str, device: Result) -> Iterator[str]:

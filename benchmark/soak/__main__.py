@@ -17,11 +17,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.machine import machine
-from benchmark.page import write_into
+from benchmark.machine import MEASURED, machine
 from benchmark.soak.report import is_good, markdown, picture
 from benchmark.soak.run import soak
 from cigocc_ros.core.files import write_atomically
+from cigocc_ros.core.markdown import write_into
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -46,7 +46,7 @@ def main(words: Sequence[str] | None = None) -> int:
     text = markdown(result, svg.name)
     sys.stdout.write(text)
     if args.page:
-        write_into(args.page, text)
+        write_into(args.page, {MEASURED: text})
     return 0 if is_good(result) else 1
 
 

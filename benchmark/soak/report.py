@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from benchmark.machine import machine_lines
-from benchmark.page import table
 from benchmark.soak.curves import Panel, draw
 from benchmark.soak.verdict import accounts, flatness, warm
+from cigocc_ros.core.markdown import table
 
 MESSAGES_SHOWN = 8
 TITLES = {

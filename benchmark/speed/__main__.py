@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.machine import machine
-from benchmark.page import write_into
+from benchmark.machine import MEASURED, machine
 from benchmark.speed.report import markdown
 from cigocc_ros.core.files import write_atomically
+from cigocc_ros.core.markdown import write_into
 
 SECTIONS = ('engines', 'steps', 'nodes')
 SETTINGS = (('mid', (192, 640), (128, 128, 16)), ('full', (384, 1280), (256, 256, 32)))
@@ -43,7 +43,7 @@ def main(words: Sequence[str] | None = None) -> int:
     text = markdown(result)
     sys.stdout.write(text)
     if args.page:
-        write_into(args.page, text)
+        write_into(args.page, {MEASURED: text})
     return 0
 
 

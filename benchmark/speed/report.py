@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmark.machine import machine_lines
-from benchmark.page import table
 from benchmark.speed.stage_names import OTHER
 from benchmark.speed.steps import BEFORE, OURS, PATH, USUAL
+from cigocc_ros.core.markdown import table
 
 Result = dict[str, Any]
 AIM_PATH_MS, AIM_MARKERS, AIM_FRAMES_PER_S, AIM_TORCH, AIM_MEMORY_MB = 10.0, 50.0, 2.0, 1.5, 2048.0

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from cigocc_ros.core.config import ModelConfig, load_model_config
+from cigocc_ros.core.markdown import table
 from cigocc_ros.model.build import build_model, count_parameters
 
 FLOP_PER_MAC = 2
@@ -61,12 +62,14 @@ def measure_cost(config: ModelConfig) -> ModelCost:
     )
 
 
-def table(name: str, cost: ModelCost) -> str:
-    """Return the totals and one line per part."""
-    lines = [f'{name}: {cost.parameters / 1e6:.3f} M parameters, {cost.macs / 1e9:.2f} GMAC']
-    for part, macs in cost.part_macs.items():
-        lines.append(f'  {part:16} {cost.part_parameters[part]:>12,d} {macs / 1e9:>10.3f} GMAC')
-    return '\n'.join(lines) + '\n'
+def cost_markdown(name: str, cost: ModelCost) -> str:
+    """Return the totals and a table of the parts."""
+    total = f'{name}: {cost.parameters / 1e6:.3f} M parameters, {cost.macs / 1e9:.2f} GMAC'
+    rows = [
+        (part, f'{cost.part_parameters[part]:,d}', f'{macs / 1e9:.3f}')
+        for part, macs in cost.part_macs.items()
+    ]
+    return '\n'.join([total, '', *table(('part', 'parameters', 'GMAC'), rows)]) + '\n'
 
 
 def main() -> None:
@@ -74,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description='Count parameters and MACs of model configs.')
     parser.add_argument('config', nargs='+', help='config name or YAML file')
     for name in parser.parse_args().config:
-        sys.stdout.write(table(name, measure_cost(load_model_config(name))))
+        sys.stdout.write(cost_markdown(name, measure_cost(load_model_config(name))))
 
 
 if __name__ == '__main__':

@@ -5,12 +5,12 @@ A test compares the rows with the graph of a running node.
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cigocc_ros.core.markdown import table, write_into
 from cigocc_ros.data.recording import TOPICS as RECORDED
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.parameters import param_table
@@ -122,20 +122,24 @@ SERVICES = (
 
 def topic_table(rows: Iterable[Row]) -> str:
     """Return topics as a Markdown table."""
-    lines = [f'| `{r.name}` | {r.kind} | {r.qos} | {r.meaning} |' for r in rows]
-    return '\n'.join(['| topic | type | QoS | |', '|---|---|---|---|', *lines]) + '\n'
+    return _text(
+        ('topic', 'type', 'QoS', ''), [(f'`{r.name}`', r.kind, r.qos, r.meaning) for r in rows]
+    )
 
 
 def service_table(rows: Iterable[Row]) -> str:
     """Return services as a Markdown table."""
-    lines = [f'| `{row.name}` | {row.kind} | {row.meaning} |' for row in rows]
-    return '\n'.join(['| service | type | |', '|---|---|---|', *lines]) + '\n'
+    return _text(('service', 'type', ''), [(f'`{r.name}`', r.kind, r.meaning) for r in rows])
 
 
 def recording_table() -> str:
     """Return the topics of the player and of bags as a Markdown table."""
-    rows = [f'| `{name}` | `{topic.in_bags}` |' for name, topic in RECORDED.items()]
-    return '\n'.join(['| `kitti_player` | in bags |', '|---|---|', *rows]) + '\n'
+    rows = [(f'`{name}`', f'`{topic.in_bags}`') for name, topic in RECORDED.items()]
+    return _text(('`kitti_player`', 'in bags'), rows)
+
+
+def _text(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return '\n'.join(table(heads, rows, left=len(heads))) + '\n'
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -149,21 +153,10 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-def updated(page: str) -> str:
-    """Return a page with each `<!-- generated: NAME -->` ... `<!-- end -->` filled anew."""
-
-    def fill(block: re.Match[str]) -> str:
-        return f'{block[1]}\n{TABLES[block["name"]]()}<!-- end -->'
-
-    return re.sub(
-        r'(<!-- generated: (?P<name>[\w ]+) -->)\n.*?<!-- end -->', fill, page, flags=re.S
-    )
-
-
 def main(paths: list[str]) -> int:
-    """Rewrite pages in place."""
+    """Rewrite the blocks of pages in place."""
     for path in map(Path, paths):
-        path.write_text(updated(path.read_text(encoding='utf-8')), encoding='utf-8')
+        write_into(path, {name: table() for name, table in TABLES.items()})
     return 0
 
 

@@ -19,6 +19,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.markdown import table
 from cigocc_ros.core.options import Limits, allowed, option
 
 if TYPE_CHECKING:
@@ -249,12 +250,12 @@ def param_yaml(cls: type[Any], title: str) -> str:
 
 def param_table(cls: type[Any]) -> str:
     """Return the parameters as a Markdown table."""
-    rows = ['| parameter | type | default | allowed | meaning |', '|---|---|---|---|---|']
+    rows = []
     for spec in specs(cls):
         when = '' if spec.read_only else ' Can be changed while running.'
         cells = (f'`{spec.name}`', spec.kind, f'`{_scalar(spec.default)}`', spec.allowed)
-        rows.append(f'| {" | ".join(cells)} | {spec.description}.{when} |')
-    return '\n'.join(rows) + '\n'
+        rows.append((*cells, f'{spec.description}.{when}'))
+    return '\n'.join(table(('parameter', 'type', 'default', 'allowed', 'meaning'), rows, 5)) + '\n'
 
 
 def _scalar(value: Any) -> str:

@@ -11,12 +11,16 @@ import torch
 
 from benchmark.ablations import __main__ as command
 from benchmark.ablations.runs import RESULT_FILE
-from benchmark.ablations.table import BEGIN, END, exceeds_noise, markdown, write_into
+from benchmark.ablations.table import exceeds_noise, markdown
 from benchmark.ablations.variants import load_variants
+from benchmark.machine import MEASURED
 from cigocc_ros.core.config import load_model_config, to_mapping
 from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.core.markdown import marks, write_into
 from cigocc_ros.model.build import build_model
 from cigocc_ros.training.config import load_train_config
+
+BEGIN, END = marks(MEASURED)
 
 
 @pytest.fixture(scope='module')
@@ -147,6 +151,6 @@ def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
     page = tmp_path / 'page.md'
     page.write_text('text')
     with pytest.raises(DataFileError, match='expected the marks'):
-        write_into(page, 'table\n')
+        write_into(page, {MEASURED: 'table'})
     with pytest.raises(DataFileError, match='which all are compared with'):
         markdown([result_of(0.5, 'bce_off')], load_variants())

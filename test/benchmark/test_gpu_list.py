@@ -21,13 +21,17 @@ from benchmark.gpu.latency import WHOLE
 from benchmark.gpu.numerics import compare_precisions
 from benchmark.gpu.plan import ABSENT, FAILED, LATE, NOT_STARTED, OK, Step, run_plan
 from benchmark.gpu.report import markdown
-from benchmark.page import BEGIN, END
+from benchmark.machine import MEASURED
 from benchmark.speed.stage_names import OTHER
 from cigocc_ros.core.config import load_model_config
+from cigocc_ros.core.markdown import marks
 from cigocc_ros.model import geometry
 from cigocc_ros.model.build import build_model
 from cigocc_ros.model.cost import FLOP_PER_MAC, measure_cost
 from cigocc_ros.model.output import ExportModel
+
+BEGIN, END = marks(MEASURED)
+
 
 FAST_CHILD = """
 import json, os, sys, time

@@ -14,10 +14,14 @@ pytest.importorskip('onnxruntime')
 from fixtures_processes import process
 from fixtures_tiny_model import build_tiny_model_dir
 
-from benchmark.page import BEGIN, END
+from benchmark.machine import MEASURED
 from benchmark.soak.curves import Panel, draw
 from benchmark.soak.report import is_good, markdown, picture
 from benchmark.soak.verdict import accounts, flatness, warm
+from cigocc_ros.core.markdown import marks
+
+BEGIN, END = marks(MEASURED)
+
 
 SECONDS = 60.0
 WITHIN_S = 240.0

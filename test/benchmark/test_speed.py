@@ -16,7 +16,7 @@ from fixtures_ros import domain_id
 from rclpy.serialization import deserialize_message, serialize_message
 from visualization_msgs.msg import Marker, MarkerArray
 
-from benchmark.page import BEGIN, END, table, write_into
+from benchmark.machine import MEASURED
 from benchmark.speed import __main__ as command
 from benchmark.speed import before, engines, stages, steps, usual
 from benchmark.speed.measure import interleaved, summary
@@ -27,6 +27,7 @@ from benchmark.speed.stage_names import OTHER
 from benchmark.speed.subjects import Network, prepare
 from cigocc_ros.core.errors import DataFileError, EngineError
 from cigocc_ros.core.frames import CameraFrame
+from cigocc_ros.core.markdown import marks, write_into
 from cigocc_ros.core.point_records import occupancy_points
 from cigocc_ros.replay.cloud_reading import points_from_cloud
 from cigocc_ros.replay.processes import ros_environment
@@ -34,6 +35,9 @@ from cigocc_ros.ros.output.clouds import cloud_from_occupancy, header
 from cigocc_ros.ros.output.markers import MarkerWriter, cube_lists
 from cigocc_ros.runtime.preprocess import Preprocessor
 from cigocc_ros.runtime.random_frames import random_frame, random_inputs
+
+BEGIN, END = marks(MEASURED)
+
 
 SHAPE = (32, 32, 8)
 OCCUPIED = 1500
@@ -181,8 +185,4 @@ def test_the_page_says_what_was_found(tmp_path: Path, frame, capsys):
     assert page.read_text() == f'before\n{BEGIN}\n{text.rstrip()}\n{END}\nafter\n'
     page.write_text('no marks')
     with pytest.raises(DataFileError, match='marks'):
-        write_into(page, text)
-
-
-def test_tables_align_numbers_to_the_right():
-    assert table(('a', 'b'), [['x', '1']]) == ['| a | b |', '| --- | ---: |', '| x | 1 |']
+        write_into(page, {MEASURED: text})
