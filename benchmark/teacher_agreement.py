@@ -1,10 +1,11 @@
-"""Compare what the Cityscapes teacher sees with the labelled lidar points in the image.
+"""Compare what a Cityscapes teacher sees with the labelled lidar points in the image.
 
     python benchmark/teacher_agreement.py DATASET WEIGHTS.tflite [--scale 1 ...] [--every 5]
+    python benchmark/teacher_agreement.py DATASET --fddwnet WEIGHTS.safetensors [--width 1536 ...]
 
 DATASET holds sequences/SS with image_2, velodyne, labels and calib.txt. Prints a Markdown table
-with a row for every scale and least probability, then the IoU of each class. The lidar looks from
-above the camera, so some points lie behind what the camera sees: no teacher reaches 100 %.
+with a row for every scale or width and least probability, then the IoU of each class. The lidar
+looks from above the camera, so some points lie behind what it sees: no teacher reaches 100 %.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from cigocc_ros.training.teacher.output import (
 )
 from cigocc_ros.training.teacher.tiles import interpolate
 
+Frame = tuple[KittiSequence, str]
 Points = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
 
 
@@ -121,7 +123,7 @@ def labelled_points(sequence: KittiSequence, frame_id: str) -> Points:
 def score(
     knows: NDArray[np.bool_],
     look: Callable[[KittiSequence, str], TeacherOutput],
-    frames: list[tuple[KittiSequence, str]],
+    frames: list[Frame],
 ) -> Score:
     """Let a teacher look at every frame and count."""
     total = Score(knows)
@@ -138,8 +140,25 @@ def main() -> None:
     """Print one row a variant and the classes of all."""
     args = _arguments()
     frames = _frames(args.dataset, args.every)
-    _print(['scale', 'least probability', *_COLUMNS])
+    _print(['scale or width', 'least probability', *_COLUMNS])
     _print(['---'] * (len(_COLUMNS) + 2))
+    _print_classes(_fddwnet(args, frames) if args.fddwnet else _deeplab(args, frames))
+
+
+def _fddwnet(args: argparse.Namespace, frames: list[Frame]) -> dict[str, Score]:
+    from cigocc_ros.training.teacher.fddwnet import FddwnetTeacher
+
+    scores = {}
+    for width in args.width:
+        for probability in args.probability:
+            teacher = FddwnetTeacher(args.fddwnet, width, probability)
+            result = score(teacher.info.knows, teacher.look, frames)
+            scores[f'{width} / {probability:g}'] = result
+            _print([f'{width} px', f'{probability:g}', *result.row()])
+    return scores
+
+
+def _deeplab(args: argparse.Namespace, frames: list[Frame]) -> dict[str, Score]:
     scores = {}
     knows = CityscapesTeacher(args.weights).info.knows
     scores['squeezed'] = score(knows, Squeezed(args.weights), frames)
@@ -150,7 +169,7 @@ def main() -> None:
             result = score(teacher.info.knows, teacher.look, frames)
             scores[f'{scale:g} / {probability:g}'] = result
             _print([f'{scale:g}', f'{probability:g}', *result.row()])
-    _print_classes(scores)
+    return scores
 
 
 _COLUMNS = (
@@ -172,7 +191,7 @@ def _print_classes(scores: dict[str, Score]) -> None:
             _print([name, *(f'{100 * share:.1f} %' for share in shares)])
 
 
-def _frames(dataset: Path, every: int) -> list[tuple[KittiSequence, str]]:
+def _frames(dataset: Path, every: int) -> list[Frame]:
     sequences = [KittiSequence(path) for path in find_sequences(dataset)]
     found = [
         (sequence, frame_id)
@@ -188,11 +207,16 @@ def _frames(dataset: Path, every: int) -> list[tuple[KittiSequence, str]]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Compare a teacher with labelled lidar points.')
     parser.add_argument('dataset', type=Path, help='folder above sequences/')
-    parser.add_argument('weights', type=Path, help='.tflite file')
+    parser.add_argument('weights', type=Path, nargs='?', help='.tflite file')
+    parser.add_argument('--fddwnet', type=Path, help='.safetensors file of FDDWNet instead')
+    parser.add_argument('--width', type=int, nargs='+', default=[1536], help='of FDDWNet')
     parser.add_argument('--scale', type=float, nargs='+', default=[1.0, 1.5, 2.0])
     parser.add_argument('--probability', type=float, nargs='+', default=[0.0])
     parser.add_argument('--every', type=int, default=1, help='use every n-th frame')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if (args.weights is None) == (args.fddwnet is None):
+        parser.error('expected WEIGHTS.tflite or --fddwnet WEIGHTS.safetensors')
+    return args
 
 
 def _print(cells: list[str]) -> None:

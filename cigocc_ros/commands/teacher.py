@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cigocc_ros.training.teacher.writing import Job
 
 HELP = 'write features and class masks of a segmentation teacher, for training'
-TEACHERS = ('exact', 'cityscapes', 'grounded_sam')
+TEACHERS = ('exact', 'fddwnet', 'cityscapes', 'grounded_sam')
 EXIT_BAD_FRAMES = 1
 
 
@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--right', action='store_true', help='look at the right images too')
     parser.add_argument(
-        '--weights', type=Path, help='cityscapes: the .tflite file (see docs/teacher.md)'
+        '--weights',
+        type=Path,
+        help='fddwnet: the .safetensors file; cityscapes: the .tflite file (see docs/teacher.md)',
     )
     parser.add_argument('--detector', help='grounded_sam: GroundingDINO, model name or folder')
     parser.add_argument('--sam', help='grounded_sam: SAM, model name or folder')
@@ -35,11 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--text-threshold', type=float, help='grounded_sam: least score of a phrase of a box'
     )
     parser.add_argument(
-        '--device', help="grounded_sam: 'cpu', 'cuda', ... (default: this process's GPU if any)"
+        '--device',
+        help="grounded_sam, fddwnet: 'cpu', 'cuda', ... (default: this process's GPU if any; "
+        'fddwnet: cpu)',
+    )
+    parser.add_argument(
+        '--width', type=int, dest='width_px', help='fddwnet: width of the image shown to it, px'
     )
     parser.add_argument('--scale', type=float, help='cityscapes: scale of the image shown to it')
     parser.add_argument(
-        '--min-probability', type=float, help='cityscapes: less sure pixels are not valid'
+        '--min-probability',
+        type=float,
+        help='cityscapes, fddwnet: less sure pixels are not valid',
     )
     parser.add_argument(
         '--every', type=int, help='frame ids to take of sequences without voxel labels'
@@ -81,20 +90,28 @@ def _teacher(args: argparse.Namespace) -> Teacher:
     """Build the teacher that the arguments name; raise ConfigError for those of another one."""
     options = {
         'exact': (),
+        'fddwnet': ('weights', 'width_px', 'min_probability', 'device'),
         'cityscapes': ('weights', 'scale', 'min_probability'),
         'grounded_sam': ('detector', 'sam', 'box_threshold', 'text_threshold', 'device'),
     }
     known = {name for names in options.values() for name in names}
     strange = sorted(_given(args, *(known - set(options[args.teacher]))))
     if strange:
-        raise ConfigError(
-            f'--{strange[0].replace("_", "-")} is not for the teacher {args.teacher!r}'
-        )
+        option = strange[0].removesuffix('_px').replace('_', '-')
+        raise ConfigError(f'--{option} is not for the teacher {args.teacher!r}')
     given = _given(args, *options[args.teacher])
     if args.teacher == 'exact':
         from cigocc_ros.training.teacher.exact import ExactTeacher
 
         return ExactTeacher()
+    if args.teacher == 'fddwnet':
+        from cigocc_ros.training.teacher.fddwnet import FddwnetTeacher
+
+        if 'weights' not in given:
+            raise ConfigError(
+                '--teacher fddwnet needs --weights FILE.safetensors (docs/teacher.md)'
+            )
+        return FddwnetTeacher(**given)
     if args.teacher == 'cityscapes':
         from cigocc_ros.training.teacher.cityscapes import CityscapesTeacher
 

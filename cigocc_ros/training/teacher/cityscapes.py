@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.class_presets import CITYSCAPES
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.files import read_bytes
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY, IGNORE
@@ -29,30 +30,6 @@ from cigocc_ros.training.teacher.output import (
 )
 from cigocc_ros.training.teacher.tiles import TilePlan, interpolate
 
-# Cityscapes train ids 0..18 and what SemanticKITTI calls the same thing; None where the two
-# disagree: a rider is a bicyclist or a motorcyclist, a traffic light is not labelled, the sky is
-# nothing.
-CITYSCAPES: tuple[tuple[str, str | None], ...] = (
-    ('road', 'road'),
-    ('sidewalk', 'sidewalk'),
-    ('building', 'building'),
-    ('wall', 'fence'),  # SemanticKITTI's fence includes small walls
-    ('fence', 'fence'),
-    ('pole', 'pole'),
-    ('traffic light', None),
-    ('traffic sign', 'traffic-sign'),
-    ('vegetation', 'vegetation'),
-    ('terrain', 'terrain'),
-    ('sky', 'empty'),
-    ('person', 'person'),
-    ('rider', None),
-    ('car', 'car'),
-    ('truck', 'truck'),
-    ('bus', 'other-vehicle'),
-    ('train', 'other-vehicle'),
-    ('motorcycle', 'motorcycle'),
-    ('bicycle', 'bicycle'),
-)
 DEFAULT_SCALE, DEFAULT_MIN_PROBABILITY = 1.0, 0.7
 """What benchmark/teacher_agreement.py found best; its table is in docs/teacher.md."""
 _LOGITS, _FEATURES = 'logits/semantic/BiasAdd', 'concat_projection/Relu'
