@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from cigocc_ros.core.agreement import equal_share
 from cigocc_ros.core.manifest import LABELS
 from cigocc_ros.export.cpu_layouts import flatten_additions, split_transposes, static_shapes
 from cigocc_ros.export.cpu_rewrites import fold_divisions, slice_convolutions
@@ -52,7 +53,7 @@ def main() -> None:
         for name, run in runs.items():
             best[name] = min(best[name], best_time(run, arrays, 1))
     for name, run in runs.items():
-        equal = 100 * float((run(arrays) == expected).mean())
+        equal = 100 * equal_share(run(arrays), expected)
         ratio = best['plain'] / best[name]
         print(f'{name:12} {1e3 * best[name]:8.1f} ms  {ratio:5.2f}x  labels equal {equal:.4f} %')
 

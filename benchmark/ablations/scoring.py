@@ -16,7 +16,7 @@ from cigocc_ros.core.prior import DEPTH, NONE, STEREO, Prior
 from cigocc_ros.data.camera_frames import sequence_frame
 from cigocc_ros.data.kitti_layout import FrameKey, sequence_folder
 from cigocc_ros.data.kitti_sequence import KittiSequence
-from cigocc_ros.evaluation.evaluate import evaluate, select_frames
+from cigocc_ros.evaluation.evaluate import evaluate, frames_to_score
 from cigocc_ros.evaluation.ground_truth import GroundTruth, open_ground_truth
 from cigocc_ros.evaluation.metrics import SscScores
 from cigocc_ros.evaluation.ranges import RANGES_M
@@ -49,7 +49,7 @@ class RealFrames:
     def read(cls, root: Path, truth_root: Path, sequences: Sequence[str]) -> RealFrames:
         """Read the frames of `sequences` that have ground truth; raise DataFileError."""
         truth = open_ground_truth(truth_root)
-        keys = select_frames(truth, None, sequences)
+        keys = frames_to_score(truth, None, sequences)
         frames = {
             (key, prior): _with_prior(
                 KittiSequence(sequence_folder(root, key.sequence)), key.frame_id, prior

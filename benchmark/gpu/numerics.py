@@ -18,7 +18,7 @@ from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.prior import AUTO
 from cigocc_ros.data.camera_frames import sequence_frame, sequence_prior
 from cigocc_ros.data.kitti_sequence import KittiSequence
-from cigocc_ros.evaluation.agreement import AgreementCounter, Labels
+from cigocc_ros.evaluation.compare import AgreementCounter, Labels
 from cigocc_ros.model.output import ExportModel
 from cigocc_ros.runtime.preprocess import Preprocessor
 

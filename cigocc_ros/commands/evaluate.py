@@ -6,27 +6,26 @@ import argparse
 from contextlib import closing
 from pathlib import Path
 
-from cigocc_ros.commands.infer import add_engine_arguments, add_prior_argument
+from cigocc_ros.commands.arguments import add_engine_arguments, add_prior_argument
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
-from cigocc_ros.core.installed import code_commit
-from cigocc_ros.core.manifest import ModelManifest
 from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.evaluation.evaluate import (
     LABELLED_SPLITS,
     Evaluation,
     Predict,
     evaluate,
-    select_frames,
+    frames_to_score,
+    split_text,
 )
 from cigocc_ros.evaluation.ground_truth import GroundTruth, open_ground_truth
 from cigocc_ros.evaluation.predictions import PredictionFiles, SequencePredictions
 from cigocc_ros.evaluation.report import (
-    NOT_RECORDED,
     STUDENT,
-    Subject,
+    ScoredModel,
     report_markdown,
     write_report,
 )
+from cigocc_ros.runtime.contract import ONNX_ROLE
 from cigocc_ros.runtime.postprocess import labels_on_grid
 from cigocc_ros.runtime.predictor import Predictor
 
@@ -72,46 +71,54 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score all frames, print the Markdown report, write both reports to --out; return 0."""
     truth = open_ground_truth(args.ground_truth or args.data)
-    frames = select_frames(truth, args.split, args.sequences)
+    frames = frames_to_score(truth, args.split, args.sequences)
     if args.predictions is not None:
-        subject, evaluation = evaluate_files(args, truth, frames)
+        scored, evaluation = evaluate_files(args, truth, frames)
     else:
-        subject, evaluation = evaluate_model(args, truth, frames)
-    print(report_markdown(subject, evaluation))
+        scored, evaluation = evaluate_model(args, truth, frames)
+    print(report_markdown(scored, evaluation))
     if args.out is not None:
-        for path in write_report(args.out, subject, evaluation):
+        for path in write_report(args.out, scored, evaluation):
             print(path)
     return 0
 
 
 def evaluate_files(
     args: argparse.Namespace, truth: GroundTruth, frames: tuple[FrameKey, ...]
-) -> tuple[Subject, Evaluation]:
+) -> tuple[ScoredModel, Evaluation]:
     """Score prediction files; what made them is not recorded in them."""
     files = PredictionFiles(args.predictions)
     files.require(frames)
-    subject = subject_of(args, truth, data=str(args.predictions), model=args.name)
-    return subject, score(frames, truth, files)
+    scored = ScoredModel(
+        model=args.name or 'prediction files',
+        data=str(args.predictions),
+        ground_truth=truth_text(args, truth),
+        split=split_text(args.split, args.sequences),
+    )
+    return scored, score(frames, truth, files)
 
 
 def evaluate_model(
     args: argparse.Namespace, truth: GroundTruth, frames: tuple[FrameKey, ...]
-) -> tuple[Subject, Evaluation]:
+) -> tuple[ScoredModel, Evaluation]:
     """Run the model on the images of all frames and score what it says."""
     with closing(Predictor.from_model_dir(args.model, args.backend, args.threads)) as predictor:
         predict = predictions_of(predictor, args, frames)
         predictor.warm_up()
-        subject = subject_of(
-            args,
-            truth,
-            data=str(args.data),
-            model=args.name or predictor.manifest.model_id,
+        manifest = predictor.manifest
+        network = manifest.files.get(ONNX_ROLE)
+        scored = ScoredModel(
+            model=args.name or manifest.model_id,
             backend=predictor.engine.name,
             depth_prior=predict.prior_text(),
             semantic_path=STUDENT,
-            manifest=predictor.manifest,
+            model_sha256=network.sha256 if network else None,
+            model_commit=manifest.training.get('commit'),
+            data=str(args.data),
+            ground_truth=truth_text(args, truth),
+            split=split_text(args.split, args.sequences),
         )
-        return subject, score(frames, truth, predict)
+        return scored, score(frames, truth, predict)
 
 
 def predictions_of(
@@ -133,36 +140,6 @@ def score(frames: tuple[FrameKey, ...], truth: GroundTruth, predict: Predict) ->
     return evaluate(tqdm(frames, unit='frame', disable=None), truth, predict)
 
 
-def subject_of(
-    args: argparse.Namespace,
-    truth: GroundTruth,
-    *,
-    data: str,
-    model: str | None,
-    backend: str = NOT_RECORDED,
-    depth_prior: str = NOT_RECORDED,
-    semantic_path: str = NOT_RECORDED,
-    manifest: ModelManifest | None = None,
-) -> Subject:
-    """Return what the report says of the model, the data and the code."""
-    onnx = manifest.files.get('onnx') if manifest else None
-    return Subject(
-        model=model or 'prediction files',
-        backend=backend,
-        depth_prior=depth_prior,
-        semantic_path=semantic_path,
-        model_sha256=onnx.sha256 if onnx else None,
-        model_commit=manifest.training.get('commit') if manifest else None,
-        code_commit=code_commit(),
-        data=data,
-        ground_truth=f'{args.ground_truth or args.data} ({truth.form})',
-        split=split_text(args.split, args.sequences),
-    )
-
-
-def split_text(split: str | None, sequences: list[str]) -> str:
-    """Say which frames were scored, and whether that is an official split."""
-    if split is not None:
-        return f'{split} (official, complete)'
-    chosen = f'sequences {", ".join(sequences)}' if sequences else 'all ground truth there is'
-    return f'{chosen} (not an official split)'
+def truth_text(args: argparse.Namespace, truth: GroundTruth) -> str:
+    """Say where the ground truth is, and what kind of files it is."""
+    return f'{args.ground_truth or args.data} ({truth.form})'

@@ -11,17 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.commands.arguments import add_engine_arguments, add_prior_argument
 from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.frames import CameraFrame, Occupancy
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.core.labels import CLASS_NAMES, raw_from_train
-from cigocc_ros.core.prior import AUTO, FILE_SOURCES, current_word
+from cigocc_ros.core.prior import AUTO
 from cigocc_ros.data.camera_frames import image_frame, sequence_frame, sequence_prior
 from cigocc_ros.data.kitti_files import write_voxel_labels
-from cigocc_ros.runtime.contract import DEFAULT_THREADS
-from cigocc_ros.runtime.engine import AUTO as AUTO_BACKEND
-from cigocc_ros.runtime.engine import BACKENDS
 from cigocc_ros.runtime.postprocess import labels_on_grid
 from cigocc_ros.runtime.predictor import Predictor
 
@@ -62,35 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_prior_argument(parser.add_argument_group('a sequence'))
 
 
-def add_engine_arguments(arguments: argparse._ActionsContainer) -> None:
-    """Declare what runs the network."""
-    arguments.add_argument(
-        '--backend',
-        choices=BACKENDS,
-        default=AUTO_BACKEND,
-        help='torch takes a checkpoint folder as --model (default %(default)s)',
-    )
-    arguments.add_argument(
-        '--threads', type=int, default=DEFAULT_THREADS, help='0 (default): every core'
-    )
-
-
-def add_prior_argument(arguments: argparse._ActionsContainer) -> None:
-    """Declare where the depth prior of a sequence comes from."""
-    arguments.add_argument(
-        '--prior',
-        type=current_word,
-        choices=FILE_SOURCES,
-        default=AUTO,
-        help='depth prior: none, measured depth of depth_2/, stereo matching with image_3/, or '
-        'what a stereo network wrote into depth_stereo/; auto (default): stereo where image_3/ '
-        'exists, else none',
-    )
-
-
 def run(args: argparse.Namespace) -> int:
     """Predict every frame, write its labels, print latencies and a summary; return 0."""
-    frames = frames_of(args)
+    frames = named_frames(args)
     with closing(Predictor.from_model_dir(args.model, args.backend, args.threads)) as predictor:
         predictor.warm_up()
         print(f'{predictor.manifest.model_id} on {predictor.engine.name}')
@@ -143,7 +115,7 @@ def draw(path: Path, frame: CameraFrame, occupancy: Occupancy) -> None:
     save_picture(path, draw_sheet(path.stem, [VoxelPanel.of(occupancy)], frame.image))
 
 
-def frames_of(args: argparse.Namespace) -> Iterator[NamedFrame]:
+def named_frames(args: argparse.Namespace) -> Iterator[NamedFrame]:
     """Return the frames of the input; raise ConfigError for options that do not belong to it."""
     if args.input.is_dir():
         given = [name for name in ('calib', 'right', 'depth') if getattr(args, name) is not None]

@@ -45,6 +45,37 @@ def sequence_frame(sequence: KittiSequence, frame_id: str, prior: Prior) -> Came
     )
 
 
+class DataFrames:
+    """The frames of all sequences below a folder, in order, each read when it is asked for."""
+
+    def __init__(self, root: Path, source: str) -> None:
+        """List them; `source` of `FILE_SOURCES` says which prior they get; DataFileError."""
+        from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences  # needs OpenCV
+
+        self.sequences = [KittiSequence(folder) for folder in find_sequences(root)]
+        self.priors = [sequence_prior(sequence, source) for sequence in self.sequences]
+        self._keys = [
+            (sequence, frame_id, prior)
+            for sequence, prior in zip(self.sequences, self.priors, strict=True)
+            for frame_id in sequence.frame_ids
+        ]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._keys)
+
+    def __getitem__(self, index: int) -> CameraFrame:
+        """Read one frame."""
+        return sequence_frame(*self._keys[index])
+
+
+def evenly(total: int, count: int) -> list[int]:
+    """Return at most `count` different indices below `total`, evenly spread, 0 among them."""
+    if count < 1:
+        raise ConfigError(f'--frames: expected at least 1, found {count}')
+    return sorted({index * total // count for index in range(min(count, total))} if total else [])
+
+
 def image_frame(
     image: Path, calib: Path | None, right: Path | None = None, depth: Path | None = None
 ) -> CameraFrame:

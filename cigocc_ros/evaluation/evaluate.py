@@ -30,7 +30,7 @@ class Evaluation:
     """Sequence -> number of frames scored."""
 
 
-def select_frames(
+def frames_to_score(
     truth: GroundTruth, split: str | None, sequences: Sequence[str]
 ) -> tuple[FrameKey, ...]:
     """Return the frames to score: an official split, some sequences, or all ground truth.
@@ -51,6 +51,14 @@ def select_frames(
     frames = tuple(key for key in truth.frames if key.sequence in chosen)
     truth.require(frames)
     return frames
+
+
+def split_text(split: str | None, sequences: Sequence[str]) -> str:
+    """Say which frames were scored, and whether that is an official split."""
+    if split is not None:
+        return f'{split} (official, complete)'
+    chosen = f'sequences {", ".join(sequences)}' if sequences else 'all ground truth there is'
+    return f'{chosen} (not an official split)'
 
 
 def evaluate(frames: Iterable[FrameKey], truth: GroundTruth, predict: Predict) -> Evaluation:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cigocc_ros import __version__
 from cigocc_ros.core.files import write_atomically
+from cigocc_ros.core.installed import code_commit
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY
+from cigocc_ros.core.markdown import facts, table
 from cigocc_ros.evaluation.evaluate import Evaluation
 from cigocc_ros.evaluation.metrics import SscScores
 
@@ -19,31 +21,31 @@ STUDENT = 'student: the network alone, no teacher at run time'
 """The path of everything that runs on an engine: its inputs have no teacher features."""
 
 
-@dataclass(frozen=True)
-class Subject:
+@dataclass(frozen=True, kw_only=True)
+class ScoredModel:
     """What was scored, against what."""
 
     model: str
     """Model id, or the name that the user gave to prediction files."""
-    backend: str
-    depth_prior: str
-    semantic_path: str
+    backend: str = NOT_RECORDED
+    depth_prior: str = NOT_RECORDED
+    semantic_path: str = NOT_RECORDED
     """Whether the high-level features came from the student or from the cached teacher."""
-    model_sha256: str | None
-    model_commit: str | None
+    model_sha256: str | None = None
+    model_commit: str | None = None
     """Commit of the code that trained the model."""
-    code_commit: str | None
+    code_commit: str | None = field(default_factory=code_commit)
     """Commit of the code that scored it."""
     data: str
     ground_truth: str
     split: str
 
 
-def report_dict(subject: Subject, evaluation: Evaluation) -> dict[str, Any]:
+def report_dict(scored: ScoredModel, evaluation: Evaluation) -> dict[str, Any]:
     """Return everything as plain values; scores in 0..1, ranges in metres as text keys."""
     return {
         'cigocc': __version__,
-        'subject': asdict(subject),
+        'subject': asdict(scored),
         'frames': evaluation.frames,
         'class_names': list(CLASS_NAMES),
         'scores': {f'{m:g}': _scores_dict(scores) for m, scores in evaluation.scores.items()},
@@ -53,11 +55,11 @@ def report_dict(subject: Subject, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def report_markdown(subject: Subject, evaluation: Evaluation) -> str:
-    """Return tables of the subject, the ranges and the classes; scores in percent."""
+def report_markdown(scored: ScoredModel, evaluation: Evaluation) -> str:
+    """Return tables of the model, the ranges and the classes; scores in percent."""
     sections = (
-        [f'# Scores of {subject.model}', ''],
-        _subject_lines(subject, evaluation),
+        [f'# Scores of {scored.model}', ''],
+        _scored_lines(scored, evaluation),
         _range_lines(evaluation),
         _class_lines(evaluation),
         _note_lines(evaluation),
@@ -65,12 +67,12 @@ def report_markdown(subject: Subject, evaluation: Evaluation) -> str:
     return '\n'.join(line for section in sections for line in section) + '\n'
 
 
-def write_report(folder: Path, subject: Subject, evaluation: Evaluation) -> tuple[Path, Path]:
+def write_report(folder: Path, scored: ScoredModel, evaluation: Evaluation) -> tuple[Path, Path]:
     """Write evaluation.json and evaluation.md into a folder and return both paths."""
     paths = folder / JSON_FILE, folder / MARKDOWN_FILE
-    text = json.dumps(report_dict(subject, evaluation), indent=2) + '\n'
+    text = json.dumps(report_dict(scored, evaluation), indent=2) + '\n'
     write_atomically(paths[0], text)
-    write_atomically(paths[1], report_markdown(subject, evaluation))
+    write_atomically(paths[1], report_markdown(scored, evaluation))
     return paths
 
 
@@ -80,50 +82,43 @@ def _scores_dict(scores: SscScores) -> dict[str, Any]:
     return {**plain, 'iou_per_class': scores.by_name()}
 
 
-def _subject_lines(subject: Subject, evaluation: Evaluation) -> list[str]:
+def _scored_lines(scored: ScoredModel, evaluation: Evaluation) -> list[str]:
     frames = ', '.join(f'{name}: {count}' for name, count in sorted(evaluation.frames.items()))
     rows = {
-        'Model': subject.model,
-        'Backend': subject.backend,
-        'Depth prior': subject.depth_prior,
-        'Semantic path': subject.semantic_path,
-        'Model sha256': subject.model_sha256 or NOT_RECORDED,
-        'Model trained at commit': subject.model_commit or NOT_RECORDED,
-        'Scored at commit': subject.code_commit or NOT_RECORDED,
-        'Data': subject.data,
-        'Ground truth': subject.ground_truth,
-        'Split': subject.split,
+        'Model': scored.model,
+        'Backend': scored.backend,
+        'Depth prior': scored.depth_prior,
+        'Semantic path': scored.semantic_path,
+        'Model sha256': scored.model_sha256 or NOT_RECORDED,
+        'Model trained at commit': scored.model_commit or NOT_RECORDED,
+        'Scored at commit': scored.code_commit or NOT_RECORDED,
+        'Data': scored.data,
+        'Ground truth': scored.ground_truth,
+        'Split': scored.split,
         'Frames by sequence': f'{frames} (total {sum(evaluation.frames.values())})',
     }
-    return ['| | |', '|---|---|', *(f'| {name} | {value} |' for name, value in rows.items()), '']
+    return [*facts(rows), '']
 
 
 def _range_lines(evaluation: Evaluation) -> list[str]:
-    lines = [
-        '| Range (m) | IoU | Precision | Recall | mIoU | Known voxels |',
-        '|---:|---:|---:|---:|---:|---:|',
-    ]
+    rows = []
     for range_m, scores in evaluation.scores.items():
         values = (scores.iou, scores.precision, scores.recall, scores.miou)
-        cells = ' | '.join(_percent(value) for value in values)
-        lines.append(f'| {range_m:g} | {cells} | {scores.num_voxels} |')
-    return [*lines, '']
+        rows.append((f'{range_m:g}', *map(_percent, values), str(scores.num_voxels)))
+    heads = ('Range (m)', 'IoU', 'Precision', 'Recall', 'mIoU', 'Known voxels')
+    return [*table(heads, rows, left=0), '']
 
 
 def _class_lines(evaluation: Evaluation) -> list[str]:
-    ranges = [f'{range_m:g} m' for range_m in evaluation.scores]
     truth = evaluation.confusion[max(evaluation.confusion)].sum(0)
     occupied = max(int(truth[1:].sum()), 1)
-    lines = [
-        f'| Class | {" | ".join(f"IoU {name}" for name in ranges)} | Share of occupied |',
-        f'|---|{"---:|" * (len(ranges) + 1)}',
-    ]
+    rows = []
     for train_id, name in enumerate(CLASS_NAMES):
         if train_id != EMPTY:
             scores = (each.iou_per_class[train_id] for each in evaluation.scores.values())
-            cells = ' | '.join(_percent(value) for value in scores)
-            lines.append(f'| {name} | {cells} | {_percent(truth[train_id] / occupied)} |')
-    return [*lines, '']
+            rows.append((name, *map(_percent, scores), _percent(truth[train_id] / occupied)))
+    heads = ('Class', *(f'IoU {m:g} m' for m in evaluation.scores), 'Share of occupied')
+    return [*table(heads, rows), '']
 
 
 def _note_lines(evaluation: Evaluation) -> list[str]:

@@ -14,6 +14,7 @@ import onnx
 import torch
 from torch import nn
 
+from cigocc_ros.core.agreement import MIN_EXPORT_AGREEMENT, MIN_MIXED_AGREEMENT
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import CigoccError, ConfigError
 from cigocc_ros.core.manifest import (
@@ -28,13 +29,12 @@ from cigocc_ros.core.typed_yaml import to_mapping
 from cigocc_ros.export.cpu_rewrites import rewrite_for_cpu
 from cigocc_ros.export.graph_rules import check_graph
 from cigocc_ros.export.mixed_gate import (
-    MIN_MIXED_AGREEMENT,
     MixedReport,
     measure_mixed,
     require_mixed,
 )
 from cigocc_ros.export.mixed_precision import mixed_precision
-from cigocc_ros.export.parity import ParityReport, compare
+from cigocc_ros.export.parity import ParityReport, compare_outputs
 from cigocc_ros.export.to_onnx import INPUT_NAMES, portable, to_onnx, without_logits
 from cigocc_ros.model.output import LOGITS, ExportModel
 from cigocc_ros.runtime.contract import ONNX_ROLE, Arrays, manifest_for
@@ -46,12 +46,6 @@ logger = logging.getLogger(__name__)
 
 ONNX_FILE, MIXED_FILE = 'model.onnx', 'model_fp16.onnx'
 LOGITS_FILE = 'model_logits.onnx'
-MIN_AGREEMENT = 0.999
-"""Share of voxels that must agree on every input in label, in probability and in logits.
-
-Not 1: where two logits, or a proposal's probability and its threshold, lie within float rounding
-of each other, the two runtimes may decide differently and both be right.
-"""
 GATE_SEED = 2024
 DEFAULT_GATE_INPUTS = 4
 
@@ -80,7 +74,7 @@ class ExportReport:
     def __str__(self) -> str:
         """Return two readable lines."""
         return (
-            f'float32 against torch (at least {100 * MIN_AGREEMENT} % of each required): '
+            f'float32 against torch (at least {100 * MIN_EXPORT_AGREEMENT} % of each required): '
             f'{self.parity}\nmixed float16 against float32 (at least '
             f'{100 * MIN_MIXED_AGREEMENT} % required): {self.mixed}'
         )
@@ -120,12 +114,12 @@ def export_model(
 
 
 def require_parity(report: ParityReport) -> None:
-    """Raise ParityError unless all three outputs agree on MIN_AGREEMENT of the voxels."""
+    """Raise ParityError unless all three outputs agree on MIN_EXPORT_AGREEMENT of the voxels."""
     worst = report.worst
-    if min(worst.labels, worst.probabilities, worst.logits) < MIN_AGREEMENT:
+    if min(worst.labels, worst.probabilities, worst.logits) < MIN_EXPORT_AGREEMENT:
         raise ParityError(
             f'the ONNX file is wrong and was not written: {report}; expected at least '
-            f'{100 * MIN_AGREEMENT} % of each'
+            f'{100 * MIN_EXPORT_AGREEMENT} % of each'
         )
 
 
@@ -192,7 +186,7 @@ def _prove(
         return {**outputs, LOGITS: twin.run([LOGITS], arrays)[0]}
 
     try:
-        parity = compare(lambda arrays: torch_reference(model, arrays), candidate, inputs)
+        parity = compare_outputs(lambda arrays: torch_reference(model, arrays), candidate, inputs)
     finally:
         engine.close()
     require_parity(parity)

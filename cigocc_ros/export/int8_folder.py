@@ -13,6 +13,8 @@ from typing import Any
 
 import onnx
 
+from cigocc_ros.core.agreement import MIN_INT8_AGREEMENT, equal_share
+from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.manifest import (
     LABELS,
     MANIFEST_FILE,
@@ -38,9 +40,9 @@ from cigocc_ros.runtime.contract import ONNX_ROLE, Arrays
 from cigocc_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from cigocc_ros.runtime.self_check import GOLDEN_FILE, GOLDEN_ROLE, Golden, save_golden
 
+HELD_OUT_FRAMES = 4
+"""Frames that check the labels and take no part in the calibration."""
 INT8_FILE, MIXED_INT8_FILE = 'model_int8.onnx', 'model_int8_fp16.onnx'
-MIN_INT8_AGREEMENT = 0.8
-"""Share of labels of any frame that must survive: below it something is broken, not coarse."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,23 @@ def quantize_folder(
         write_manifest(staging, made)
         _move(staging, out)
     return made
+
+
+def calibration_frames(total: int, count: int, where: str) -> tuple[list[int], list[int]]:
+    """Return the indices of `count` frames to calibrate on, and of others between them to check.
+
+    All are evenly spread over `total`. Raises ConfigError where there are too few.
+    """
+    wanted = count + HELD_OUT_FRAMES
+    if count < 1 or total < wanted:
+        raise ConfigError(
+            f'{where}: {total} frames found, --frames {count} needs at least 1 and '
+            f'{HELD_OUT_FRAMES} more to check'
+        )
+    chosen = [index * total // wanted for index in range(wanted)]
+    check = [(2 * index + 1) * wanted // (2 * HELD_OUT_FRAMES) for index in range(HELD_OUT_FRAMES)]
+    calibrate = [chosen[index] for index in range(wanted) if index not in set(check)]
+    return calibrate, [chosen[index] for index in check]
 
 
 def scales_from(use_modelopt: bool) -> str:
@@ -166,7 +185,7 @@ def _prove(
         one = replace(made, files={ONNX_ROLE: spec})
         engine = OnnxRuntimeEngine(staging, one, threads)
         pairs = zip(frames, expected, strict=True)
-        found = [float((engine.run(arrays)[LABELS] == wanted).mean()) for arrays, wanted in pairs]
+        found = [equal_share(engine.run(arrays)[LABELS], wanted) for arrays, wanted in pairs]
         engine.close()
         shares[spec.path] = min(found)
         if shares[spec.path] < MIN_INT8_AGREEMENT:

@@ -10,18 +10,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from cigocc_ros.core.agreement import MIN_GOLDEN_AGREEMENT, MIN_MIXED_AGREEMENT, equal_share
 from cigocc_ros.core.manifest import LABELS
 from cigocc_ros.export.half_emulation import RANGES, emulated, half_values, with_ranges
 from cigocc_ros.export.mixed_precision import PrecisionError
 from cigocc_ros.runtime.contract import Arrays
 from cigocc_ros.runtime.onnxruntime_engine import open_session
-from cigocc_ros.runtime.self_check import MIN_GOLDEN_AGREEMENT
 
 logger = logging.getLogger(__name__)
 
-MIN_MIXED_AGREEMENT = 0.95
-"""Below it the conversion is wrong. Trained networks keep 0.999 of their labels; untrained ones,
-whose proposals and classes all lie near a tie, about 0.99."""
 MAX_ACTIVATION = 3e4
 """Half of what float16 holds: room for inputs that nobody tried."""
 
@@ -63,7 +60,7 @@ def measure_mixed(
     shares, ranges = [], []
     for arrays, expected in zip(inputs, labels, strict=True):
         found, extremes = session.run([LABELS, RANGES], arrays)
-        shares.append(float((found == expected).mean()))
+        shares.append(equal_share(found, expected))
         ranges.append(np.abs(extremes).max(axis=0))
     largest = np.max(ranges, axis=0)
     position = int(np.argmax(largest))  # of a value that is not a number, where there is one

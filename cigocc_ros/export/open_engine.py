@@ -5,31 +5,34 @@ from __future__ import annotations
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.manifest import (
     MIXED_ROLE,
+    ONNX_SUFFIX,
     ModelManifest,
     file_spec,
     load_manifest,
     verified_file,
 )
-from cigocc_ros.runtime.contract import DEFAULT_THREADS, ONNX_ROLE
+from cigocc_ros.runtime.contract import DEFAULT_THREADS, ONNX_ROLE, Arrays
 from cigocc_ros.runtime.engine import AUTO, BACKENDS, TENSORRT, TORCH, Engine, create_engine
 from cigocc_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from cigocc_ros.runtime.predictor import find_model_dir
+from cigocc_ros.runtime.preprocess import Preprocessor
 from cigocc_ros.runtime.tensorrt.options import ONNX_ROLES, TensorRtOptions, choose_precision
 
 ROUNDED = 'rounded'
 """The mixed float16 file with every rounding done on purpose: a CPU runtime hides most of them."""
 KINDS = (*(name for name in BACKENDS if name != AUTO), ROUNDED)
-ONNX_SUFFIX = '.onnx'
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One way of running one network, ready to run."""
+class EngineUnderTest:
+    """One way of running one network, ready to run: a `NetworkUnderTest` of evaluation."""
 
     text: str
     """As the user named it."""
@@ -39,8 +42,29 @@ class Subject:
     sha256: str | None
     """None for a checkpoint, which is more than one file."""
 
+    @property
+    def engine_name(self) -> str:
+        """What runs it, with its version."""
+        return self.engine.name
 
-def open_subject(text: str, threads: int = DEFAULT_THREADS) -> Subject:
+    def prepare(self, frame: CameraFrame) -> Arrays:
+        """Return the named inputs of the network for a frame."""
+        return self._preprocess(frame)
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Return the named outputs."""
+        return self.engine.run(inputs)
+
+    def close(self) -> None:
+        """Release the engine."""
+        self.engine.close()
+
+    @cached_property
+    def _preprocess(self) -> Preprocessor:
+        return Preprocessor(self.manifest.image_size)
+
+
+def open_engine(text: str, threads: int = DEFAULT_THREADS) -> EngineUnderTest:
     """Load BACKEND:MODEL; raise ConfigError for another form, else what `create_engine` raises."""
     backend, colon, model = text.partition(':')
     if not colon or not model or backend not in KINDS:
@@ -57,7 +81,7 @@ def open_subject(text: str, threads: int = DEFAULT_THREADS) -> Subject:
     else:
         engine = create_engine(backend, folder, manifest, threads)
     spec = manifest.file(role)
-    return Subject(text, engine, manifest, spec.path, spec.sha256)
+    return EngineUnderTest(text, engine, manifest, spec.path, spec.sha256)
 
 
 def model_of(model: str) -> tuple[Path, ModelManifest]:
@@ -100,12 +124,12 @@ def open_rounded(folder: Path, manifest: ModelManifest, role: str, threads: int)
     return engine
 
 
-def _open_checkpoint(text: str, folder: Path, threads: int) -> Subject:
+def _open_checkpoint(text: str, folder: Path, threads: int) -> EngineUnderTest:
     from cigocc_ros.runtime.torch_engine import load_checkpoint_manifest
 
     manifest = load_checkpoint_manifest(folder)
     engine = create_engine(TORCH, folder, manifest, threads)
-    return Subject(text, engine, manifest, 'checkpoint', None)
+    return EngineUnderTest(text, engine, manifest, 'checkpoint', None)
 
 
 def _role(backend: str, manifest: ModelManifest) -> str:

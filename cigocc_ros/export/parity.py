@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cigocc_ros.core.agreement import equal_share
 from cigocc_ros.core.manifest import LABELS, OCCUPIED_PROBABILITY
 from cigocc_ros.model.output import LOGITS
 from cigocc_ros.runtime.contract import Arrays
@@ -20,7 +21,7 @@ MIN_SPREAD = 0.01
 
 
 @dataclass(frozen=True)
-class Agreement:
+class OutputAgreement:
     """How well the outputs for one input agree.
 
     Shares of voxels: with the same label; with probabilities within PROBABILITY_STEPS / 255; with
@@ -39,7 +40,7 @@ class ParityReport:
 
     num_inputs: int
     num_classes: int
-    worst: Agreement
+    worst: OutputAgreement
 
     def __str__(self) -> str:
         """Return one readable line."""
@@ -52,7 +53,7 @@ class ParityReport:
         )
 
 
-def compare(
+def compare_outputs(
     reference: Callable[[Arrays], Arrays],
     candidate: Callable[[Arrays], Arrays],
     inputs: Sequence[Arrays],
@@ -62,8 +63,8 @@ def compare(
     for arrays in inputs:
         expected, found = reference(arrays), candidate(arrays)
         classes |= set(np.unique(expected[LABELS]).tolist())
-        agreements.append(agreement(expected, found))
-    worst = Agreement(
+        agreements.append(output_agreement(expected, found))
+    worst = OutputAgreement(
         labels=min(a.labels for a in agreements),
         probabilities=min(a.probabilities for a in agreements),
         logits=min(a.logits for a in agreements),
@@ -72,7 +73,7 @@ def compare(
     return ParityReport(len(agreements), len(classes), worst)
 
 
-def agreement(expected: Arrays, found: Arrays) -> Agreement:
+def output_agreement(expected: Arrays, found: Arrays) -> OutputAgreement:
     """Compare the outputs for one input; a value that is not a number never agrees."""
     steps = np.abs(
         expected[OCCUPIED_PROBABILITY].astype(np.int16)
@@ -81,8 +82,8 @@ def agreement(expected: Arrays, found: Arrays) -> Agreement:
     spread = expected[LOGITS].std(axis=(0, 2, 3, 4), keepdims=True)
     tolerance = LOGIT_SHARE * np.maximum(spread, MIN_SPREAD)
     close = np.abs(expected[LOGITS] - found[LOGITS]) <= tolerance
-    return Agreement(
-        labels=float((expected[LABELS] == found[LABELS]).mean()),
+    return OutputAgreement(
+        labels=equal_share(found[LABELS], expected[LABELS]),
         probabilities=float((steps <= PROBABILITY_STEPS).mean()),
         logits=float(close.all(axis=1).mean()),
         probability_steps=int(steps.max()),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,18 +130,6 @@ def _quantized(
     quantized.opset_import.extend(own)
     onnx.checker.check_model(quantized)
     return quantized
-
-
-def cpu_has_vnni() -> bool:
-    """Whether an x86 CPU multiplies bytes without saturating; True on other architectures."""
-    machine = os.uname().machine
-    if machine not in ('x86_64', 'AMD64', 'i686'):
-        return True
-    try:
-        flags = Path('/proc/cpuinfo').read_text(encoding='utf-8').split()
-    except OSError:
-        return False
-    return 'avx512_vnni' in flags or 'avx_vnni' in flags
 
 
 def _deciding(graph: onnx.GraphProto) -> set[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.agreement import MIN_GOLDEN_AGREEMENT, equal_share
 from cigocc_ros.core.arrays import read_arrays
 from cigocc_ros.core.errors import DataFileError, EngineError, ManifestError
 from cigocc_ros.core.labels import CLASS_NAMES, NUM_CLASSES
@@ -21,8 +22,6 @@ from cigocc_ros.runtime.engine import Engine
 
 GOLDEN_ROLE = 'golden'
 GOLDEN_FILE = 'golden.npz'
-MIN_GOLDEN_AGREEMENT = 0.99
-"""Share of voxels whose label must be the stored one; rounding moves far fewer."""
 COUNT_SLACK, COUNT_SLACK_SHARE, COUNT_SLACK_RATIO = 10, 2e-4, 0.1
 """By how much the voxels of a class may differ: a few, a share of the grid, a share of theirs."""
 
@@ -69,7 +68,7 @@ def check_engine(engine: Engine, golden: Golden) -> float:
     than stored: a lost class of a few voxels would not show in the share.
     """
     found, stored = engine.run(golden.inputs)[LABELS], golden.outputs[LABELS]
-    agreement = float((found == stored).mean())
+    agreement = equal_share(found, stored)
     problems = _count_problems(found, stored)
     if agreement < MIN_GOLDEN_AGREEMENT:
         problems.insert(

@@ -1,14 +1,14 @@
 """`cigocc quantize`: which frames calibrate, which check, and what it refuses."""
 
-import argparse
-
 import numpy as np
 import pytest
 from fixtures_sequence import build_sequence
 from fixtures_tiny_model import build_tiny_model_dir
 
 from cigocc_ros.commands import main as dispatcher
-from cigocc_ros.commands.quantize import frames_of
+from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.data.camera_frames import DataFrames
+from cigocc_ros.export.int8_folder import calibration_frames
 
 
 @pytest.fixture(scope='module')
@@ -24,18 +24,27 @@ def quantize(*words):
 
 @pytest.mark.parametrize('count', [1, 2, 3])
 def test_frames_that_check_are_none_that_calibrate(sequence, count):
-    args = argparse.Namespace(data=sequence, frames=count, prior='none')
-    calibrating, checking = (
-        {arrays['image'].tobytes() for arrays in side} for side in frames_of(args, (48, 160))
-    )
+    data = DataFrames(sequence, 'none')
+    chosen = calibration_frames(len(data), count, 'here')
+    calibrating, checking = ({data[index].image.tobytes() for index in side} for side in chosen)
     assert (len(calibrating), len(checking)) == (count, 4)
     assert not calibrating & checking
 
 
-def test_prior_reaches_the_network(sequence):
-    args = argparse.Namespace(data=sequence, frames=1, prior='depth')
-    calibrating, _ = frames_of(args, (48, 160))
-    assert np.unique(calibrating[0]['depth_prior']).size > 1
+def test_prior_reaches_the_network(sequence, tmp_path, monkeypatch):
+    given = []
+
+    def quantized(source, out, frames, held_out, options):
+        given.extend([*frames, *held_out])
+        raise ConfigError('enough')
+
+    monkeypatch.setattr('cigocc_ros.export.int8_folder.quantize_folder', quantized)
+    model = build_tiny_model_dir(tmp_path / 'model')
+    words = ['--model', model, '--out', tmp_path / 'o', '--frames', 1, '--prior']
+    assert quantize(sequence, *words, 'depth') == quantize(sequence, *words, 'none') == 2
+    assert len(given) == 2 * 5
+    assert all(np.unique(arrays['depth_prior']).size > 1 for arrays in given[:5])
+    assert not any(arrays['depth_prior'].any() for arrays in given[5:])
 
 
 def test_too_few_frames_are_refused(sequence, tmp_path, capsys):

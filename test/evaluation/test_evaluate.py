@@ -18,12 +18,12 @@ from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import CLASS_NAMES
 from cigocc_ros.data.kitti_files import write_voxel_labels
 from cigocc_ros.data.kitti_layout import FrameKey
-from cigocc_ros.evaluation.evaluate import evaluate, select_frames
+from cigocc_ros.evaluation.evaluate import evaluate, frames_to_score
 from cigocc_ros.evaluation.ground_truth import LabelArrays, VoxelVolumes, open_ground_truth
 from cigocc_ros.evaluation.predictions import PredictionFiles
-from cigocc_ros.evaluation.report import Subject, report_dict, report_markdown, write_report
+from cigocc_ros.evaluation.report import ScoredModel, report_dict, report_markdown, write_report
 
-SUBJECT = Subject(
+SCORED = ScoredModel(
     model='guess',
     backend='none',
     depth_prior='none',
@@ -76,7 +76,7 @@ def test_perfect_files_score_1_at_every_range(arrays, tmp_path):
 
 
 def test_a_reports_numbers_are_hand_counts(evaluation):
-    report = json.loads(json.dumps(report_dict(SUBJECT, evaluation)))
+    report = json.loads(json.dumps(report_dict(SCORED, evaluation)))
     near = np.s_[:64, 96:160]
     for name, box in {'51.2': np.s_[:], '12.8': near}.items():
         truth = np.concatenate([truth_of(key)[box].ravel() for key in FRAMES])
@@ -99,38 +99,38 @@ def test_a_reports_numbers_are_hand_counts(evaluation):
 
 
 def test_the_page_tells_subject_ranges_and_classes(evaluation, tmp_path):
-    page = report_markdown(SUBJECT, evaluation)
+    page = report_markdown(SCORED, evaluation)
     for words in ('# Scores of guess', '1234abc', '| Depth prior | none |', '00: 2, 08: 2'):
         assert words in page
     scores = evaluation.scores[25.6]
     assert f'| 25.6 | {100 * scores.iou:.2f} | {100 * scores.precision:.2f} |' in page
     assert f'| traffic-sign | {100 * evaluation.scores[12.8].iou_per_class[19]:.2f} |' in page
     assert '19 occur in the ground truth' in page
-    written = write_report(tmp_path / 'new' / 'folder', SUBJECT, evaluation)
+    written = write_report(tmp_path / 'new' / 'folder', SCORED, evaluation)
     assert json.loads(written[0].read_text())['frames'] == {'00': 2, '08': 2}
     assert written[1].read_text() == page
 
 
 def test_frames_are_chosen_by_sequence_or_split(volumes):
     truth = VoxelVolumes(volumes)
-    assert select_frames(truth, None, []) == FRAMES
-    assert select_frames(truth, None, ['08']) == FRAMES[2:]
+    assert frames_to_score(truth, None, []) == FRAMES
+    assert frames_to_score(truth, None, ['08']) == FRAMES[2:]
     with pytest.raises(DataFileError, match='no ground truth of sequence 03; there is some of 00'):
-        select_frames(truth, None, ['03'])
+        frames_to_score(truth, None, ['03'])
     with pytest.raises(DataFileError, match=r'08/voxels/\*.label: 813 of 815 missing'):
-        select_frames(truth, 'val', [])
+        frames_to_score(truth, 'val', [])
 
 
 def test_a_split_of_arrays_must_be_complete(arrays):
     with pytest.raises(DataFileError, match=r'08_000010.npz: missing, and 812 more of 815'):
-        select_frames(LabelArrays(arrays), 'val', [])
+        frames_to_score(LabelArrays(arrays), 'val', [])
 
 
 def test_volumes_without_invalid_are_refused(tmp_path):
     path = tmp_path / 'sequences' / '00' / 'voxels' / '000000.label'
     write_voxel_labels(path, np.zeros(SHAPE, np.uint16))
     with pytest.raises(DataFileError, match=r'voxels/\*.invalid: 1 of 1 missing'):
-        select_frames(open_ground_truth(tmp_path), None, [])
+        frames_to_score(open_ground_truth(tmp_path), None, [])
 
 
 def test_no_ground_truth_says_what_to_do(tmp_path):

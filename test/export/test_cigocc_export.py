@@ -5,7 +5,7 @@ from fixtures_export import main
 
 from cigocc_ros.core.manifest import load_manifest
 from cigocc_ros.export.gate import torch_reference
-from cigocc_ros.export.parity import agreement
+from cigocc_ros.export.parity import output_agreement
 from cigocc_ros.runtime.engine import create_engine
 from cigocc_ros.runtime.predictor import Predictor
 from cigocc_ros.runtime.random_frames import random_inputs
@@ -17,7 +17,7 @@ def test_labels_equal_torch_on_random_cameras(tiny_folder, tiny_checkpoint):
     classes = set()
     for arrays in random_inputs(manifest.image_size, 4, seed=8):
         expected = torch_reference(tiny_checkpoint[1], arrays)
-        found = agreement(expected, {**expected, **engine.run(arrays)})
+        found = output_agreement(expected, {**expected, **engine.run(arrays)})
         classes |= set(np.unique(expected['labels']).tolist())
         assert found.labels >= 0.999 and found.probabilities >= 0.999
     assert len(classes) >= 5

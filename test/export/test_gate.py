@@ -10,7 +10,7 @@ from cigocc_ros.core.manifest import load_manifest
 from cigocc_ros.export import gate, to_onnx
 from cigocc_ros.export.gate import ModelFacts, ParityError, export_model, torch_reference
 from cigocc_ros.export.graph_rules import GraphError
-from cigocc_ros.export.parity import ParityReport, agreement, compare
+from cigocc_ros.export.parity import ParityReport, compare_outputs, output_agreement
 from cigocc_ros.model.output import ExportModel, occupied_probability
 from cigocc_ros.runtime.engine import create_engine
 from cigocc_ros.runtime.onnxruntime_engine import open_session
@@ -33,7 +33,7 @@ def test_folder_agrees_with_torch_on_frames_the_gate_never_saw(exported, stub_ne
     engine = create_engine('onnxruntime', folder, load_manifest(folder), threads=1)
     for arrays in random_inputs(TINY_CONFIG.image_size, 5, seed=99):
         expected = torch_reference(stub_network, arrays)
-        found = agreement(expected, {**expected, **engine.run(arrays)})
+        found = output_agreement(expected, {**expected, **engine.run(arrays)})
         assert found.labels >= 0.9999 and found.probability_steps <= 1
 
 
@@ -146,17 +146,17 @@ def outputs(labels, probability, logits):
 def test_agreement_counts_voxels_by_hand():
     expected = outputs([0, 1, 2, 3], [0, 100, 200, 255], [0, 1, 2, 3, 4, 5, 6, 7])
     found = outputs([0, 1, 2, 4], [2, 97, 200, 0], [0, 1, 2.01, 3, 4.5, np.nan, 6.01, 7.0])
-    counted = agreement(expected, found)
+    counted = output_agreement(expected, found)
     assert (counted.labels, counted.probabilities, counted.logits) == (0.75, 0.5, 0.5)
     assert counted.probability_steps == 255
-    assert agreement(expected, expected).logits == 1.0
+    assert output_agreement(expected, expected).logits == 1.0
 
 
 def test_report_keeps_the_worst_input():
     good = outputs([0, 1, 2, 3], [9] * 4, range(8))
     bad = outputs([0, 1, 2, 4], [9] * 4, range(8))
     answers = iter([good, bad, good])
-    report = compare(lambda _: good, lambda _: next(answers), [{}, {}, {}])
+    report = compare_outputs(lambda _: good, lambda _: next(answers), [{}, {}, {}])
     assert isinstance(report, ParityReport)
     assert (report.num_inputs, report.num_classes, report.worst.labels) == (3, 4, 0.75)
     assert '75.0000 %' in str(report)

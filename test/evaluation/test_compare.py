@@ -1,13 +1,21 @@
 """Agreement of two networks, counted by hand on volumes of eight voxels."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from cigocc_ros.core.errors import DataFileError
-from cigocc_ros.evaluation.agreement import AgreementCounter
-from cigocc_ros.evaluation.agreement_report import ComparedEngine, Comparison, write_comparison
+from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
+from cigocc_ros.evaluation.compare import (
+    AgreementCounter,
+    ComparedEngine,
+    ComparedFrames,
+    Comparison,
+    compare,
+)
+from cigocc_ros.evaluation.compare_report import write_comparison
 
 
 def volume(*values):
@@ -84,3 +92,43 @@ def test_report_has_ratio_of_medians_and_dashes_for_absent_classes(scores, tmp_p
     assert '| abababababab | 5.0 | 4.00 |' in text
     assert '| car | 75.00 % | - |' in text and 'fence' not in text
     assert '87.500 % | 75.000 % | 80.000 %' in text
+
+
+class KnownNetwork:
+    """A network whose answer is known and whose engine notes what it was given."""
+
+    def __init__(self, text, labels, grid=SEMANTIC_KITTI_GRID):
+        self.text, self.labels, self.file, self.sha256 = text, labels, 'x.onnx', None
+        self.engine_name, self.seen = 'none', []
+        self.manifest = SimpleNamespace(voxel_grid=grid, model_id='m')
+
+    def prepare(self, frame):
+        return {'image': frame}
+
+    def run(self, inputs):
+        self.seen.append(inputs['image'])
+        return {'labels': self.labels, 'occupied_probability': PROBABILITY}
+
+
+def test_all_run_in_turn_and_the_first_run_is_not_timed():
+    other = volume(0, 0, 0, 1, 1, 9, 9, 0)
+    networks = [KnownNetwork('a', SAME), KnownNetwork('b', SAME), KnownNetwork('c', other)]
+    frames = ComparedFrames(iter(['one', 'two']), '2', 'none')
+    comparison = compare(networks, frames, 'here')
+    assert all(network.seen == ['one', 'one', 'two'] for network in networks)
+    assert all(
+        len(engine.latency_ms) == 2 for engine in (comparison.reference, *comparison.candidates)
+    )
+    assert [scores.labels for scores in comparison.scores] == [1.0, 7 / 8]
+    assert comparison.below(0.9) == {'c': 7 / 8} and not comparison.below(0.8)
+
+
+def test_networks_that_cannot_be_compared_are_named():
+    small = SEMANTIC_KITTI_GRID.with_shape((2, 2, 2))
+    frames = ComparedFrames([], '', '')
+    for networks in (
+        [KnownNetwork('a', SAME)],
+        [KnownNetwork('a', SAME), KnownNetwork('b', SAME, small)],
+    ):
+        with pytest.raises(ConfigError, match=r"same voxel grid, found \['a'"):
+            compare(networks, frames, '')

@@ -3,56 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cigocc_ros import __version__
 from cigocc_ros.core.files import write_atomically
 from cigocc_ros.core.labels import CLASS_NAMES
-from cigocc_ros.evaluation.agreement import AgreementScores
+from cigocc_ros.core.markdown import facts, table
+from cigocc_ros.evaluation.compare import ComparedEngine, Comparison
 from cigocc_ros.evaluation.report import NOT_RECORDED
 
 JSON_FILE, MARKDOWN_FILE = 'parity.json', 'parity.md'
-
-
-@dataclass(frozen=True)
-class ComparedEngine:
-    """One side of a comparison, with how long its inference took in the same run."""
-
-    name: str
-    """BACKEND:MODEL, as given."""
-    engine: str
-    model: str
-    file: str
-    sha256: str | None
-    latency_ms: tuple[float, ...]
-    """Of the engine alone, by frame, the warm-up left out."""
-
-    @property
-    def median_ms(self) -> float:
-        """Median latency."""
-        ordered = sorted(self.latency_ms)
-        middle = len(ordered) // 2
-        return (ordered[middle] + ordered[~middle]) / 2
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The reference, the others, how each of them agrees with it, and on what."""
-
-    reference: ComparedEngine
-    candidates: tuple[ComparedEngine, ...]
-    scores: tuple[AgreementScores, ...]
-    """One per candidate."""
-    frames: str
-    depth_prior: str
-    machine: str
-    code_commit: str | None
-
-    def speedup(self, candidate: ComparedEngine) -> float:
-        """Return how many times faster than the reference a candidate is."""
-        return self.reference.median_ms / candidate.median_ms
 
 
 def comparison_dict(comparison: Comparison) -> dict[str, Any]:
@@ -108,28 +70,21 @@ def _facts_lines(comparison: Comparison) -> list[str]:
         'Machine': comparison.machine,
         'Commit': comparison.code_commit or NOT_RECORDED,
     }
-    return ['| | |', '|---|---|', *(f'| {name} | {value} |' for name, value in rows.items()), '']
+    return [*facts(rows), '']
 
 
 def _engine_lines(comparison: Comparison) -> list[str]:
-    lines = [
-        '| | Engine | Model | File | sha256 | Median ms | Times faster |',
-        '|---|---|---|---|---|---:|---:|',
-    ]
+    rows = []
     for engine in (comparison.reference, *comparison.candidates):
         sha256 = engine.sha256[:12] if engine.sha256 else NOT_RECORDED
-        cells = (engine.name, engine.engine, engine.model, engine.file, sha256)
-        speed = f'{engine.median_ms:.1f} | {comparison.speedup(engine):.2f}'
-        lines.append(f'| {" | ".join(cells)} | {speed} |')
-    return [*lines, '']
+        speed = f'{engine.median_ms:.1f}', f'{comparison.speedup(engine):.2f}'
+        rows.append((engine.name, engine.engine, engine.model, engine.file, sha256, *speed))
+    heads = ('', 'Engine', 'Model', 'File', 'sha256', 'Median ms', 'Times faster')
+    return [*table(heads, rows, left=5), '']
 
 
 def _agreement_lines(comparison: Comparison) -> list[str]:
-    lines = [
-        '| Against the reference | Labels equal | on the worst frame | where occupied '
-        '| Occupied IoU | Mean IoU | Largest probability difference | Mean |',
-        '|---|---:|---:|---:|---:|---:|---:|---:|',
-    ]
+    rows = []
     for candidate, scores in zip(comparison.candidates, comparison.scores, strict=True):
         shares = (
             scores.labels,
@@ -138,21 +93,22 @@ def _agreement_lines(comparison: Comparison) -> list[str]:
             scores.occupied_iou,
             scores.mean_iou,
         )
-        cells = ' | '.join(f'{100 * share:.3f} %' for share in shares)
         largest, mean = scores.largest_probability_difference, scores.mean_probability_difference
-        lines.append(f'| {candidate.name} | {cells} | {largest:.3f} | {mean:.5f} |')
-    return [*lines, '']
+        cells = [f'{100 * share:.3f} %' for share in shares]
+        rows.append((candidate.name, *cells, f'{largest:.3f}', f'{mean:.5f}'))
+    heads = ('Against the reference', 'Labels equal', 'on the worst frame', 'where occupied')
+    more = ('Occupied IoU', 'Mean IoU', 'Largest probability difference', 'Mean')
+    return [*table((*heads, *more), rows), '']
 
 
 def _class_lines(comparison: Comparison) -> list[str]:
-    names = ' | '.join(f'IoU {candidate.name}' for candidate in comparison.candidates)
-    lines = [f'| Class | {names} |', f'|---|{"---:|" * len(comparison.candidates)}']
+    rows = []
     for name in CLASS_NAMES[1:]:
         values = [scores.iou_per_class.get(name) for scores in comparison.scores]
         if any(value is not None for value in values):
-            cells = ('-' if value is None else f'{100 * value:.2f} %' for value in values)
-            lines.append(f'| {name} | {" | ".join(cells)} |')
-    return [*lines, '']
+            rows.append((name, *('-' if v is None else f'{100 * v:.2f} %' for v in values)))
+    heads = ('Class', *(f'IoU {candidate.name}' for candidate in comparison.candidates))
+    return [*table(heads, rows), '']
 
 
 def _note_lines() -> list[str]:
