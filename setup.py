@@ -25,6 +25,7 @@ EXTRAS: dict[str, list[str]] = {
     # cigocc render --video and --html
     'view': ['av>=14', 'embreex>=4.4', 'pillow>=10.1', 'plotly>=6', 'tqdm'],
     'bag': [
+        'mcap>=1.1',  # reads recordings without definitions, without index, and cut ones
         'opencv-python-headless>=4.8',
         'rosbags>=0.10.5',  # its Writer needs an explicit bag version since then
         'tqdm',

@@ -14,8 +14,7 @@ from cigocc_ros.core.markdown import table, write_into
 from cigocc_ros.data.recording import TOPICS as RECORDED
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.parameters import param_table
-from cigocc_ros.ros.players.bag_player import BagPlayerParameters
-from cigocc_ros.ros.players.player_parameters import PlayerParameters
+from cigocc_ros.ros.players.player_parameters import BagPlayerParameters, PlayerParameters
 
 FALLBACK, RELIABLE, LATCHED = 'reliable, else best effort', 'reliable', 'reliable, latched'
 

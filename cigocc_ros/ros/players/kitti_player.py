@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import logging
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rclpy.clock import Clock, ClockType
-from rclpy.duration import Duration
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.utilities import ok
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.data.recording import RIGHT_TOPICS, TOPICS, Kind, Recording
 from cigocc_ros.data.rig import camera_pose, rig_of_sequence
-from cigocc_ros.ros.log_forwarding import Throttle, forward_logging
+from cigocc_ros.ros.log_forwarding import forward_logging
 from cigocc_ros.ros.parameters import declare
 from cigocc_ros.ros.players.kitti_messages import (
     frame_messages,
     static_transform,
     write_extrinsics,
 )
-from cigocc_ros.ros.players.pacing import Playback
+from cigocc_ros.ros.players.pacing import Pace, Pacer, Playback, clock_teller, spin_until_done
 from cigocc_ros.ros.players.player_parameters import PlayerParameters
 from cigocc_ros.ros.process import run_node
 from cigocc_ros.ros.stamps import stamp_from_ns
@@ -42,9 +37,8 @@ MESSAGES: dict[Kind, type] = {
 }
 # Loaded only for those who listen: large, and of no use to the node under test.
 ON_REQUEST = ('velodyne', 'ground_truth')
-TICK_S = 0.01
-SETTLE_S = 1.0  # a subscriber learns of us after we learn of it, late on a busy machine
-ACK_WAIT = Duration(seconds=2)
+AWAITED = ('image', 'camera_info')
+"""Those who hear both are waited for."""
 
 
 def open_sequence(folder: str) -> KittiSequence:
@@ -58,6 +52,8 @@ def open_sequence(folder: str) -> KittiSequence:
 
 class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
     """Publish frame after frame on relative topics, paced by the recorded stamps."""
+
+    exit_code = 0
 
     def __init__(self, **node: Any) -> None:
         """Open the sequence and wait for subscribers; raise CigoccError where it cannot work."""
@@ -85,13 +81,9 @@ class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         end = None if settings.end < 0 else settings.end
         self._frames = list(sequence.frame_ids)[settings.start : end]
         stamps = [self._recording.stamp_ns(frame) for frame in self._frames]
-        self._playback = Playback(stamps, settings.rate, settings.loop)
-        self._throttle = Throttle()
-        self._started_s: float | None = None
-        self._matched_s: float | None = None
-        self._finished_s: float | None = None
-        self.done = bool(settings.write_extrinsics)
-        if self.done:
+        self._playback = Playback(stamps, settings.loop)
+        self._pacer: Pacer | None = None
+        if settings.write_extrinsics:
             pose = camera_pose(rig.left, settings.lidar_frame)
             write_extrinsics(Path(settings.write_extrinsics), pose)
             logger.info('camera pose written to %s', settings.write_extrinsics)
@@ -107,16 +99,23 @@ class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             for name, topic in TOPICS.items()
             if name not in off
         }
-        self._clock_topic = self._clock_publisher() if settings.clock else None
         self._tf = self._publish_tf()
         self._next: Future[dict[str, Any]] = self._loader.submit(self._load)
-        self.create_timer(TICK_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        awaited = [self._topics[name] for name in AWAITED]
+        pace = Pace(
+            self._playback.first_ns,
+            settings.rate,
+            settings.wait_for_subscribers,
+            settings.linger_s,
+            heard=lambda: min(topic.get_subscription_count() for topic in awaited),
+            acked=awaited,
+        )
+        self._pacer = Pacer(self, pace, self._play, clock_teller(self) if settings.clock else None)
 
-    def _clock_publisher(self) -> Any:
-        from rosgraph_msgs.msg import Clock as ClockMessage
-
-        self._clock_message = ClockMessage
-        return self.create_publisher(ClockMessage, '/clock', QoSProfile(depth=1))
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self._pacer is None or self._pacer.done
 
     def _publish_tf(self) -> Any:
         """Publish /tf_static where tf2_msgs is installed (it is not on PyPI)."""
@@ -142,52 +141,24 @@ class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         ]
         return frame_messages(self._recording, self._frames[self._playback.index], wanted)
 
-    def _tick(self) -> None:
-        if self._started_s is None and not self._may_start():
-            self._publish_clock(self._playback.first_ns)
-            return
-        now_s = time.monotonic()
-        self._started_s = self._started_s or now_s
-        time_ns = self._playback.time_ns(now_s - self._started_s)
-        self._publish_clock(time_ns)
+    def _play(self, time_ns: int) -> bool:
+        """Publish the frame that is due; return whether more is to come."""
         if self._playback.due(time_ns):
             self._publish_frame()
         if self._playback.finished:
-            self._finish(now_s)
-
-    def _may_start(self) -> bool:
-        """Say whether enough subscribers have been there for a moment."""
-        counts = [self._topics[name].get_subscription_count() for name in ('image', 'camera_info')]
-        if min(counts) < self.parameters.wait_for_subscribers:
-            self._matched_s = None
-            if self._throttle('waiting') is not None:
-                logger.info('waiting for subscribers of %s', self._topics['image'].topic_name)
-            return False
-        self._matched_s = self._matched_s or time.monotonic()
-        return time.monotonic() - self._matched_s >= SETTLE_S
-
-    def _publish_clock(self, time_ns: int) -> None:
-        if self._clock_topic is not None:
-            self._clock_topic.publish(self._clock_message(clock=stamp_from_ns(time_ns)))
+            logger.info('%d frames played', self._playback.played)
+        return not self._playback.finished
 
     def _publish_frame(self) -> None:
         messages = self._next.result()
         recorded = stamp_from_ns(self._playback.stamp_ns)
         stamp = recorded if self.parameters.clock else self.get_clock().now().to_msg()
-        for name, message in messages.items():
+        for name, message in sorted(messages.items(), key=_calibration_first):
             message.header.stamp = stamp
             self._topics[name].publish(message)
         self._playback.played += 1
         if not self._playback.finished:
             self._next = self._loader.submit(self._load)
-
-    def _finish(self, now_s: float) -> None:
-        if self._finished_s is None:
-            self._finished_s = now_s
-            for name in ('image', 'camera_info'):
-                self._topics[name].wait_for_all_acked(ACK_WAIT)
-            logger.info('%d frames played', self._playback.played)
-        self.done = now_s - self._finished_s >= self.parameters.linger_s
 
     def destroy_node(self) -> None:
         """End the loader, then the node."""
@@ -196,12 +167,11 @@ class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         super().destroy_node()
 
 
-def _spin(player: KittiPlayer, executor: SingleThreadedExecutor) -> int:
-    while ok() and not player.done:
-        executor.spin_once()
-    return 0
+def _calibration_first(named: tuple[str, Any]) -> bool:
+    """Sort each camera_info before the images, which need it."""
+    return not named[0].endswith('camera_info')
 
 
 def main(args: list[str] | None = None) -> int:
     """Play until the end, SIGINT or SIGTERM; return 1 where the sequence cannot be played."""
-    return run_node(NODE_NAME, args, KittiPlayer, _spin)
+    return run_node(NODE_NAME, args, KittiPlayer, spin_until_done)

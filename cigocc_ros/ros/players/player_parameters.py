@@ -1,4 +1,4 @@
-"""The parameters of the node `kitti_player`."""
+"""The parameters of the nodes `kitti_player` and `bag_player`."""
 
 from __future__ import annotations
 
@@ -40,4 +40,25 @@ class PlayerParameters:
     )
     write_extrinsics: str = parameter(
         '', 'Write the camera pose to this file as parameters of the node occ, and exit'
+    )
+
+
+@dataclass(frozen=True)
+class BagPlayerParameters:
+    """How the bag is played."""
+
+    bag: str = parameter('', 'Bag: a folder, or one .mcap or .db3 file, as rosbag2 records them')
+    rate: float = parameter(1.0, 'Speed, 1 is as recorded', limits=(0.001, 1000.0))
+    loop: bool = parameter(False, 'Start again after the last message; stamps are as recorded')
+    clock: bool = parameter(
+        True, 'Publish /clock: that of the bag where it has one, else the times of its messages'
+    )
+    wait_for_subscribers: int = parameter(
+        1, 'Start when this many subscribers listen to wait_for_topic', limits=(0, 100)
+    )
+    wait_for_topic: str = parameter(
+        '', 'Topic of the bag whose subscribers count; empty: those of all topics together'
+    )
+    linger_s: float = parameter(
+        1.0, 'How long /clock goes on after the last message, seconds', limits=(0.0, 600.0)
     )
