@@ -103,6 +103,15 @@ def raw_from_train(train: NDArray[Any]) -> NDArray[np.uint16]:
     return raw
 
 
+def spread_labels(labels: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Return the labels (x, y, z) of coarse voxels on the finer voxels of (X, Y, Z)."""
+    if any(fine % coarse for fine, coarse in zip(shape, labels.shape, strict=True)):
+        raise DataFileError(f'{shape} voxels do not divide {labels.shape} into whole parts')
+    for axis, (fine, coarse) in enumerate(zip(shape, labels.shape, strict=True)):
+        labels = labels.repeat(fine // coarse, axis=axis)
+    return labels
+
+
 def coarsen_labels(labels: NDArray[np.uint8], factor: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Merge blocks of `factor` voxels of (X, Y, Z) train ids, 255 = unknown.
 

@@ -85,15 +85,21 @@ def write_depth_image(path: str | Path, depth_m: NDArray[Any]) -> None:
     _encode(Path(path), steps.astype(np.uint16))
 
 
-def read_semantic_image(path: str | Path) -> NDArray[np.uint8]:
-    """Return train ids, (H, W) uint8: 0..19, 255 = unknown; raise DataFileError."""
+def read_label_image(path: str | Path) -> NDArray[np.uint8]:
+    """Return the ids of a class image, (H, W) uint8, whatever they mean; raise DataFileError."""
     labels = _decode(Path(path), cv2.IMREAD_UNCHANGED)
     if labels.dtype != np.uint8 or labels.ndim != 2:
         raise DataFileError(f'{path}: a class image is uint8 (H, W), found {_described(labels)}')
+    return labels.astype(np.uint8, copy=False)
+
+
+def read_semantic_image(path: str | Path) -> NDArray[np.uint8]:
+    """Return train ids, (H, W) uint8: 0..19, 255 = unknown; raise DataFileError."""
+    labels = read_label_image(path)
     if ((labels >= NUM_CLASSES) & (labels != IGNORE)).any():
         found = np.setdiff1d(labels, [*range(NUM_CLASSES), IGNORE])[:8].tolist()
         raise DataFileError(f'{path}: train ids are 0..{NUM_CLASSES - 1} or 255, found {found}')
-    return labels.astype(np.uint8, copy=False)
+    return labels
 
 
 def write_semantic_image(path: str | Path, labels: NDArray[np.uint8]) -> None:

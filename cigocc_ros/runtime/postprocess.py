@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from cigocc_ros.core.errors import FrameError
 from cigocc_ros.core.frames import CameraFrame, Occupancy
 from cigocc_ros.core.grid import VoxelGrid
+from cigocc_ros.core.labels import spread_labels
 from cigocc_ros.core.manifest import LABELS, OCCUPIED_PROBABILITY
 from cigocc_ros.runtime.contract import Arrays
 
@@ -32,7 +33,4 @@ def labels_on_grid(occupancy: Occupancy, grid: VoxelGrid) -> NDArray[np.uint8]:
     pairs = list(zip(grid.shape, coarse.shape, strict=True))
     if coarse.with_shape(grid.shape) != grid or any(fine % n for fine, n in pairs):
         raise FrameError(f'expected a grid that refines {coarse}, found {grid}')
-    labels = occupancy.labels
-    for axis, (fine, n) in enumerate(pairs):
-        labels = labels.repeat(fine // n, axis=axis)
-    return labels
+    return spread_labels(occupancy.labels, grid.shape)

@@ -1,0 +1,48 @@
+"""Label images of any segmentation network, by frame: class ids per pixel of the left image.
+
+A folder of them lies in the layout of the data, ROOT/sequences/SS/FFFFFF.png (`sequences` may be
+left out), one uint8 channel. `core.class_presets` says what the ids of a network mean.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cigocc_ros.core.class_presets import train_id_table
+from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.data.image_files import read_label_image
+from cigocc_ros.data.kitti_layout import FrameKey
+
+
+class LabelImages:
+    """The label images below a folder, translated to train ids."""
+
+    def __init__(self, root: Path, preset: str) -> None:
+        """Take the folder and the set of classes of its ids; raise ConfigError, DataFileError."""
+        self.root, self.preset = root, preset
+        self._table = train_id_table(preset)
+        if not root.is_dir():
+            raise DataFileError(f'{root}: no such folder of label images')
+
+    def path(self, frame: FrameKey) -> Path:
+        """Return the file of a frame; DataFileError where there is none."""
+        name = f'{frame.frame_id}.png'
+        places = [self.root / 'sequences' / frame.sequence / name]
+        places.append(self.root / frame.sequence / name)
+        for place in places:
+            if place.is_file():
+                return place
+        raise DataFileError(f'no label image of frame {frame}: expected {places[0]}')
+
+    def train_ids(self, frame: FrameKey) -> NDArray[np.uint8]:
+        """Return train ids 1..19 of the pixels, 0 = unknown, (H, W) uint8; raise DataFileError."""
+        labels: NDArray[np.uint8] = self._table[read_label_image(self.path(frame))]
+        if not labels.any():
+            raise DataFileError(
+                f'{self.path(frame)}: no id of it is a class of {self.preset!r}; '
+                'is it of another set?'
+            )
+        return labels
