@@ -23,7 +23,8 @@ from benchmark.machine import MEASURED
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import CLASS_NAMES, NUM_CLASSES, train_from_raw
 from cigocc_ros.core.markdown import table, write_into
-from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
+from cigocc_ros.data.kitti_layout import find_sequences
+from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.render.files import save_picture
 from cigocc_ros.render.picture import draw_voxels
 

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.labels import IGNORE, NUM_CLASSES, train_from_raw
 from cigocc_ros.core.projection import project_points
-from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
+from cigocc_ros.data.kitti_layout import find_sequences
+from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.training.teacher.cityscapes import (
     CityscapesNetwork,
     CityscapesTeacher,

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.labels import EMPTY, IGNORE, train_from_raw
-from cigocc_ros.data.kitti_layout import VOXELS_EVERY
-from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
+from cigocc_ros.data.kitti_layout import VOXELS_EVERY, find_sequences
+from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.data.voxelizer import (
     LATER_SCANS,
     VoxelVolumes,

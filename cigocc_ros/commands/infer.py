@@ -132,7 +132,8 @@ def named_frames(args: argparse.Namespace) -> Iterator[NamedFrame]:
 
 def sequence_frames(root: Path, prior: str) -> Iterator[NamedFrame]:
     """Yield the frames of all sequences; targets follow the layout of benchmark submissions."""
-    from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
+    from cigocc_ros.data.kitti_layout import find_sequences
+    from cigocc_ros.data.kitti_sequence import KittiSequence
 
     for folder in find_sequences(root):
         sequence = KittiSequence(folder)

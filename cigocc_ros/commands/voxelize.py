@@ -43,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
 
     from cigocc_ros.core.errors import ConfigError
     from cigocc_ros.data import voxelizer
-    from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
+    from cigocc_ros.data.kitti_layout import find_sequences
+    from cigocc_ros.data.kitti_sequence import KittiSequence
 
     if args.earlier < 0 or (args.earlier and not args.partial):
         raise ConfigError(f'--earlier takes 0 or more and --partial, found {args.earlier}')

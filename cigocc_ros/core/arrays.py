@@ -1,4 +1,7 @@
-"""Read .npz and .npy files of plain numbers: no pickle, and no more memory than allowed."""
+"""Arrays: their types by one name each, and .npz and .npy files of plain numbers.
+
+Files are read without pickle, and with no more memory than allowed.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,10 @@ from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.files import read_bytes
 from cigocc_ros.core.text import cut
 
+Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
+Arrays = dict[str, NDArray[Any]]
+"""By name, as a file or a network has them."""
 MAX_ARRAY_BYTES = 1_000_000_000
 """Of all arrays of a file together, unpacked."""
 MAX_ARRAYS = 1000

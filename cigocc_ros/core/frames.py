@@ -14,6 +14,8 @@ from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import EMPTY, NUM_CLASSES
 from cigocc_ros.core.projection import check_transform
 
+NANOSECONDS = 1_000_000_000
+"""Of a second; stamps are whole nanoseconds."""
 LIDAR_FRAME = 'velo_link'
 """Frame of the voxels unless told otherwise: the lidar of KITTI, x forward, y left, z up."""
 

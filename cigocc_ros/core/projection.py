@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import Floats
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.errors import CalibrationError
 from cigocc_ros.core.grid import VoxelGrid
 
 MIN_DEPTH_M = 1e-5
-Array = NDArray[np.float64]
 
 
-def check_transform(transform: NDArray[Any], name: str) -> Array:
+def check_transform(transform: NDArray[Any], name: str) -> Floats:
     """Return `transform` as float64 (4, 4); raise CalibrationError unless it is rigid."""
     matrix = np.asarray(transform, dtype=np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
@@ -34,12 +34,12 @@ def check_transform(transform: NDArray[Any], name: str) -> Array:
     return matrix
 
 
-def pixel_from_velo(camera: CameraModel, cam_from_velo: NDArray[Any]) -> Array:
+def pixel_from_velo(camera: CameraModel, cam_from_velo: NDArray[Any]) -> Floats:
     """Return the projection of grid-frame points to homogeneous pixels, (3, 4)."""
     return camera.projection @ np.asarray(cam_from_velo, dtype=np.float64)
 
 
-def velo_from_pixel(pixel_from_velo: NDArray[Any]) -> Array:
+def velo_from_pixel(pixel_from_velo: NDArray[Any]) -> Floats:
     """Return [A | c], (3, 4): pixel (u, v) at depth d lies at A (d u, d v, d) + c."""
     matrix = np.asarray(pixel_from_velo, dtype=np.float64)
     try:
@@ -53,7 +53,7 @@ def velo_from_pixel(pixel_from_velo: NDArray[Any]) -> Array:
 
 def project_points(
     points_velo: NDArray[Any], camera: CameraModel, cam_from_velo: NDArray[Any]
-) -> tuple[Array, Array, NDArray[np.bool_]]:
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Project points (..., 3) and return pixel_uv (..., 2), depth_m (...), in_image (...).
 
     in_image: depth > 1e-5 and 0 < u < width, 0 < v < height. Pixels of points at or behind the
@@ -71,14 +71,14 @@ def project_points(
 
 def project_voxels(
     grid: VoxelGrid, camera: CameraModel, cam_from_velo: NDArray[Any]
-) -> tuple[Array, Array, NDArray[np.bool_]]:
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Project all voxel centres: pixel_uv (X, Y, Z, 2), depth_m (X, Y, Z), in_image (X, Y, Z)."""
     return project_points(grid.centers_m(), camera, cam_from_velo)
 
 
 def unproject(
     pixel_uv: NDArray[Any], depth_m: NDArray[Any], camera: CameraModel, cam_from_velo: NDArray[Any]
-) -> Array:
+) -> Floats:
     """Return the grid-frame points (..., 3) of pixels (..., 2) at depth_m (...)."""
     inverse = velo_from_pixel(pixel_from_velo(camera, cam_from_velo))
     depth = np.asarray(depth_m, dtype=np.float64)[..., None]

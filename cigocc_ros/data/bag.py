@@ -21,6 +21,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.data.bag_messages import BagMessages
+from cigocc_ros.data.kitti_layout import DEPTH_IMAGES, RIGHT_IMAGES, SCANS, VOXEL_LABELS, lacking
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.data.recording import RIGHT_TOPICS, TOPICS, Item, Kind, Recording, Topic
 from cigocc_ros.data.rig import rig_of_sequence
@@ -107,7 +108,7 @@ def write_bag(
     """
     out = Path(out)
     content = content or BagContent()
-    frames = select_frames(sequence, content)
+    frames = frames_between(sequence, content)
     _check_content(sequence, frames, content)
     if out.exists():
         raise DataFileError(f'{out} exists: remove it, or give --out another name')
@@ -128,7 +129,7 @@ def write_bag(
     return bag.counts
 
 
-def select_frames(sequence: KittiSequence, content: BagContent) -> tuple[str, ...]:
+def frames_between(sequence: KittiSequence, content: BagContent) -> tuple[str, ...]:
     """Return the ids of the frames from start to end; raise ConfigError where there are none."""
     frames = sequence.frame_ids[content.start : content.end] if content.start >= 0 else ()
     if not frames:
@@ -140,18 +141,24 @@ def select_frames(sequence: KittiSequence, content: BagContent) -> tuple[str, ..
 
 
 def _check_content(sequence: KittiSequence, frames: Sequence[str], content: BagContent) -> None:
-    """Raise DataFileError where the sequence has none of something that was asked for."""
-    missing = []
-    if content.right and not sequence.has_right:
-        missing.append('image_3 (right images)')
-    if content.depth and not any(map(sequence.has_depth, frames)):
-        missing.append('depth_2 (depth images)')
-    if content.lidar and not any(map(sequence.has_velodyne, frames)):
-        missing.append('velodyne (lidar scans)')
-    if content.ground_truth and not any(map(sequence.has_voxel_labels, frames)):
-        missing.append('voxels/*.label (ground truth)')
-    if missing:
-        raise DataFileError(f'{sequence.path}: asked for {", ".join(missing)}, found none')
+    """Raise DataFileError where the sequence lacks something that was asked for.
+
+    A right image belongs to every left one; of the other parts one frame suffices.
+    """
+    problems: list[str] = []
+    if content.right:
+        problems.append(lacking(sequence.path, list(frames), RIGHT_IMAGES) or '')
+    asked = (
+        (content.depth, DEPTH_IMAGES),
+        (content.lidar, SCANS),
+        (content.ground_truth, VOXEL_LABELS),
+    )
+    for wanted, part in asked:
+        if wanted and len(part.missing(sequence.path, frames)) == len(frames):
+            problems.append(lacking(sequence.path, list(frames), part) or '')
+    listed = '\n  '.join(filter(None, problems))
+    if listed:
+        raise DataFileError(f'{sequence.path}: what was asked for is not there\n  {listed}')
 
 
 class _Bag:

@@ -12,9 +12,9 @@ from rosbags.typesys import Stores, get_typestore
 
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.frames import NANOSECONDS
 from cigocc_ros.data.rig import StaticPose
 
-NS_PER_S = 1_000_000_000
 JPEG_QUALITY = 95
 # image_transport's format text: what it was, how it is compressed, what the decoder gives.
 JPEG_FORMAT = 'rgb8; jpeg compressed bgr8'
@@ -129,7 +129,7 @@ class BagMessages:
         ]
 
     def _header(self, stamp_ns: int, frame_id: str) -> Any:
-        seconds, nanoseconds = divmod(stamp_ns, NS_PER_S)
+        seconds, nanoseconds = divmod(stamp_ns, NANOSECONDS)
         stamp = self._make('builtin_interfaces/msg/Time', sec=seconds, nanosec=nanoseconds)
         return self._make('std_msgs/msg/Header', stamp=stamp, frame_id=frame_id)
 

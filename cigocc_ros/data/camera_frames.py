@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,22 +14,47 @@ from cigocc_ros.core.errors import CalibrationError, ConfigError, DataFileError
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.prior import AUTO, DEPTH, DEPTH_STEREO, NONE, STEREO, Prior, parse_prior
 from cigocc_ros.data.camera_file import read_camera
+from cigocc_ros.data.kitti_layout import (
+    DEPTH_IMAGES,
+    RIGHT_IMAGES,
+    STEREO_DEPTH,
+    Part,
+    find_sequences,
+    lacking,
+)
 
 if TYPE_CHECKING:
     from cigocc_ros.data.kitti_sequence import KittiSequence
 
+PRIOR_PARTS: dict[Prior, Part] = {
+    STEREO: RIGHT_IMAGES,
+    DEPTH: DEPTH_IMAGES,
+    DEPTH_STEREO: STEREO_DEPTH,
+}
+"""What a kind of prior is made of, beside the left image."""
 
-def sequence_prior(sequence: KittiSequence, source: str) -> Prior:
-    """Return the kind of prior that a source of `FILE_SOURCES` means for a sequence.
 
-    `auto` is stereo where every left image has a right one, else none. Raises DataFileError where
-    stereo is asked for without right images.
+def sequence_prior(
+    sequence: KittiSequence, source: str, frame_ids: Sequence[str] | None = None
+) -> Prior:
+    """Return the kind of prior that a source of `FILE_SOURCES` means for frames of a sequence.
+
+    None are all frames. `auto` is stereo where there are right images, else none. Raises
+    DataFileError where frames lack what the prior is made of, also where only some have a right
+    image: nobody asked for a mixture.
     """
+    frame_ids = sequence.frame_ids if frame_ids is None else frame_ids
     if source == AUTO:
-        return STEREO if sequence.has_right else NONE
-    prior = parse_prior(source)
-    if prior == STEREO and not sequence.has_right:
-        raise DataFileError(f'{sequence.path}: a stereo prior needs image_3/, none there')
+        missing = set(sequence.frames_without_right) & set(frame_ids)
+        if len(missing) == len(frame_ids):
+            return NONE
+    prior = STEREO if source == AUTO else parse_prior(source)
+    part = PRIOR_PARTS.get(prior)
+    text = None if part is None else lacking(sequence.path, list(frame_ids), part)
+    if text is not None:
+        raise DataFileError(
+            f'a {prior} prior needs a file of every frame: {text}; or choose the prior none'
+        )
     return prior
 
 
@@ -50,7 +76,7 @@ class DataFrames:
 
     def __init__(self, root: Path, source: str) -> None:
         """List them; `source` of `FILE_SOURCES` says which prior they get; DataFileError."""
-        from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences  # needs OpenCV
+        from cigocc_ros.data.kitti_sequence import KittiSequence  # needs OpenCV
 
         self.sequences = [KittiSequence(folder) for folder in find_sequences(root)]
         self.priors = [sequence_prior(sequence, source) for sequence in self.sequences]

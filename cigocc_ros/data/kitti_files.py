@@ -1,30 +1,33 @@
 """The files of a KITTI odometry / SemanticKITTI sequence that are not images.
 
-Text (calib.txt, times.txt, poses.txt), scans and their labels, and voxel grids.
+Text (calib.txt, times.txt, poses.txt), scans and their labels, and voxel grids. kitti_layout says
+where they lie.
 """
 
 from __future__ import annotations
 
+import codecs
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import Floats
 from cigocc_ros.core.errors import CalibrationError, DataFileError
 from cigocc_ros.core.files import read_bytes, write_atomically
 from cigocc_ros.core.grid import MAX_VOXELS, SEMANTIC_KITTI_GRID, Shape
+from cigocc_ros.core.labels import IGNORE, train_from_raw
 from cigocc_ros.core.text import cut, excerpt
 
 MAX_TEXT_BYTES = 64_000_000
 """Poses of 200 000 frames; KITTI's longest sequence has 4661."""
 CALIB_ROWS = ('P0', 'P1', 'P2', 'P3', 'Tr')
-Array = NDArray[np.float64]
 
 
-def read_calib(path: str | Path, required: Sequence[str] = CALIB_ROWS) -> dict[str, Array]:
+def read_calib(path: str | Path, required: Sequence[str] = CALIB_ROWS) -> dict[str, Floats]:
     """Return the matrices of a calib.txt by name, each (3, 4) float64.
 
     P0..P3 are the projections [K | p] of points in the frame of camera 0, in pixels and metres;
@@ -32,7 +35,7 @@ def read_calib(path: str | Path, required: Sequence[str] = CALIB_ROWS) -> dict[s
     the `required` rows is missing, DataFileError where the file cannot be read.
     """
     path = Path(path)
-    calib: dict[str, Array] = {}
+    calib: dict[str, Floats] = {}
     for number, line in _lines(path):
         where = f'{path}, line {number}'
         name, colon, values = line.partition(':')
@@ -43,12 +46,37 @@ def read_calib(path: str | Path, required: Sequence[str] = CALIB_ROWS) -> dict[s
         calib[name.strip()] = _matrix(values, f'{where} ({cut(name.strip())})', CalibrationError)
     missing = [name for name in required if name not in calib]
     if missing:
+        found = cut(', '.join(map(ascii, calib)) or 'none')
         raise CalibrationError(
-            f'{path}: expected the rows {", ".join(required)}, found '
-            f'{cut(", ".join(calib) or "none")}; {", ".join(missing)} missing. Tr is in the '
-            'calib.txt of the SemanticKITTI and odometry (velodyne) downloads'
+            f'{path}: expected the rows {", ".join(required)}, found {found}; '
+            f'{", ".join(missing)} missing: {_what_instead(calib, missing)}'
         )
     return calib
+
+
+def _what_instead(found: Collection[str], missing: Sequence[str]) -> str:
+    """Say what differs between the rows that a calib.txt has and those that it lacks."""
+    for name in missing:
+        like = [other for other in found if _letters(other) == _letters(name)]
+        if like:
+            return f'write {name} where it says {ascii(like[0])}'
+    if 'P_rect_02' in found:
+        return (
+            'this is calib_cam_to_cam.txt of KITTI raw: there P2 is P_rect_02, P3 P_rect_03 and '
+            'Tr is R_rect_00 [R | T] of calib_velo_to_cam.txt; "cigocc bag" reads whole drives'
+        )
+    if 'Tr_velo_to_cam' in found:
+        return 'this is a calibration of KITTI object; there Tr is R0_rect Tr_velo_to_cam'
+    if list(missing) == ['Tr']:
+        return (
+            'that is the calib.txt of the grey or colour images alone; the one with Tr is in '
+            "data_odometry_calib.zip of the KITTI odometry benchmark, and in SemanticKITTI's"
+        )
+    return 'take the calib.txt of data_odometry_calib.zip of the KITTI odometry benchmark'
+
+
+def _letters(name: str) -> str:
+    return ''.join(character for character in name if character.isalnum()).casefold()
 
 
 def write_calib(path: str | Path, calib: Mapping[str, NDArray[Any]]) -> None:
@@ -57,7 +85,7 @@ def write_calib(path: str | Path, calib: Mapping[str, NDArray[Any]]) -> None:
     _write_lines(Path(path), rows)
 
 
-def read_poses(path: str | Path) -> Array:
+def read_poses(path: str | Path) -> Floats:
     """Return the poses world_from_cam0 of a poses.txt, (N, 4, 4); raise DataFileError."""
     path = Path(path)
     poses = [
@@ -72,7 +100,7 @@ def write_poses(path: str | Path, poses: NDArray[Any]) -> None:
     _write_lines(Path(path), [_row(pose[:3], f'pose {i}') for i, pose in enumerate(poses)])
 
 
-def read_times(path: str | Path) -> Array:
+def read_times(path: str | Path) -> Floats:
     """Return the seconds of a times.txt, (N,) strictly increasing; raise DataFileError."""
     path = Path(path)
     times: list[float] = []
@@ -90,13 +118,23 @@ def write_times(path: str | Path, times_s: NDArray[Any]) -> None:
     _write_lines(Path(path), [f'{seconds:.16e}' for seconds in np.asarray(times_s, np.float64)])
 
 
+def read_text(path: Path) -> str:
+    """Return a text file, UTF-8 with or without a byte-order mark; raise DataFileError."""
+    content = read_bytes(path, MAX_TEXT_BYTES)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataFileError(
+            f'{path}: expected UTF-8, found UTF-16, which Windows PowerShell writes for ">": '
+            'save it as UTF-8'
+        )
+    try:
+        return content.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise DataFileError(f'{path}: expected a text file in UTF-8: {error}') from error
+
+
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number and text of each line that is not blank."""
-    try:
-        text = read_bytes(path, MAX_TEXT_BYTES).decode('utf-8')
-    except UnicodeDecodeError as error:
-        raise DataFileError(f'{path}: expected a text file: {error}') from error
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.strip():
             yield number, line.strip()
 
@@ -112,7 +150,7 @@ def _row(matrix: NDArray[Any], name: str) -> str:
     return ' '.join(f'{value:.16e}' for value in values.ravel())
 
 
-def _matrix(text: str, where: str, error: type[ValueError]) -> Array:
+def _matrix(text: str, where: str, error: type[ValueError]) -> Floats:
     return np.array(finite_numbers(text, 12, where, error)).reshape(3, 4)
 
 
@@ -137,7 +175,7 @@ POINT_BYTES = 16
 LABEL_BYTES = 4
 SEMANTIC_MASK = 0xFFFF
 MAX_POINTS = 16_000_000
-"""Of one scan; KITTI's have 130 000."""
+"""Points of one scan; KITTI's have 130 000."""
 
 
 def read_velodyne(path: str | Path) -> NDArray[np.float32]:
@@ -188,14 +226,14 @@ def write_point_labels(
     path: str | Path, labels: NDArray[Any], instances: NDArray[Any] | None = None
 ) -> None:
     """Write raw semantic ids (N,) and, where given, instance ids (N,), both below 65536."""
-    semantic = _halves(path, 'label', labels)
-    instance = np.zeros_like(semantic) if instances is None else _halves(path, 'id', instances)
+    semantic = _as_16_bits(path, 'label', labels)
+    instance = np.zeros_like(semantic) if instances is None else _as_16_bits(path, 'id', instances)
     if semantic.shape != instance.shape:
         raise DataFileError(f'{path}: {semantic.size} labels but {instance.size} instance ids')
     write_atomically(Path(path), (instance << 16 | semantic).astype('<u4').tobytes())
 
 
-def _halves(path: str | Path, name: str, values: NDArray[Any]) -> NDArray[np.uint32]:
+def _as_16_bits(path: str | Path, name: str, values: NDArray[Any]) -> NDArray[np.uint32]:
     """Return values (N,) as uint32; raise DataFileError where one needs more than 16 bits."""
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and not 0 <= array.min() <= array.max() <= SEMANTIC_MASK):
@@ -237,6 +275,22 @@ def read_voxel_labels(
     """Return the raw class ids (X, Y, Z) uint16; raise DataFileError where the length is wrong."""
     content = _read_exactly(Path(path), 2 * math.prod(shape), f'a uint16 a voxel of {shape}')
     return np.frombuffer(content, dtype='<u2').reshape(shape).astype(np.uint16)
+
+
+def read_target_labels(
+    labels: Path, invalid: Path, shape: Shape = SEMANTIC_KITTI_GRID.shape
+) -> NDArray[np.uint8]:
+    """Return train ids (X, Y, Z) of a .label file; 255 where not scored or marked in .invalid.
+
+    Raises DataFileError naming the file that is missing, of another size or with unknown ids.
+    """
+    raw = read_voxel_labels(labels, shape)
+    try:
+        targets = train_from_raw(raw)
+    except DataFileError as error:
+        raise DataFileError(f'{labels}: {error}') from error
+    targets[read_voxel_bits(invalid, shape)] = IGNORE
+    return targets
 
 
 def write_voxel_labels(path: str | Path, raw_labels: NDArray[Any]) -> None:

@@ -15,20 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import CalibrationError, DataFileError
-from cigocc_ros.core.files import read_bytes
-from cigocc_ros.data.kitti_files import finite_numbers, write_calib, write_times
+from cigocc_ros.core.frames import NANOSECONDS
+from cigocc_ros.data.kitti_files import finite_numbers, read_text, write_calib, write_times
+from cigocc_ros.data.kitti_layout import IMAGES, RIGHT_IMAGES, SCANS
 
-IMAGES, TIMES = Path('image_02', 'data'), Path('image_02', 'timestamps.txt')
-FOLDERS = {'image_2': IMAGES, 'image_3': Path('image_03', 'data'),
-           'velodyne': Path('velodyne_points', 'data')}  # fmt: skip
+LEFT, TIMES = Path('image_02', 'data'), Path('image_02', 'timestamps.txt')
+FOLDERS = {
+    IMAGES.folder: LEFT,
+    RIGHT_IMAGES.folder: Path('image_03', 'data'),
+    SCANS.folder: Path('velodyne_points', 'data'),
+}
 CAMERAS, VELODYNE = 'calib_cam_to_cam.txt', 'calib_velo_to_cam.txt'
-MAX_TEXT_BYTES = 10_000_000
-NANOSECONDS = 1_000_000_000
 
 
 def is_raw_drive(folder: Path) -> bool:
     """Say whether a folder is a drive of the rectified ('sync') raw recordings."""
-    return (folder / IMAGES).is_dir()
+    return (folder / LEFT).is_dir()
 
 
 def link_as_sequence(drive: Path, into: Path) -> Path:
@@ -39,7 +41,7 @@ def link_as_sequence(drive: Path, into: Path) -> Path:
     CalibrationError naming the file that is not as it should be.
     """
     if not is_raw_drive(drive):
-        raise DataFileError(f'{drive}: expected {IMAGES} in a drive of KITTI raw (sync)')
+        raise DataFileError(f'{drive}: expected {LEFT} in a drive of KITTI raw (sync)')
     into.mkdir(parents=True)
     for name, source in FOLDERS.items():
         if (drive / source).is_dir():
@@ -60,8 +62,7 @@ def _calibration(date: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def _rows(path: Path) -> dict[str, str]:
-    lines = read_bytes(path, MAX_TEXT_BYTES).decode('utf-8', errors='replace').splitlines()
-    rows = (line.partition(':') for line in lines)
+    rows = (line.partition(':') for line in read_text(path).splitlines())
     return {name.strip(): values for name, colon, values in rows if colon}
 
 
@@ -76,7 +77,7 @@ def _numbers(
 
 def _times_s(path: Path) -> NDArray[np.float64]:
     """Return seconds since the first line of timestamps like 2011-09-26 13:02:25.594360375."""
-    lines = read_bytes(path, MAX_TEXT_BYTES).decode('utf-8', errors='replace').split('\n')
+    lines = read_text(path).split('\n')
     stamps_ns = [_stamp_ns(line.strip(), path) for line in lines if line.strip()]
     if not stamps_ns:
         raise DataFileError(f'{path}: expected a timestamp for each image, found none')

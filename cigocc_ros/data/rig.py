@@ -7,6 +7,7 @@ camera at the origin of its own optical frame, P = [K | 0], so the offset moves 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,10 @@ from cigocc_ros.core.camera import CameraModel, stereo_focal_baseline
 from cigocc_ros.core.frames import LIDAR_FRAME, Occupancy
 from cigocc_ros.core.labels import EMPTY, IGNORE
 from cigocc_ros.core.rotation import Quaternion, quaternion_xyzw
+from cigocc_ros.data.kitti_layout import RIGHT_IMAGES, lacking
 from cigocc_ros.data.kitti_sequence import FrameId, KittiSequence, Side
+
+logger = logging.getLogger(__name__)
 
 LEFT_FRAME = 'camera_color_left'
 RIGHT_FRAME = 'camera_color_right'
@@ -84,6 +88,11 @@ def rig_of_sequence(
         true_pose(left, sequence.cam_from_velo),
     )
     right = _right_camera(sequence, right_frame) if sequence.has_right else None
+    if 0 < len(sequence.frames_without_right) < len(sequence):
+        logger.warning(
+            'without a right camera: %s',
+            lacking(sequence.path, list(sequence.frame_ids), RIGHT_IMAGES),
+        )
     return KittiRig(left_camera, right)
 
 

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import Floats
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.data.raycast import RayCaster
 
-Array = NDArray[np.float64]
 
-
-def voxel_triangles(occupied: NDArray[np.bool_], grid: VoxelGrid) -> Array:
+def voxel_triangles(occupied: NDArray[np.bool_], grid: VoxelGrid) -> Floats:
     """Return the outer faces of occupied voxels (X, Y, Z) as triangles (T, 3, 3), metres."""
     padded = np.pad(occupied, 1)
     size, origin = np.array(grid.voxel_size_m), np.array(grid.origin_m)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import Floats
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.workers import process_pool
@@ -25,7 +26,6 @@ from cigocc_ros.data.kitti_layout import VOXELS_EVERY
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.data.voxel_faces import VoxelOccluders
 
-Array = NDArray[np.float64]
 RANGE_M = (2.5, 70.0)
 """Distance from its own sensor within which a point counts."""
 LATER_SCANS = 70
@@ -38,7 +38,7 @@ class LabelledScan:
 
     points: NDArray[np.float32]
     labels: NDArray[np.uint16]
-    velo_from_scan: Array
+    velo_from_scan: Floats
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def flat_voxels(
 
 
 def _hidden(
-    occupied: NDArray[np.bool_], sensors: list[Array], grid: VoxelGrid
+    occupied: NDArray[np.bool_], sensors: list[Floats], grid: VoxelGrid
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return occluded and invalid (X, Y, Z) for sensors (3,), the present one first."""
     occluders = VoxelOccluders(occupied, grid)

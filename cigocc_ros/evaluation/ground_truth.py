@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from cigocc_ros.core.arrays import read_arrays
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
-from cigocc_ros.core.labels import IGNORE, train_from_raw
-from cigocc_ros.data.kitti_files import read_voxel_bits, read_voxel_labels
+from cigocc_ros.data.kitti_files import read_target_labels
 from cigocc_ros.data.kitti_layout import (
     VOXEL_INVALID,
     VOXEL_LABELS,
     FrameKey,
     require_files,
     sequence_folder,
+    sequence_folders,
 )
 
 ARRAY_KEY = 'label'
@@ -39,7 +39,7 @@ class GroundTruth(Protocol):
         """Return train ids (X, Y, Z) uint8, 255 = unknown; raise DataFileError."""
 
 
-class VoxelVolumes:
+class LabelVolumes:
     """SS/voxels/FFFFFF.label with .invalid: the official ones, or those of `cigocc voxelize`."""
 
     form = '.label and .invalid volumes'
@@ -47,10 +47,11 @@ class VoxelVolumes:
     def __init__(self, root: Path, grid: VoxelGrid = SEMANTIC_KITTI_GRID) -> None:
         """List the volumes below `root`."""
         self.root, self.grid = root, grid
-        folders = [root, *root.glob('sequences/*'), *root.glob('*')]
-        files = {path for folder in folders for path in folder.glob('voxels/*.label')}
-        keys = (FrameKey(path.parents[1].name, path.stem) for path in files)
-        self.frames = tuple(sorted(keys))
+        self.frames = tuple(
+            FrameKey(folder.name, frame_id)
+            for folder in sequence_folders(root, VOXEL_LABELS.folder)
+            for frame_id in VOXEL_LABELS.files(folder)
+        )
 
     def require(self, frames: tuple[FrameKey, ...]) -> None:
         """Raise DataFileError naming the missing files of each sequence."""
@@ -59,14 +60,10 @@ class VoxelVolumes:
     def labels(self, frame: FrameKey) -> NDArray[np.uint8]:
         """Return train ids; 255 where not scored or marked in .invalid."""
         folder = sequence_folder(self.root, frame.sequence)
-        path = VOXEL_LABELS.file(folder, frame.frame_id)
-        try:
-            labels = train_from_raw(read_voxel_labels(path, self.grid.shape))
-        except DataFileError as error:
-            raise _with_path(error, path) from error
-        invalid = VOXEL_INVALID.file(folder, frame.frame_id)
-        labels[read_voxel_bits(invalid, self.grid.shape)] = IGNORE
-        return labels
+        labels, invalid = (
+            part.file(folder, frame.frame_id) for part in (VOXEL_LABELS, VOXEL_INVALID)
+        )
+        return read_target_labels(labels, invalid, self.grid.shape)
 
 
 class LabelArrays:
@@ -77,7 +74,7 @@ class LabelArrays:
     def __init__(self, root: Path, grid: VoxelGrid = SEMANTIC_KITTI_GRID) -> None:
         """List the arrays in `root`."""
         self.root, self.grid = root, grid
-        names = (path.stem.partition('_') for path in root.glob('*_*.npz'))
+        names = (path.stem.partition('_') for path in root.glob('[!.]*_*.npz'))
         self.frames = tuple(sorted(FrameKey(name, frame_id) for name, _, frame_id in names))
 
     def require(self, frames: tuple[FrameKey, ...]) -> None:
@@ -110,7 +107,7 @@ class LabelArrays:
 
 def open_ground_truth(root: Path) -> GroundTruth:
     """Return the ground truth in a folder, whichever form it has; raise DataFileError."""
-    sources: tuple[GroundTruth, ...] = (VoxelVolumes(root), LabelArrays(root))
+    sources: tuple[GroundTruth, ...] = (LabelVolumes(root), LabelArrays(root))
     for source in sources:
         if source.frames:
             return source
@@ -119,8 +116,3 @@ def open_ground_truth(root: Path) -> GroundTruth:
         f'.invalid beside it ({VOXEL_LABELS.archive}, or "cigocc voxelize" where labelled scans '
         f'are), or {root}/08_000000.npz with an array {ARRAY_KEY!r} of train ids'
     )
-
-
-def _with_path(error: DataFileError, path: Path) -> DataFileError:
-    text = str(error)
-    return error if str(path) in text else DataFileError(f'{path}: {text}')

@@ -6,6 +6,7 @@ Files are ROOT/sequences/SS/predictions/FFFFFF.label, uint16 raw ids.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,11 +18,10 @@ from cigocc_ros.core.files import read_bytes
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, Shape
 from cigocc_ros.core.labels import IGNORE, RAW_FROM_TRAIN, train_from_raw
-from cigocc_ros.core.prior import STEREO
-from cigocc_ros.data.camera_frames import sequence_frame, sequence_prior
+from cigocc_ros.core.prior import AUTO, parse_prior
+from cigocc_ros.data.camera_frames import PRIOR_PARTS, sequence_frame, sequence_prior
 from cigocc_ros.data.kitti_layout import (
     IMAGES,
-    RIGHT_IMAGES,
     FrameKey,
     require_files,
     sequence_folder,
@@ -97,11 +97,17 @@ class SequencePredictions:
         """
         from cigocc_ros.data.kitti_sequence import KittiSequence  # needs OpenCV
 
-        require_files(root, frames, (IMAGES, RIGHT_IMAGES) if prior == STEREO else (IMAGES,))
-        names = sorted({key.sequence for key in frames})
+        part = None if prior == AUTO else PRIOR_PARTS.get(parse_prior(prior))
+        require_files(root, frames, (IMAGES,) if part is None else (IMAGES, part))
+        ids: dict[str, list[str]] = defaultdict(list)
+        for key in frames:
+            ids[key.sequence].append(key.frame_id)
         self.infer = infer
-        self.sequences = {name: KittiSequence(sequence_folder(root, name)) for name in names}
-        self.priors = {name: sequence_prior(s, prior) for name, s in self.sequences.items()}
+        self.sequences = {name: KittiSequence(sequence_folder(root, name)) for name in sorted(ids)}
+        self.priors = {
+            name: sequence_prior(sequence, prior, ids[name])
+            for name, sequence in self.sequences.items()
+        }
 
     def __call__(self, key: FrameKey) -> NDArray[np.uint8]:
         """Return the train ids of a frame, (X, Y, Z) uint8."""

@@ -10,9 +10,11 @@ from typing import Any
 
 from builtin_interfaces.msg import Time
 
+from cigocc_ros.core.frames import NANOSECONDS
+
 ZERO, FUTURE, REPEATED = 'zero', 'in the future', 'repeated'
 OUT_OF_ORDER, JUMPED_BACK = 'out of order', 'jumped back'
-NANOSECONDS = 1_000_000_000
+
 AHEAD_NS = NANOSECONDS
 """/clock ticks rarely in some simulators, and clocks of two machines differ: less is no fault."""
 JUMP_NS = NANOSECONDS

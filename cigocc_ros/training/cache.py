@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.arrays import read_arrays
+from cigocc_ros.core.arrays import Arrays, read_arrays
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.files import replacing
@@ -25,8 +25,8 @@ from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import NUM_CLASSES, coarsen_labels
 from cigocc_ros.core.projection import pixel_from_velo
 from cigocc_ros.core.workers import process_pool
-from cigocc_ros.data.kitti_layout import FrameKey
-from cigocc_ros.data.kitti_sequence import KittiSequence, Side, find_sequences
+from cigocc_ros.data.kitti_layout import FrameKey, find_sequences
+from cigocc_ros.data.kitti_sequence import KittiSequence, Side
 from cigocc_ros.evaluation.ground_truth import LabelArrays
 from cigocc_ros.runtime.preprocess import ImageFit, fit_camera
 from cigocc_ros.training.cells import FEATURE_STRIDE, cell_depth, cell_masks
@@ -34,7 +34,6 @@ from cigocc_ros.training.teacher.folder import TeacherCache, TeacherTargets, fra
 from cigocc_ros.training.views import View
 
 CACHE_VERSION = 3
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from cigocc_ros.data.kitti_layout import (
     SPLITS,
     VOXEL_INVALID,
     VOXEL_LABELS,
+    find_sequences,
     labelled_frames,
     require_files,
 )
-from cigocc_ros.data.kitti_sequence import KittiSequence, Side, find_sequences
+from cigocc_ros.data.kitti_sequence import KittiSequence, Side
 from cigocc_ros.training.cache import FrameRef, find_frames
 
 SYNTAX = 'DIR[@SEQUENCES][:WEIGHT]'

@@ -178,7 +178,7 @@ def test_what_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
         path.unlink()
     (folder / 'image_3/000000.png').unlink()
     sequence = KittiSequence(folder)
-    with pytest.raises(DataFileError, match=r'image_3.*depth_2.*velodyne.*voxels/\*\.label'):
+    with pytest.raises(DataFileError, match=r'(?s)image_3.*depth_2.*velodyne.*voxels/\*\.label'):
         write_bag(sequence, tmp_path / 'bag', content=EVERYTHING)
     with pytest.raises(ConfigError, match='start 2 and end None select no frame'):
         write_bag(sequence, tmp_path / 'bag', content=BagContent(start=2))

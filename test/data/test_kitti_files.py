@@ -68,6 +68,52 @@ def test_what_is_no_finite_number_is_named(calib_lines, word, kind):
     fails_with(path, lines, 'line 5', '(Tr)', f'expected a {kind}number, found {word!r}')
 
 
+@pytest.mark.parametrize('mark', [b'', b'\xef\xbb\xbf'])
+@pytest.mark.parametrize('newline', [b'\n', b'\r\n', b'\r'])
+def test_text_as_editors_save_it(tmp_path, mark, newline):
+    """A UTF-8 mark and the line ends of other systems are no part of the first and last name."""
+    matrix = np.arange(12.0).reshape(3, 4)
+    files.write_calib(tmp_path / 'plain', {'P2': matrix, 'Tr': matrix})
+    text = (tmp_path / 'plain').read_bytes().replace(b'\n', newline)
+    (tmp_path / 'calib.txt').write_bytes(mark + text)
+    np.testing.assert_array_equal(
+        files.read_calib(tmp_path / 'calib.txt', ('P2', 'Tr'))['P2'], matrix
+    )
+    (tmp_path / 'times.txt').write_bytes(mark + b'0.0' + newline + b'0.1')
+    np.testing.assert_array_equal(files.read_times(tmp_path / 'times.txt'), [0.0, 0.1])
+    (tmp_path / 'poses.txt').write_bytes(mark + text.split(b': ')[1].split(newline)[0])
+    np.testing.assert_array_equal(files.read_poses(tmp_path / 'poses.txt')[0, :3], matrix)
+
+
+@pytest.mark.parametrize(
+    ('rows', 'says'),
+    [
+        ('P2\u200b: {0}\nTr: {0}', r"found 'P2\\u200b', 'Tr'; P2 missing: write P2 where it says"),
+        ('p2: {0}\nTr: {0}', "write P2 where it says 'p2'"),
+        ('P2: {0}\ntr: {0}', "write Tr where it says 'tr'"),
+        ('P_2: {0}\nTr: {0}', "write P2 where it says 'P_2'"),
+        ('P_rect_02: {0}', r'KITTI raw: there P2 is P_rect_02.*"cigocc bag"'),
+        ('P2: {0}\nTr_velo_to_cam: {0}', 'KITTI object; there Tr is R0_rect'),
+        ('P2: {0}', 'the one with Tr is in data_odometry_calib.zip'),
+        ('', 'found none; P2, Tr missing: take the calib.txt of'),
+    ],
+)
+def test_the_difference_is_told_not_the_rule(tmp_path, rows, says):
+    path = tmp_path / 'calib.txt'
+    path.write_text(rows.format(' '.join(['1'] * 12)), encoding='utf-8')
+    with pytest.raises(CalibrationError, match=says):
+        files.read_calib(path, ('P2', 'Tr'))
+
+
+@pytest.mark.parametrize('codec', ['utf-16', 'utf-16-le', 'utf-16-be'])
+def test_utf_16_is_named(tmp_path, codec):
+    path = tmp_path / 'times.txt'
+    mark = '' if codec == 'utf-16' else '\ufeff'
+    path.write_bytes((mark + '0.0\n').encode(codec))
+    with pytest.raises(DataFileError, match='found UTF-16.*save it as UTF-8'):
+        files.read_times(path)
+
+
 def test_line_numbers_count_blank_lines(calib_lines):
     path, lines = calib_lines
     fails_with(path, [lines[0], '', 'no colon here', *lines[1:]], 'line 3', 'no colon here')
@@ -81,7 +127,7 @@ def test_a_row_that_is_there_twice_is_refused(calib_lines):
 def test_missing_and_binary_files_are_named(tmp_path):
     with pytest.raises(DataFileError, match=r'calib\.txt: cannot be read'):
         files.read_calib(tmp_path / 'calib.txt')
-    (tmp_path / 'poses.txt').write_bytes(b'\xff\xfe\x00')
+    (tmp_path / 'poses.txt').write_bytes(b'\x80\xfe\x00')
     with pytest.raises(DataFileError, match='expected a text file'):
         files.read_poses(tmp_path / 'poses.txt')
 

@@ -56,9 +56,7 @@ def test_missing_files_are_counted_by_sequence_and_archive(tmp_path):
     with pytest.raises(DataFileError) as caught:
         require_files(tmp_path, frames, (IMAGES, VOXEL_LABELS, VOXEL_INVALID))
     text = str(caught.value)
-    assert (
-        f'08/voxels/*.label: 2 of 3 missing, the first is 000005: {VOXEL_LABELS.archive}' in text
-    )
+    assert f'08/voxels/*.label: 2 of 3 missing (000005, 000010): {VOXEL_LABELS.archive}' in text
     assert '08/voxels/*.invalid: 3 of 3 missing' in text
     assert '08/calib.txt: missing: data_odometry_calib.zip' in text
     assert 'image_2' not in text and 'times.txt' not in text

@@ -10,8 +10,12 @@ from cigocc_ros.core.camera import stereo_focal_baseline
 from cigocc_ros.core.errors import CalibrationError, DataFileError
 from cigocc_ros.core.projection import project_points
 from cigocc_ros.data import kitti_files
+from cigocc_ros.data.camera_frames import sequence_prior
 from cigocc_ros.data.image_files import read_image, write_image
-from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
+from cigocc_ros.data.kitti_layout import FrameKey, find_sequences
+from cigocc_ros.data.kitti_sequence import KittiSequence
+from cigocc_ros.data.rig import rig_of_sequence
+from cigocc_ros.evaluation.ground_truth import LabelVolumes
 
 
 @pytest.fixture
@@ -72,9 +76,57 @@ def test_voxels_of_every_second_frame(folder):
     assert KittiSequence(folder).voxel_ids == ('000000', '000002')
 
 
-def test_a_right_image_less_is_no_stereo(folder):
+def test_a_right_image_less_is_no_stereo_and_is_named(folder, caplog):
     (folder / 'image_3/000002.png').unlink()
-    assert not KittiSequence(folder).has_right
+    sequence = KittiSequence(folder)
+    assert not sequence.has_right and sequence.frames_without_right == ('000002',)
+    says = r'image_3/\*\.png: 1 of 3 missing \(000002\): data_odometry_color\.zip'
+    for source in ('auto', 'stereo'):  # to map it without depth, unasked, would look right
+        with pytest.raises(DataFileError, match=says + '.*choose the prior none'):
+            sequence_prior(sequence, source)
+        assert sequence_prior(sequence, source, ['000000']) == 'stereo'
+    assert rig_of_sequence(sequence).right is None
+    assert '1 of 3 missing (000002)' in caplog.text
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.jpeg', '.JPG', '.JPEG', '.PNG', '.Jpeg'])
+@pytest.mark.parametrize('side', ['left', 'right'])
+def test_images_of_any_suffix(folder, suffix, side):
+    images = folder / {'left': 'image_2', 'right': 'image_3'}[side]
+    for path in sorted(images.iterdir()):
+        pixels = read_image(path)
+        path.unlink()
+        write_image(path.with_suffix(suffix), pixels)
+    sequence = KittiSequence(folder)
+    assert sequence.frame_ids == ('000000', '000001', '000002') and sequence.has_right
+    assert sequence.image(1, side).shape == (*SIZE, 3)
+
+
+def test_what_else_lies_in_the_folders_of_people(folder):
+    """AppleDouble files of macOS, thumbnails, both formats of one image."""
+    for name in ('._000000.png', 'Thumbs.db', '.DS_Store', '000000 (1).png', 'preview.jpg'):
+        (folder / 'image_2' / name).write_bytes(b'x')
+        (folder / 'image_3' / name).write_bytes(b'x')
+    (folder / 'voxels/._000000.label').write_bytes(b'x')
+    (folder / 'image_2/000001.jpg').write_bytes(b'not this one')
+    sequence = KittiSequence(folder)
+    assert sequence.frame_ids == ('000000', '000001', '000002') and sequence.has_right
+    assert sequence.image(1).shape == (*SIZE, 3)
+    assert LabelVolumes(folder).frames == tuple(FrameKey('07', i) for i in sequence.frame_ids)
+
+
+def test_a_root_one_folder_too_high_is_told(folder):
+    root = folder.parents[1]
+    inside = root / 'archive' / 'dataset'
+    inside.mkdir(parents=True)
+    (root / 'sequences').rename(inside / 'sequences')
+    with pytest.raises(DataFileError, match=f'give {inside}$'):
+        find_sequences(root / 'archive')
+    (inside / 'sequences/07/calib.txt').unlink()
+    with pytest.raises(DataFileError, match='image_2 without calib.txt: unpack data_odometry_cal'):
+        find_sequences(inside)
+    with pytest.raises(DataFileError, match='no such folder'):
+        find_sequences(root / 'nowhere')
 
 
 def test_everything_that_is_missing_is_named(tmp_path):

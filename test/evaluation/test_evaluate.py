@@ -19,7 +19,7 @@ from cigocc_ros.core.labels import CLASS_NAMES
 from cigocc_ros.data.kitti_files import write_voxel_labels
 from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.evaluation.evaluate import evaluate, frames_to_score
-from cigocc_ros.evaluation.ground_truth import LabelArrays, VoxelVolumes, open_ground_truth
+from cigocc_ros.evaluation.ground_truth import LabelArrays, LabelVolumes, open_ground_truth
 from cigocc_ros.evaluation.predictions import PredictionFiles
 from cigocc_ros.evaluation.report import ScoredModel, report_dict, report_markdown, write_report
 
@@ -50,12 +50,12 @@ def arrays(tmp_path_factory):
 @pytest.fixture(scope='module')
 def evaluation(volumes, tmp_path_factory):
     files = PredictionFiles(write_predictions(tmp_path_factory.mktemp('guess')))
-    return evaluate(FRAMES, VoxelVolumes(volumes), files)
+    return evaluate(FRAMES, LabelVolumes(volumes), files)
 
 
 def test_both_forms_of_ground_truth_are_the_same_labels(volumes, arrays):
     opened = open_ground_truth(volumes), open_ground_truth(arrays)
-    assert [type(each) for each in opened] == [VoxelVolumes, LabelArrays]
+    assert [type(each) for each in opened] == [LabelVolumes, LabelArrays]
     for truth in opened:
         assert truth.frames == FRAMES
         np.testing.assert_array_equal(truth.labels(FRAMES[1]), truth_of(FRAMES[1]))
@@ -112,7 +112,7 @@ def test_the_page_tells_subject_ranges_and_classes(evaluation, tmp_path):
 
 
 def test_frames_are_chosen_by_sequence_or_split(volumes):
-    truth = VoxelVolumes(volumes)
+    truth = LabelVolumes(volumes)
     assert frames_to_score(truth, None, []) == FRAMES
     assert frames_to_score(truth, None, ['08']) == FRAMES[2:]
     with pytest.raises(DataFileError, match='no ground truth of sequence 03; there is some of 00'):

@@ -15,7 +15,7 @@ from cigocc_ros.core.labels import IGNORE, raw_from_train, train_from_raw
 from cigocc_ros.data.kitti_files import read_voxel_labels, write_voxel_bits, write_voxel_labels
 from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.data.partial_truth import LABEL_KEY
-from cigocc_ros.evaluation.ground_truth import ARRAY_KEY, LabelArrays, VoxelVolumes
+from cigocc_ros.evaluation.ground_truth import ARRAY_KEY, LabelArrays, LabelVolumes
 from cigocc_ros.runtime.postprocess import labels_on_grid
 
 GRID = VoxelGrid((0, 0, 0), (1, 1, 1), (3, 2, 4))
@@ -58,7 +58,7 @@ def test_volumes_with_masks_round_trip(tmp_path, labels, data):
     invalid = data.draw(hnp.arrays(np.bool_, GRID.shape))
     write_voxel_labels(folder / '000005.label', raw_from_train(labels))
     write_voxel_bits(folder / '000005.invalid', invalid)
-    found = VoxelVolumes(tmp_path, GRID).labels(FRAME)
+    found = LabelVolumes(tmp_path, GRID).labels(FRAME)
     np.testing.assert_array_equal(found, np.where(invalid, IGNORE, labels))
 
 

@@ -11,7 +11,8 @@ import pytest
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.labels import CLASS_NAMES, IGNORE, train_from_raw
 from cigocc_ros.core.projection import project_points
-from cigocc_ros.data.kitti_sequence import KittiSequence, find_sequences
+from cigocc_ros.data.kitti_layout import find_sequences
+from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.training.teacher import cityscapes
 from cigocc_ros.training.teacher.cityscapes import CityscapesTeacher, train_ids
 from cigocc_ros.training.teacher.output import masks_of_classes

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import Floats
 from cigocc_ros.data.synthetic.mesh import (
     BRICK,
     GLASS,
@@ -19,7 +19,6 @@ from cigocc_ros.data.synthetic.mesh import (
 )
 from cigocc_ros.data.synthetic.vehicles import class_id
 
-Array = NDArray[np.float64]
 _PLASTER = np.array(
     [
         [0.62, 0.58, 0.5], [0.72, 0.71, 0.68], [0.75, 0.74, 0.72], [0.55, 0.45, 0.33],
@@ -85,7 +84,7 @@ class _WindowStyle:
         self.shutters = random.random() < 0.3
         self.shutter = random.uniform(0.05, 0.4, 3)
 
-    def add(self, mesh: Mesh, random: np.random.Generator, place: Array, width: float) -> None:
+    def add(self, mesh: Mesh, random: np.random.Generator, place: Floats, width: float) -> None:
         """Fill the wall z = 0.., x = 0..width of the frame `place` with windows and a door."""
         columns = int((width - 0.6) / self.spacing)
         if columns < 1:
@@ -110,13 +109,19 @@ class _WindowStyle:
                 self._emit(mesh, place, flaps, _PANE_OFFSET_M, PLAIN, self.shutter)
 
     def _emit(
-        self, mesh: Mesh, place: Array, rects: Array, lift: float, surface: int, colour: Array
+        self,
+        mesh: Mesh,
+        place: Floats,
+        rects: Floats,
+        lift: float,
+        surface: int,
+        colour: Floats,
     ) -> None:
         corners = _rectangles(rects, lift) @ place[:3, :3].T + place[:3, 3]
         mesh.add(quads(corners), class_id('building'), surface, colour)
 
 
-def _rectangles(rects: Array, lift: float) -> Array:
+def _rectangles(rects: Floats, lift: float) -> Floats:
     """Return wall rectangles (N, 4) of x0, x1, z0, z1 as quads (N, 4, 3) `lift` before y = 0."""
     x0, x1, z0, z1 = rects.T
     y = np.full(len(rects), -lift)
@@ -124,7 +129,7 @@ def _rectangles(rects: Array, lift: float) -> Array:
     return np.stack([np.stack([x, y, z], axis=-1) for x, z in corners], axis=1)
 
 
-def _facades(length: float, depth: float) -> list[tuple[Array, float]]:
+def _facades(length: float, depth: float) -> list[tuple[Floats, float]]:
     """Return the frames of front, left and right wall, whose -y points outwards, and widths."""
     return [
         (np.eye(4), length),
@@ -134,7 +139,7 @@ def _facades(length: float, depth: float) -> list[tuple[Array, float]]:
 
 
 def _base_band(
-    mesh: Mesh, random: np.random.Generator, length: float, depth: float, wall: Array
+    mesh: Mesh, random: np.random.Generator, length: float, depth: float, wall: Floats
 ) -> None:
     if random.random() < 0.5:
         band = box((-0.03, -0.03, -_FOOTING_M), (length + 0.03, depth, random.uniform(0.3, 0.9)))
@@ -178,7 +183,12 @@ def _roof(
 
 
 def _balconies(
-    mesh: Mesh, random: np.random.Generator, length: float, rise: float, storeys: int, wall: Array
+    mesh: Mesh,
+    random: np.random.Generator,
+    length: float,
+    rise: float,
+    storeys: int,
+    wall: Floats,
 ) -> None:
     width = random.uniform(2, 4)
     if length < width + 1:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import Floats
 from cigocc_ros.data.synthetic.mesh import PAINT, PLAIN, Mesh, box, extruded, quads
 from cigocc_ros.data.synthetic.vehicles import RUBBER, class_id, wheels
 
-Array = NDArray[np.float64]
 _PAINTS = np.array(
     [
         [0.5, 0.51, 0.53], [0.34, 0.35, 0.37], [0.02, 0.02, 0.022], [0.04, 0.04, 0.045],
@@ -76,7 +75,12 @@ def car(random: np.random.Generator) -> Mesh:
 
 
 def _body(
-    mesh: Mesh, xs: tuple[float, float], belt: float, width: float, paint: Array, nose: float
+    mesh: Mesh,
+    xs: tuple[float, float],
+    belt: float,
+    width: float,
+    paint: Floats,
+    nose: float,
 ) -> None:
     """Add the lower body in two convex parts: narrow sills, then wings that close in upwards."""
     (rear, front), label = xs, class_id('car')
@@ -95,7 +99,7 @@ def _body(
     mesh.add(grill, label, PLAIN, RUBBER)
 
 
-def _panes(mesh: Mesh, cabin: _Cabin, paint: Array) -> None:
+def _panes(mesh: Mesh, cabin: _Cabin, paint: Floats) -> None:
     """Lay dark panes over the glasshouse; pillars and roof keep the colour of the body."""
     label, panes = class_id('car'), []
     for side in (-1.0, 1.0):

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from cigocc_ros.core.arrays import Floats
 from cigocc_ros.data.synthetic import buildings, furniture, ground, plants
 from cigocc_ros.data.synthetic.mesh import Mesh, pose
-from cigocc_ros.data.synthetic.street import KERB_M, SIDE_M, Array, Random, Street
+from cigocc_ros.data.synthetic.street import KERB_M, SIDE_M, Random, Street
 
 
 def country_side(street: Street, random: Random, side: int) -> None:
@@ -20,9 +21,9 @@ def country_side(street: Street, random: Random, side: int) -> None:
     near = edge + random.uniform(0.6, 2.6)
     rise = random.uniform(-0.6, 2.2) if random.random() < 0.6 else random.uniform(-0.1, 0.3)
 
-    def bank(x: Array, y: Array) -> Array:
+    def bank(x: Floats, y: Floats) -> Floats:
         share = np.clip((np.abs(y) - near) / 7.0, 0, 1)
-        smooth: Array = rise * share * share * (3 - 2 * share) + 0 * x
+        smooth: Floats = rise * share * share * (3 - 2 * share) + 0 * x
         return smooth
 
     height = ground.rolling(random, 0.0, 0.12, bank)

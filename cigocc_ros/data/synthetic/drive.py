@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import Floats
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.data.synthetic.layout import build_street
@@ -24,7 +25,6 @@ LAST_STATION_M = 54.0
 """The ground truth has been scanned from every STATION_M up to here ahead of the vehicle."""
 SAMPLE_MARGIN_M = 8.0
 """How much farther than the grid the street is sampled: roads bend."""
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Drive:
     light: Light
     static: Layer
     samples: Samples
-    poses: Array
+    poses: Floats
     _stations: dict[int, RangeImage] = field(default_factory=dict)
 
     @classmethod
@@ -73,7 +73,7 @@ class Drive:
         last_m = float(stations[-1]) + SEMANTIC_KITTI_GRID.extent_m[0] + SAMPLE_MARGIN_M
         aside_m = SEMANTIC_KITTI_GRID.extent_m[1] / 2 + SAMPLE_MARGIN_M
 
-        def near(points: Array) -> NDArray[np.bool_]:
+        def near(points: Floats) -> NDArray[np.bool_]:
             aside = np.abs(points[:, 1] - street.bend.lift(points[:, 0])[:, 1])
             inside: NDArray[np.bool_] = (aside < aside_m) & (points[:, 0] < last_m)
             return inside
@@ -110,11 +110,11 @@ class Drive:
         return self._stations[number]
 
 
-def _sway(random: Random, settings: SequenceSettings) -> Array:
+def _sway(random: Random, settings: SequenceSettings) -> Floats:
     """Return offset from the lane (m) and yaw (rad) per frame, (F, 2): smooth, small."""
     count, phase = settings.frames, random.uniform(0, 2 * np.pi, 2)
     size = np.array([random.uniform(0, 0.35), random.uniform(0, 0.03)])
     turn = random.normal() * 0.05
     wave = np.sin(np.arange(count)[:, None] * settings.step_m * 0.12 + phase) * size
-    result: Array = wave + [0.0, turn]
+    result: Floats = wave + [0.0, turn]
     return result

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import Floats
 from cigocc_ros.data.synthetic.mesh import ASPHALT, GRASS, GROUND, PAVING, Mesh, quads
 from cigocc_ros.data.synthetic.vehicles import class_id
 
-Array = NDArray[np.float64]
-Height = Callable[[Array, Array], Array]
+Height = Callable[[Floats, Floats], Floats]
 LINE_WIDTH_M = 0.13
 LINE_LIFT_M = 0.004
 
@@ -49,7 +48,7 @@ def rolling(
     """Return the height function of uneven ground: `z`, waves of `bumps_m` and a bank."""
     waves = [(*(random.normal(size=2) * 0.25), random.uniform(0, 6.28)) for _ in range(4)]
 
-    def height(x: Array, y: Array) -> Array:
+    def height(x: Floats, y: Floats) -> Floats:
         total = np.zeros(np.broadcast_shapes(x.shape, y.shape))
         for fx, fy, phase in waves:
             total = total + 0.25 * bumps_m * np.sin(fx * x + fy * y + phase)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import Floats32
 from cigocc_ros.data.synthetic.noise import value_noise
 
-Array = NDArray[np.float32]
 OVERCAST_SHARE = 0.25
 LINEAR_SHARE = 0.7
 """How often the camera answers almost linearly, as KITTI's does: black shade, white walls."""
@@ -20,16 +20,16 @@ _ROAD_ALBEDO = 0.15
 class Light:
     """Weather, daytime and camera response of one sequence; radiances are linear rgb."""
 
-    sun: Array
+    sun: Floats32
     """Unit vector towards the sun, world frame."""
-    sun_rgb: Array
-    ambient_rgb: Array
-    zenith_rgb: Array
-    horizon_rgb: Array
+    sun_rgb: Floats32
+    ambient_rgb: Floats32
+    zenith_rgb: Floats32
+    horizon_rgb: Floats32
     haze_per_m: float
     clouds: float
     exposure: float
-    gain_rgb: Array
+    gain_rgb: Floats32
     gamma: float
     knee: float
     """From here on highlights are compressed; 1 cuts them off."""
@@ -77,7 +77,7 @@ class Light:
             int(random.integers(1 << 30)),
         )
 
-    def sky(self, directions: NDArray[np.floating]) -> tuple[Array, NDArray[np.bool_]]:
+    def sky(self, directions: NDArray[np.floating]) -> tuple[Floats32, NDArray[np.bool_]]:
         """Return the sky's radiance (N, 3) along world directions (N, 3), and which are hills."""
         up = np.clip(directions[:, 2:], 0, 1)
         base = self.horizon_rgb + (self.zenith_rgb - self.horizon_rgb) * up**0.45
@@ -105,7 +105,7 @@ class Light:
         ridge: NDArray[np.bool_] = directions[:, 2] < self.hills_rad * height
         return ridge
 
-    def exposed(self, radiance: Array, random: np.random.Generator) -> NDArray[np.uint8]:
+    def exposed(self, radiance: Floats32, random: np.random.Generator) -> NDArray[np.uint8]:
         """Turn radiance (H, W, 3) into 8 bit: optics, exposure, white balance, noise, gamma."""
         import cv2
 

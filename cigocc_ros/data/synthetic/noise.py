@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from cigocc_ros.core.arrays import Floats32
+
 _TABLE_BITS = 16
-_TABLE: Array = np.random.default_rng(20240607).random(1 << _TABLE_BITS, dtype=np.float32)
+_TABLE: Floats32 = np.random.default_rng(20240607).random(1 << _TABLE_BITS, dtype=np.float32)
 _MASK = np.uint32((1 << _TABLE_BITS) - 1)
 _PRIMES = (np.uint32(73856093), np.uint32(19349663), np.uint32(83492791))
 
 
-def value_noise(points: NDArray[np.floating], seed: int) -> Array:
+def value_noise(points: NDArray[np.floating], seed: int) -> Floats32:
     """Return trilinear value noise in 0..1 at points (N, 3), one lattice cell per unit."""
     floor = np.floor(points)
     share = (points - floor).astype(np.float32)
@@ -30,7 +31,7 @@ def value_noise(points: NDArray[np.floating], seed: int) -> Array:
     return _mixed(planes[0], planes[1], share[:, 2])
 
 
-def hashed(cells: NDArray[np.floating], seed: int) -> Array:
+def hashed(cells: NDArray[np.floating], seed: int) -> Floats32:
     """Return a reproducible number in 0..1 for each lattice cell (N, 3)."""
     code = _salt(seed)
     for axis in range(3):
@@ -47,10 +48,10 @@ def _salt(seed: int) -> np.uint32:
     return np.uint32(seed * 2654435761 % (1 << 32))
 
 
-def _lookup(code: NDArray[np.uint32]) -> Array:
-    values: Array = _TABLE[(code ^ (code >> np.uint32(16))) & _MASK]
+def _lookup(code: NDArray[np.uint32]) -> Floats32:
+    values: Floats32 = _TABLE[(code ^ (code >> np.uint32(16))) & _MASK]
     return values
 
 
-def _mixed(low: Array, high: Array, share: Array) -> Array:
+def _mixed(low: Floats32, high: Floats32, share: Floats32) -> Floats32:
     return low + (high - low) * share

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import Floats
 from cigocc_ros.data.synthetic.mesh import BARK, FOLIAGE, Mesh, ball_points, blob, cylinder
 from cigocc_ros.data.synthetic.vehicles import class_id
 
@@ -19,14 +20,12 @@ _CORE_SHARE = 0.74
 _SAMPLED_SHARES = (0.45, 0.9)  # of the way from the middle of a leaf to its corners
 _CORE_SHADE = 0.45
 
-Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Foliage:
     """Looks of one plant: leaf colour (3,), edge length of a leaf triangle and leaf density."""
 
-    colour: Array
+    colour: Floats
     leaf_m: float
     density: float
 
@@ -40,7 +39,7 @@ class Foliage:
         )
 
 
-def leaf_colour(random: np.random.Generator) -> Array:
+def leaf_colour(random: np.random.Generator) -> Floats:
     """Return a green between dark conifer, fresh spring, dry summer and autumn."""
     base = np.array([0.075, 0.125, 0.035]) * random.uniform(0.45, 1.5)
     dry = random.random() ** 3
@@ -112,7 +111,7 @@ def _trunk(
     radius: float,
     height: float,
     clear: float,
-    bark: Array,
+    bark: Floats,
 ) -> None:
     label = class_id('trunk')
     mesh.add(cylinder(radius, -0.2, height, radius * 0.4), label, BARK, bark)
@@ -128,7 +127,7 @@ def _trunk(
 
 
 def _conifer(
-    mesh: Mesh, random: np.random.Generator, height: float, leaves: Foliage, bark: Array
+    mesh: Mesh, random: np.random.Generator, height: float, leaves: Foliage, bark: Floats
 ) -> None:
     mesh.add(cylinder(0.02 * height, -0.2, height * 0.9, 0.02), class_id('trunk'), BARK, bark)
     clear, slim = random.uniform(0.3, 1.2), random.uniform(0.14, 0.28)
@@ -140,7 +139,11 @@ def _conifer(
 
 
 def _crown(
-    mesh: Mesh, random: np.random.Generator, radii: Array, centre: Array, leaves: Foliage
+    mesh: Mesh,
+    random: np.random.Generator,
+    radii: Floats,
+    centre: Floats,
+    leaves: Foliage,
 ) -> None:
     """Add an ellipsoid of foliage: a dark core, leaves around it, sample points within."""
     label = class_id('vegetation')
@@ -160,7 +163,7 @@ def _crown(
 
 
 def _leaf_triangles(
-    random: np.random.Generator, count: int, radii: Array, edge_m: float
+    random: np.random.Generator, count: int, radii: Floats, edge_m: float
 ) -> NDArray[np.float64]:
     """Return triangles (count, 3, 3) strewn over the shell of an ellipsoid, turned at random."""
     direction = random.normal(size=(count, 3))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import Floats
 from cigocc_ros.data.synthetic.mesh import Mesh, pose
 
 Random = np.random.Generator
-Array = NDArray[np.float64]
 BEHIND_M, AHEAD_M = 25.0, 110.0
 """The street reaches this far before the first and beyond the last frame."""
 SIDE_M = 46.0
@@ -53,7 +52,7 @@ class Bend:
             slope * hill_length / (2 * np.pi), hill_length, random.uniform(0, 2 * np.pi),
         )  # fmt: skip
 
-    def lift(self, x: Array) -> Array:
+    def lift(self, x: Floats) -> Floats:
         """Return the displacement (..., 3) of layout points at x."""
         swing = self.swing_m * np.sin(2 * np.pi * x / self.swing_length_m + self.swing_phase)
         hill = self.hill_m * np.sin(2 * np.pi * x / self.hill_length_m + self.hill_phase)
@@ -79,7 +78,7 @@ class Street:
     static: Mesh = field(default_factory=Mesh)
     movers: list[Mover] = field(default_factory=list)
 
-    def lay(self, mesh: Mesh, transform: Array | None = None) -> None:
+    def lay(self, mesh: Mesh, transform: Floats | None = None) -> None:
         """Add something that follows the road, such as ground, fences and hedges."""
         placed = Mesh()
         placed.extend(mesh, transform)
@@ -91,20 +90,20 @@ class Street:
         """Add something rigid and upright, turned with the road."""
         self.static.extend(mesh, self.upright(x, y, z, yaw))
 
-    def upright(self, x: float, y: float, z: float, yaw: float) -> Array:
+    def upright(self, x: float, y: float, z: float, yaw: float) -> Floats:
         """Return the world pose (4, 4) of an upright thing at layout (x, y, z)."""
         lift = self.bend.lift(np.array(x))
         turn, _ = self.bend.attitude(x)
         return pose(x, y + lift[1], z + lift[2], yaw + turn)
 
-    def on_road(self, x: float, y: float, z: float, yaw: float) -> Array:
+    def on_road(self, x: float, y: float, z: float, yaw: float) -> Floats:
         """Return the world pose (4, 4) of a vehicle, tilted with the road."""
         turn, pitch = self.bend.attitude(x)
         tilt = np.eye(4)
         cos, sin = np.cos(pitch), np.sin(pitch)
         tilt[:3, :3] = [[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]]
         place = self.upright(x, y, z, 0.0)
-        result: Array = place @ tilt @ pose(0, 0, 0, yaw)
+        result: Floats = place @ tilt @ pose(0, 0, 0, yaw)
         return result
 
     def movers_at(self, time_s: float) -> Mesh:

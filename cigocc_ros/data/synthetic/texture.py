@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import Floats32
 from cigocc_ros.data.synthetic.mesh import (
     ASPHALT,
     BARK,
@@ -20,7 +21,6 @@ from cigocc_ros.data.synthetic.mesh import (
 )
 from cigocc_ros.data.synthetic.noise import hashed, value_noise
 
-Array = NDArray[np.float32]
 _OCTAVES: dict[int, tuple[tuple[float, float], ...]] = {
     # surface -> (noise cells per metre, strength)
     PLAIN: ((1.5, 0.12), (8.0, 0.14), (30.0, 0.12)),
@@ -41,9 +41,13 @@ _SLAB_M, _BRICK_M, _TILE_M = 0.5, (0.25, 0.085), 0.3
 
 
 def albedo(
-    points: NDArray[np.floating], surfaces: NDArray[np.uint8], colours: Array, normals: Array,
-    footprint_m: Array, seed: int,
-) -> Array:  # fmt: skip
+    points: NDArray[np.floating],
+    surfaces: NDArray[np.uint8],
+    colours: Floats32,
+    normals: Floats32,
+    footprint_m: Floats32,
+    seed: int,
+) -> Floats32:
     """Return the colour (N, 3) of surface points (N, 3), metres.
 
     Detail finer than `footprint_m` (N,), the size of a pixel on the surface, is left out.
@@ -64,9 +68,9 @@ def albedo(
 def _fractal(
     points: NDArray[np.floating],
     octaves: tuple[tuple[float, float], ...],
-    footprint: Array,
+    footprint: Floats32,
     seed: int,
-) -> Array:
+) -> Floats32:
     factor = np.ones(len(points), np.float32)
     for number, (scale, strength) in enumerate(octaves):
         kept = np.clip(1.6 - 1.2 * footprint * scale, 0, 1)
@@ -77,8 +81,12 @@ def _fractal(
 
 
 def _pattern(
-    surface: int, points: NDArray[np.floating], normals: Array, footprint: Array, seed: int
-) -> Array:
+    surface: int,
+    points: NDArray[np.floating],
+    normals: Floats32,
+    footprint: Floats32,
+    seed: int,
+) -> Floats32:
     if surface == ASPHALT:
         return _tarmac(points, seed)
     if surface == PAVING:
@@ -90,7 +98,7 @@ def _pattern(
     return np.ones(len(points), np.float32)
 
 
-def _tarmac(points: NDArray[np.floating], seed: int) -> Array:
+def _tarmac(points: NDArray[np.floating], seed: int) -> Floats32:
     """Return repaired patches and tarred cracks of a road."""
     flat = points * [1.0, 1.0, 0.0]
     cells = np.floor(flat / [9.0, 2.5, 1.0])
@@ -106,8 +114,8 @@ def _tarmac(points: NDArray[np.floating], seed: int) -> Array:
 
 def _joints(
     u: NDArray[np.floating], v: NDArray[np.floating], size: tuple[float, float], width: float,
-    shade: float, footprint: Array,
-) -> Array:  # fmt: skip
+    shade: float, footprint: Floats32,
+) -> Floats32:  # fmt: skip
     """Return dark joints between stones of `size` metres in running bond, each with its shade."""
     row = np.floor(v / size[1])
     column = u / size[0] + 0.5 * (row % 2)
@@ -119,7 +127,7 @@ def _joints(
 
 
 def _tint(
-    colours: Array, points: NDArray[np.floating], mask: NDArray[np.bool_], seed: int
+    colours: Floats32, points: NDArray[np.floating], mask: NDArray[np.bool_], seed: int
 ) -> None:
     """Shift hues slowly over space: dry patches, moss, sunburnt leaves."""
     chosen = np.flatnonzero(mask)

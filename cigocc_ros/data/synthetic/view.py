@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import Floats
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.labels import EMPTY, IGNORE
 from cigocc_ros.core.projection import velo_from_pixel
@@ -22,7 +23,6 @@ LIDAR_NOISE_M = 0.012
 _SHADOW_OFFSET_M = 0.02
 _LEAF_GLOW = 0.45
 """Share of the sunlight that leaves scatter whichever way they face."""
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Layer:
 class Seen:
     """What N rays met: distance in ray lengths (inf: nothing) and the surface there."""
 
-    distance: Array
+    distance: Floats
     classes: NDArray[np.uint8]
     surfaces: NDArray[np.uint8]
     colours: NDArray[np.float32]
@@ -58,9 +58,9 @@ class Scene:
     """Everything at one moment, world frame: what stands, what moves, where the lidar is."""
 
     layers: tuple[Layer, ...]
-    world_from_velo: Array
+    world_from_velo: Floats
 
-    def cast(self, origins: Array, rays: Array) -> Seen:
+    def cast(self, origins: Floats, rays: Floats) -> Seen:
         """Return what each ray (N, 3) meets first."""
         seen = Seen(
             np.full(len(rays), np.inf),
@@ -80,7 +80,7 @@ class Scene:
             seen.normals[near] = layer.normals[triangle]
         return seen
 
-    def occluded(self, origins: Array, rays: Array) -> NDArray[np.bool_]:
+    def occluded(self, origins: Floats, rays: Floats) -> NDArray[np.bool_]:
         """Say which rays (N, 3) meet anything."""
         mask = np.zeros(len(rays), bool)
         for layer in self.layers:
@@ -98,7 +98,7 @@ class View:
 
 
 def render(
-    scene: Scene, camera: CameraModel, cam_from_velo: Array, light: Light,
+    scene: Scene, camera: CameraModel, cam_from_velo: Floats, light: Light,
     random: np.random.Generator,
 ) -> View:  # fmt: skip
     """Ray cast one camera; depth and classes belong to the pixel centres.
@@ -129,7 +129,7 @@ def render(
 
 
 def _shaded(
-    scene: Scene, seen: Seen, met: NDArray[np.int64], points: Array,
+    scene: Scene, seen: Seen, met: NDArray[np.int64], points: Floats,
     directions: NDArray[np.float32], footprint: NDArray[np.float32], light: Light,
 ) -> NDArray[np.float32]:  # fmt: skip
     """Return the reflected light (N, 3): sun with cast shadows, sky from above, ground bounce."""

@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from cigocc_ros.core.arrays import Floats
+
 ELEVATIONS, AZIMUTHS = 180, 540
 LOWEST_RAD, HIGHEST_RAD = np.deg2rad(-50.0), np.deg2rad(40.0)
 
@@ -16,7 +17,7 @@ LOWEST_RAD, HIGHEST_RAD = np.deg2rad(-50.0), np.deg2rad(40.0)
 class Castable(Protocol):
     """Something rays can be cast at; returns the distance in lengths of each ray."""
 
-    def __call__(self, origins: Array, rays: Array) -> NDArray[np.floating]:
+    def __call__(self, origins: Floats, rays: Floats) -> NDArray[np.floating]:
         """Return the distance (N,) to the first surface, inf where there is none."""
         ...
 
@@ -29,11 +30,11 @@ class RangeImage:
     any of them counts as visible.
     """
 
-    origin: Array
+    origin: Floats
     limit: NDArray[np.float32]
 
     @classmethod
-    def cast(cls, origin: Array, surface: Castable) -> RangeImage:
+    def cast(cls, origin: Floats, surface: Castable) -> RangeImage:
         """Look around from a point (3,)."""
         rays = _directions()
         ranges = surface(np.broadcast_to(origin, rays.shape), rays)
@@ -41,7 +42,7 @@ class RangeImage:
         along = np.maximum(image, np.roll(image, -1, axis=1))
         return cls(origin, np.maximum(along[:-1], along[1:]))
 
-    def visible(self, points: Array, margin_m: NDArray[np.floating] | float) -> NDArray[np.bool_]:
+    def visible(self, points: Floats, margin_m: NDArray[np.floating] | float) -> NDArray[np.bool_]:
         """Say which points (N, 3) lie no deeper than `margin_m` behind what is seen first."""
         x, y, z = (points - self.origin).astype(np.float32).T
         flat = x * x + y * y
@@ -55,7 +56,7 @@ class RangeImage:
         return result
 
 
-def _directions() -> Array:
+def _directions() -> Floats:
     elevation = np.linspace(LOWEST_RAD, HIGHEST_RAD, ELEVATIONS + 1)[:, None]
     azimuth = (np.arange(AZIMUTHS) * (2 * np.pi / AZIMUTHS))[None]
     x, y = np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import Floats
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY
 from cigocc_ros.data.raycast import RayCaster
@@ -23,8 +24,7 @@ from cigocc_ros.data.synthetic.visibility import RangeImage
 from cigocc_ros.data.voxel_faces import voxel_triangles
 from cigocc_ros.data.voxelizer import RANGE_M, flat_voxels, majority
 
-Array = NDArray[np.float64]
-Near = Callable[[Array], NDArray[np.bool_]]
+Near = Callable[[Floats], NDArray[np.bool_]]
 POINTS_PER_M2 = 90.0
 SCATTER_M = 0.035
 """Spread of points hit in many scans: range noise and inexact poses."""
@@ -74,7 +74,7 @@ class Samples:
         return cls(points[order], np.concatenate([classes, volume_classes])[order])
 
     def within(
-        self, velo_from_world: Array, grid: VoxelGrid
+        self, velo_from_world: Floats, grid: VoxelGrid
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return the points near the grid, in its frame, and their classes."""
         world_from_velo = np.linalg.inv(velo_from_world)
@@ -88,8 +88,8 @@ class Samples:
 
 
 def sample_surfaces(
-    triangles: Array, classes: NDArray[np.uint8], random: np.random.Generator
-) -> tuple[Array, NDArray[np.uint8]]:
+    triangles: Floats, classes: NDArray[np.uint8], random: np.random.Generator
+) -> tuple[Floats, NDArray[np.uint8]]:
     """Return points (N, 3) spread evenly over triangles (T, 3, 3), and their classes."""
     a, b, c = triangles.transpose(1, 0, 2)
     area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
@@ -106,7 +106,7 @@ def sample_surfaces(
 
 def build_volumes(
     points: NDArray[np.float32], classes: NDArray[np.uint8], scanners: list[RangeImage],
-    velo_from_world: Array, grid: VoxelGrid = SEMANTIC_KITTI_GRID,
+    velo_from_world: Floats, grid: VoxelGrid = SEMANTIC_KITTI_GRID,
 ) -> Volumes:  # fmt: skip
     """Voxelise points in the grid's frame; scanners in the world, the present one first."""
     full = vote(points, classes, grid)
@@ -118,7 +118,7 @@ def build_volumes(
     labels[tuple(voxel[hit].T)] = label[hit]
     blocks = RayCaster(voxel_triangles(labels != EMPTY, grid))
 
-    def surface(origins: Array, rays: Array) -> NDArray[np.float32]:
+    def surface(origins: Floats, rays: Floats) -> NDArray[np.float32]:
         return blocks.cast(origins, rays).distance
 
     centers = grid.with_shape(HALF).centers_m().reshape(-1, 3)
@@ -141,7 +141,7 @@ def vote(
 
 
 def _scanned(
-    centers: Array, label: NDArray[np.uint8], scanners: list[RangeImage]
+    centers: Floats, label: NDArray[np.uint8], scanners: list[RangeImage]
 ) -> NDArray[np.bool_]:
     """Say which occupied voxels (N,) a scan from any of the positions hits."""
     margin = np.where(label == VEGETATION, LEAF_DEPTH_M, SURFACE_DEPTH_M).astype(np.float32)
@@ -153,7 +153,7 @@ def _scanned(
     return hit
 
 
-def _in_beam(offsets: Array) -> NDArray[np.bool_]:
+def _in_beam(offsets: Floats) -> NDArray[np.bool_]:
     """Say which offsets from the sensor (N, 3) lie in the lidar's range and elevation."""
     flat = np.linalg.norm(offsets[:, :2], axis=1)
     low, high = np.tan(np.deg2rad(LIDAR_ELEVATION_DEG))

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
 from cigocc_ros.core.errors import FrameError
-from cigocc_ros.core.frames import CameraFrame
+from cigocc_ros.core.frames import NANOSECONDS, CameraFrame
 from cigocc_ros.core.prior import DEPTH, NONE
 from cigocc_ros.ros.counters import Counters
 from cigocc_ros.ros.dropped import DroppedFrame
 from cigocc_ros.ros.input.camera_info import ImageGeometry, geometry_from_info, info_key, is_raw
 from cigocc_ros.ros.input.depth_prior import depth_prior, require_right_info, stereo_prior
 from cigocc_ros.ros.input.extrinsics import Extrinsics
-from cigocc_ros.ros.input.images import NANOSECONDS, decode_rgb
+from cigocc_ros.ros.input.images import decode_rgb
 from cigocc_ros.ros.input.pairing import Bundle
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.stamps import stamp_to_ns

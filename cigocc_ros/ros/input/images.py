@@ -147,7 +147,6 @@ def _with_cv_bridge(bridge: Any, message: Image) -> NDArray[np.uint8]:
     return np.ascontiguousarray(rgb, dtype=np.uint8)
 
 
-NANOSECONDS = 1_000_000_000
 # encoding -> number of channels, the channels that are red, green, blue, OpenCV's conversion
 RGB_CHANNELS = {
     'rgb8': (3, (0, 1, 2), ''),

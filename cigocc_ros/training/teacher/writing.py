@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cigocc_ros.core.errors import CigoccError, ConfigError, DataFileError
-from cigocc_ros.data.kitti_layout import VOXELS_EVERY
-from cigocc_ros.data.kitti_sequence import KittiSequence, Side, find_sequences
+from cigocc_ros.data.kitti_layout import VOXELS_EVERY, find_sequences
+from cigocc_ros.data.kitti_sequence import KittiSequence, Side
 from cigocc_ros.training.teacher.files import read_info, write_output
 from cigocc_ros.training.teacher.folder import claim_folder, frame_file
 from cigocc_ros.training.teacher.output import Teacher
