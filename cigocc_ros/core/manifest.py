@@ -63,8 +63,8 @@ class ModelManifest:
     model_id: str
     config: str
     license: str
-    files: dict[str, Any]
-    """Role ('onnx', ...) -> FileSpec."""
+    files: dict[str, FileSpec]
+    """By role: 'onnx', ..."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     grid: dict[str, Any]
@@ -82,12 +82,8 @@ class ModelManifest:
             )
         if self.classes != CLASS_NAMES:
             raise ManifestError(f'classes must be {CLASS_NAMES}, found {excerpt(self.classes)}')
-        specs = {}
-        for role, spec in self.files.items():
-            is_spec = isinstance(spec, FileSpec)
-            specs[role] = spec if is_spec else from_mapping(FileSpec, spec, f'files: {role}')
-            _check_name(specs[role].path)
-        object.__setattr__(self, 'files', specs)
+        for spec in self.files.values():
+            _check_name(spec.path)
 
     @property
     def voxel_grid(self) -> VoxelGrid:

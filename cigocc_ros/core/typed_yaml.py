@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from cigocc_ros.core.errors import ConfigError
-from cigocc_ros.core.text import excerpt
+from cigocc_ros.core.text import cut, excerpt
 from cigocc_ros.core.yaml_json import load_yaml
 
 __all__ = ['from_mapping', 'load_yaml', 'to_mapping']
@@ -21,7 +21,7 @@ def from_mapping(cls: type[T], mapping: Any, where: str) -> T:
     """Build dataclass `cls` from `mapping`; `where` names the source in errors.
 
     Unknown keys, missing keys without default and values of the wrong type raise ConfigError.
-    Nested dataclasses, tuples, optionals and Literal choices are followed.
+    Nested dataclasses, tuples, dicts, optionals and Literal choices are followed.
     """
     if not isinstance(mapping, Mapping):
         raise ConfigError(f'{where}: expected a mapping, found {type(mapping).__name__}')
@@ -70,8 +70,17 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _convert_optional(typing.get_args(hint), value, where)
     if origin is dict:
-        return _convert_scalar(dict, value, where)
+        return _convert_dict(typing.get_args(hint)[1], value, where)
     return _convert_scalar(hint, value, where)
+
+
+def _convert_dict(hint: Any, value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f'{where}: expected a mapping, found {excerpt(value)}')
+    strange = [key for key in value if not isinstance(key, str)]
+    if strange:
+        raise ConfigError(f'{where}: keys are texts, found {excerpt(strange[0])}')
+    return {key: _convert(hint, item, f'{where}: {cut(key)}') for key, item in value.items()}
 
 
 def _convert_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
@@ -112,7 +121,7 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
             raise ConfigError(f'{where}: {excerpt(value)} is too large') from error
     if hint is int and is_int:
         return value
-    if hint in (bool, str, dict) and isinstance(value, hint):
+    if hint in (bool, str) and isinstance(value, hint):
         return value
     raise ConfigError(
         f'{where}: expected {getattr(hint, "__name__", hint)}, found {excerpt(value)}'
