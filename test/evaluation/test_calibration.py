@@ -1,0 +1,85 @@
+"""Calibration error, its remedy and the best threshold, on counts whose answers are known."""
+
+import numpy as np
+import pytest
+
+from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.evaluation.calibration import OccupancyCounts, Platt
+
+
+def counts_of(true_platt: Platt, voxels: int = 400_000, seed: int = 0) -> OccupancyCounts:
+    """Return counts of a network whose probabilities become true by `true_platt`."""
+    rng = np.random.default_rng(seed)
+    said = rng.integers(0, 256, voxels).astype(np.uint8)
+    truth = rng.random(voxels) < true_platt.apply(said / 255)
+    counts = OccupancyCounts()
+    counts.update(said, np.where(truth, 9, 0).astype(np.uint8))
+    return counts
+
+
+def test_honest_probabilities_have_no_error():
+    assert counts_of(Platt(1.0, 0.0)).calibration_error() < 0.005
+
+
+@pytest.mark.parametrize('true_platt', [Platt(0.5, -1.0), Platt(2.0, 0.7), Platt(1.0, -2.0)])
+def test_the_scaling_that_was_hidden_is_found(true_platt):
+    counts = counts_of(true_platt)
+    found = counts.fit()
+    assert found.scale == pytest.approx(true_platt.scale, rel=0.03)
+    assert found.shift == pytest.approx(true_platt.shift, abs=0.03)
+    assert counts.calibration_error() > 0.05
+    assert counts.calibration_error(found) < 0.01
+
+
+def test_error_by_hand():
+    counts = OccupancyCounts()
+    counts.update(np.full(4, 255, np.uint8), np.array([9, 9, 0, 255], np.uint8))
+    counts.update(np.full(1, 0, np.uint8), np.array([0], np.uint8))
+    # three voxels say 1 and two are, one says 0 and is: (3 |1 - 2/3| + 1 * 0) / 4
+    assert counts.calibration_error() == pytest.approx(0.25)
+    assert [row.voxels for row in counts.reliability()] == [1, 3]
+
+
+def test_best_threshold_is_that_of_a_search():
+    counts = counts_of(Platt(1.5, -1.0), 20_000)
+    threshold, iou = counts.best_threshold()
+    levels = np.arange(256) / 255
+    every = []
+    for at in levels:
+        said = levels >= at
+        union = counts.occupied.sum() + counts.free[said].sum()
+        every.append(counts.occupied[said].sum() / union)
+    assert iou == pytest.approx(max(every))
+    said = levels >= threshold
+    assert counts.occupied[said].sum() / (
+        counts.occupied.sum() + counts.free[said].sum()
+    ) == pytest.approx(iou)
+
+
+def test_a_threshold_can_be_taken_back_through_the_scaling():
+    platt = Platt(0.7, -0.4)
+    raw = platt.undo(0.6)
+    assert platt.apply(np.array([raw]))[0] == pytest.approx(0.6)
+
+
+def test_order_of_voxels_stays():
+    assert (np.diff(Platt(0.3, 2.0).apply(np.arange(256) / 255)) >= 0).all()
+
+
+@pytest.mark.parametrize('values', [(0.0, 1.0), (-1.0, 0.0), (np.nan, 0.0), (1.0, np.inf)])
+def test_scalings_that_cannot_be_are_refused(values):
+    with pytest.raises(ConfigError, match='scale above 0'):
+        Platt(*values)
+
+
+def test_what_cannot_be_judged_is_told():
+    counts = OccupancyCounts()
+    with pytest.raises(DataFileError, match='found 0 and 0'):
+        counts.fit()
+    counts.update(np.zeros(3, np.uint8), np.zeros(3, np.uint8))
+    with pytest.raises(DataFileError, match='found 3 and 0'):
+        counts.calibration_error()
+    with pytest.raises(DataFileError, match='expected uint8 probabilities'):
+        counts.update(np.zeros(3, np.float32), np.zeros(3, np.uint8))
+    with pytest.raises(DataFileError, match=r'expected uint8 probabilities of \(3,\)'):
+        counts.update(np.zeros(4, np.uint8), np.zeros(3, np.uint8))
