@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from cigocc_ros.export.graph import Graph, replace_nodes
+
 Shapes = Mapping[str, tuple[int, ...]]
 TO_SPACE, TO_CHANNELS = [0, 1, 5, 2, 6, 3, 7, 4], [0, 1, 3, 5, 7, 2, 4, 6]
 """Axes of (1, C, 2, 2, 2, X, Y, Z) -> (1, C, X, 2, Y, 2, Z, 2), and back."""
@@ -44,23 +46,23 @@ def split_transposes(graph: onnx.GraphProto, shapes: Shapes) -> int:
             continue
         nodes += _moved(graph, node, moves, f'moved{count}')
         count += 1
-    _replace_nodes(graph, nodes)
+    replace_nodes(graph, nodes)
     return count
 
 
 def flatten_additions(graph: onnx.GraphProto, shapes: Shapes) -> int:
     """Add references before offsets are split into heads and points; return how often."""
-    makers = {name: node for node in graph.node for name in node.output}
+    look = Graph(graph)
     nodes: list[onnx.NodeProto] = []
     count = 0
     for node in graph.node:
-        split = makers.get(node.input[1]) if _adds_references(node, shapes) else None
+        split = look.made_by(node.input[1]) if _adds_references(node, shapes) else None
         if split is None or split.op_type != 'Reshape' or split.input[0] not in shapes:
             nodes.append(node)
             continue
         nodes += _flattened(graph, node, split.input[0], shapes, f'reference{count}')
         count += 1
-    _replace_nodes(graph, nodes)
+    replace_nodes(graph, nodes)
     return count
 
 
@@ -148,13 +150,3 @@ def _reshape(
         raise ValueError(f'{name}: a static shape expected, found {shape}')
     graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), name))
     return helper.make_node('Reshape', [value, name], [output], f'{name}_reshape')
-
-
-def _replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    copies = []
-    for node in nodes:
-        copy = onnx.NodeProto()
-        copy.CopyFrom(node)
-        copies.append(copy)
-    del graph.node[:]
-    graph.node.extend(copies)

@@ -9,10 +9,11 @@ more are in `cpu_layouts`.
 
 from __future__ import annotations
 
-from collections import Counter
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from cigocc_ros.export.cpu_layouts import (
@@ -21,14 +22,14 @@ from cigocc_ros.export.cpu_layouts import (
     split_transposes,
     static_shapes,
 )
+from cigocc_ros.export.graph import Graph, copied, replace_nodes
 
 _TO_SLICES, _TO_VOLUME = [3, 0, 1, 2], [1, 2, 3, 0]
 
 
 def rewrite_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy with all rewrites; what fits no pattern stays."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = copied(model)
     shapes = static_shapes(model)
     fold_divisions(copy.graph)
     flatten_additions(copy.graph, shapes)
@@ -50,39 +51,46 @@ def slice_convolutions(graph: onnx.GraphProto, shapes: Shapes) -> int:
             continue
         nodes += _sliced(graph, node, weights[node.input[1]], shape, f'slices{count}')
         count += 1
-    _replace(graph, nodes)
+    replace_nodes(graph, nodes)
     return count
 
 
 def fold_divisions(graph: onnx.GraphProto) -> int:
     """Fold Div(Reshape(linear layer), vector) into the layer's weights; return how many."""
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    makers = {name: node for node in graph.node for name in node.output}
-    uses = Counter(name for node in graph.node for name in node.input)
-    outputs = {value.name for value in graph.output}
-    uses.update(outputs)
+    look = Graph(graph)
     folded: dict[str, str] = {}
-    for node in graph.node:
-        chain = _linear_chain(node, makers, weights, uses)
-        if chain is None or node.output[0] in outputs:
+    for node in look.nodes:
+        chain = _linear_chain(node, look)
+        if chain is None or node.output[0] in look.outputs:
             continue
-        reshape, add, product = chain
-        divisor = numpy_helper.to_array(weights[node.input[1]])
-        for layer in (add, product):
-            position = next(i for i, name in enumerate(layer.input) if name in weights)
-            tensor = weights[layer.input[position]]
-            values = numpy_helper.to_array(tensor)
-            scaled = values / np.tile(divisor, values.shape[-1] // len(divisor))
-            name = f'{tensor.name}__divided_{node.name}'
-            graph.initializer.append(numpy_helper.from_array(scaled.astype(np.float32), name))
-            layer.input[position] = name
+        reshape, *layers = chain
+        divisor = numpy_helper.to_array(look.weights[node.input[1]])
+        for layer in layers:
+            _divide(graph, layer, divisor, look.weights, node.name)
         folded[node.output[0]] = reshape.output[0]
     kept = [node for node in graph.node if node.output[0] not in folded]
     for node in kept:
         for i, name in enumerate(node.input):
             node.input[i] = folded.get(name, name)
-    _replace(graph, kept)
+    replace_nodes(graph, kept)
     return len(folded)
+
+
+def _divide(
+    graph: onnx.GraphProto,
+    layer: onnx.NodeProto,
+    divisor: NDArray[Any],
+    weights: dict[str, onnx.TensorProto],
+    name: str,
+) -> None:
+    """Give a layer its weights, or its bias, divided by a vector that repeats along the last."""
+    position = next(i for i, value in enumerate(layer.input) if value in weights)
+    tensor = weights[layer.input[position]]
+    values = numpy_helper.to_array(tensor)
+    scaled = values / np.tile(divisor, values.shape[-1] // len(divisor))
+    made = f'{tensor.name}__divided_{name}'
+    graph.initializer.append(numpy_helper.from_array(scaled.astype(np.float32), made))
+    layer.input[position] = made
 
 
 def _is_plain_conv3d(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
@@ -122,7 +130,7 @@ def _sliced(
     for key, array in constants.items():
         graph.initializer.append(numpy_helper.from_array(array, f'{name}_{key}'))
 
-    def make(kind: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:
+    def make(kind: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
         names = [f'{name}_{key}' for key in inputs.split()]
         return helper.make_node(
             kind, names, [f'{name}_{output}'], f'{name}_{output}', **attributes
@@ -146,45 +154,23 @@ def _sliced(
     ]
 
 
-def _linear_chain(
-    node: onnx.NodeProto,
-    makers: dict[str, onnx.NodeProto],
-    weights: dict[str, onnx.TensorProto],
-    uses: Counter[str],
-) -> tuple[onnx.NodeProto, onnx.NodeProto, onnx.NodeProto] | None:
+def _linear_chain(node: onnx.NodeProto, look: Graph) -> list[onnx.NodeProto] | None:
     """Return (Reshape, Add, MatMul) where `node` divides their result by a short vector."""
+    weights = look.weights
     if node.op_type != 'Div' or len(weights.get(node.input[1], _SCALAR).dims) != 1:
         return None
     chain = []
     name = node.input[0]
     for kind in ('Reshape', 'Add', 'MatMul'):
-        maker = makers.get(name)
-        if maker is None or maker.op_type != kind or uses[name] != 1:
+        maker = look.made_by(name)
+        if maker is None or maker.op_type != kind or look.uses(name) != 1:
             return None
         chain.append(maker)
         name = next((n for n in maker.input if n not in weights), '')
     size = weights[node.input[1]].dims[0]
-    for layer in chain[1:]:
-        own = [weights[n] for n in layer.input if n in weights]
-        if len(own) != 1 or own[0].dims[-1] % size:
-            return None
-    return chain[0], chain[1], chain[2]
+    own = [[weights[name] for name in layer.input if name in weights] for layer in chain[1:]]
+    fits = all(len(tensors) == 1 and not tensors[0].dims[-1] % size for tensors in own)
+    return chain if fits else None
 
 
 _SCALAR = onnx.TensorProto()
-
-
-def _replace(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
-    """Set the nodes, drop initializers that nothing uses and types of values that are gone."""
-    copies = []
-    for node in nodes:
-        copy = onnx.NodeProto()
-        copy.CopyFrom(node)
-        copies.append(copy)
-    del graph.node[:]
-    graph.node.extend(copies)
-    used = {name for node in copies for name in node.input}
-    tensors = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(tensors)
-    del graph.value_info[:]

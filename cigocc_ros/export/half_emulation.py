@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from cigocc_ros.export.graph import copied, replace_nodes
+
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 SPLIT = 2.0**13 + 1.0
 RANGES = 'half_ranges'
@@ -22,15 +24,14 @@ RANGES = 'half_ranges'
 
 def emulated(mixed: onnx.ModelProto) -> onnx.ModelProto:
     """Return a float32 model that rounds wherever `mixed` has a float16 value."""
-    model = onnx.ModelProto()
-    model.CopyFrom(mixed)
+    model = copied(mixed)
     half = set(half_values(mixed))
     graph = model.graph
     for tensor in graph.initializer:
         if tensor.data_type == HALF:
             values = numpy_helper.to_array(tensor).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    factor = numpy_helper.from_array(np.float32(SPLIT), 'emulation_split')
+    factor = numpy_helper.from_array(np.array(SPLIT, np.float32), 'emulation_split')
     nodes = []
     for node in graph.node:
         _to_float(node)
@@ -40,10 +41,8 @@ def emulated(mixed: onnx.ModelProto) -> onnx.ModelProto:
                 node.output[position] = f'{name}__exact'
         nodes.append(node)
         nodes += [step for name in rounded for step in _rounding(name, factor.name)]
-    del graph.node[:]
-    graph.node.extend(nodes)
     graph.initializer.append(factor)
-    del graph.value_info[:]
+    replace_nodes(graph, nodes)
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -57,8 +56,7 @@ def half_values(mixed: onnx.ModelProto) -> list[str]:
 
 def with_ranges(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     """Return a copy that also gives `RANGES` (2, N): least and greatest of each named value."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = copied(model)
     graph = copy.graph
     rows = []
     for kind in ('ReduceMin', 'ReduceMax'):

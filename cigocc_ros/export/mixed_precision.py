@@ -15,23 +15,18 @@ TensorRT builds such a file as strongly typed: precision is in the file, not in 
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cigocc_ros.core.errors import CigoccError
+from cigocc_ros.export.graph import LEARNED, Graph, copied, replace_nodes
 from cigocc_ros.export.sampling_function import is_sampling
 
-LEARNED = frozenset({'Conv', 'MatMul', 'Gemm'})
 # fmt: off
 SENSITIVE = frozenset({
     'Exp', 'Log', 'Softmax', 'LogSoftmax', 'Sigmoid', 'Tanh', 'Sqrt', 'Reciprocal', 'Pow',
     'ReduceL2', 'CumSum', 'GridSample', 'Floor', 'Round', 'AveragePool'
-})
-DECIDING = frozenset({
-    'Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual', 'Equal', 'ArgMax', 'Floor', 'Round'
 })
 MOVING = frozenset({
     'Cast', 'Concat', 'Expand', 'Gather', 'Identity', 'Pad', 'Reshape', 'Slice', 'Split',
@@ -54,8 +49,7 @@ def mixed_precision(model: onnx.ModelProto) -> onnx.ModelProto:
     Inputs, outputs and local functions keep their types. Raises PrecisionError where a weight
     does not fit into float16.
     """
-    mixed = onnx.ModelProto()
-    mixed.CopyFrom(model)
+    mixed = copied(model)
     full = full_precision_nodes(model)
     _Rewriter(mixed.graph, float_values(model), full).run()
     onnx.checker.check_model(mixed, full_check=True)
@@ -64,12 +58,12 @@ def mixed_precision(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def full_precision_nodes(model: onnx.ModelProto) -> set[int]:
     """Return the indices of the nodes of the graph that stay float32 (rules 1 to 4)."""
-    graph = _Graph(model)
-    full = graph.after_inputs_and_sensitive() | graph.before_decisions()
-    full |= {i for i in graph.constant_nodes if graph.users(i) & full}
-    for index in reversed(range(len(graph.nodes))):
-        users = graph.users(index)
-        moves = graph.nodes[index].op_type in MOVING and index not in graph.decided
+    rules = _Rules(model)
+    full = rules.after_inputs_and_sensitive() | rules.decided
+    full |= {i for i in rules.constant_nodes if rules.graph.users(i) & full}
+    for index in reversed(range(len(rules.graph.nodes))):
+        users = rules.graph.users(index)
+        moves = rules.graph.nodes[index].op_type in MOVING and index not in rules.decided
         if moves and users and not users & full:
             full.discard(index)
     return full
@@ -83,25 +77,17 @@ def float_values(model: onnx.ModelProto) -> set[str]:
     return names | {t.name for t in graph.initializer if t.data_type == FLOAT}
 
 
-class _Graph:
-    """Who makes and who uses each value, and the sets that the rules need."""
+class _Rules:
+    """The sets of nodes that the rules need."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.nodes = list(model.graph.node)
+        self.graph = Graph(model.graph)
         self.floats = float_values(model)
-        self.inputs = {value.name for value in model.graph.input}
-        self.outputs = {value.name for value in model.graph.output}
-        self.maker = {name: i for i, node in enumerate(self.nodes) for name in node.output}
-        self._users: dict[str, set[int]] = defaultdict(set)
-        for i, node in enumerate(self.nodes):
-            for name in node.input:
-                self._users[name].add(i)
         self.learned = self._learned()
         self.constant_nodes = self._constant()
-        self.decided = self.before_decisions()
-
-    def users(self, index: int) -> set[int]:
-        return set().union(*(self._users[name] for name in self.nodes[index].output))
+        decisive = self.graph.decisive_values()
+        self.decided = self.graph.upstream(decisive, self.learned.__contains__).passed
+        """Rule 2."""
 
     def after_inputs_and_sensitive(self) -> set[int]:
         """Rule 1; nodes are in topological order, so one pass is enough.
@@ -110,7 +96,7 @@ class _Graph:
         """
         wide: set[str] = set()
         full = set()
-        for i, node in enumerate(self.nodes):
+        for i, node in enumerate(self.graph.nodes):
             if i in self.constant_nodes or i in self.learned:
                 continue
             starts = is_sampling(node) or node.op_type in SENSITIVE or self._enters(node)
@@ -122,36 +108,17 @@ class _Graph:
     def _enters(self, node: onnx.NodeProto) -> bool:
         """Whether numbers enter here: from an input, or from bytes, counts or masks."""
         is_cast = node.op_type == 'Cast' and node.input[0] not in self.floats
-        return is_cast or any(name in self.inputs for name in node.input)
-
-    def before_decisions(self) -> set[int]:
-        """Rule 2."""
-        wanted = list(self.outputs)
-        for node in self.nodes:
-            if is_sampling(node):
-                wanted += node.input[3:5]
-            elif node.op_type == 'GridSample':
-                wanted.append(node.input[1])
-            elif node.op_type in DECIDING:
-                wanted += node.input
-        full: set[int] = set()
-        while wanted:
-            index = self.maker.get(wanted.pop())
-            if index is None or index in full or index in self.learned:
-                continue
-            full.add(index)
-            wanted += self.nodes[index].input
-        return full
+        return is_cast or any(name in self.graph.inputs for name in node.input)
 
     def _learned(self) -> set[int]:
         """Layers with weights; a product with a matrix of the inputs is geometry, not a layer."""
-        matrices = self.inputs & self.floats
-        for node in self.nodes:
+        matrices = self.graph.inputs & self.floats
+        for node in self.graph.nodes:
             if node.op_type in MOVING and any(name in matrices for name in node.input):
                 matrices.update(node.output)
         return {
             i
-            for i, node in enumerate(self.nodes)
+            for i, node in enumerate(self.graph.nodes)
             if node.op_type == 'Conv'
             or (node.op_type in LEARNED and not matrices.intersection(node.input))
         }
@@ -159,8 +126,8 @@ class _Graph:
     def _constant(self) -> set[int]:
         constant: set[int] = set()
         made: set[str] = set()
-        for i, node in enumerate(self.nodes):
-            fed = [n for n in node.input if n in self.inputs or n in self.maker]
+        for i, node in enumerate(self.graph.nodes):
+            fed = [n for n in node.input if n in self.graph.inputs or n in self.graph.maker]
             if all(name in made for name in fed):
                 constant.add(i)
                 made.update(node.output)
@@ -182,11 +149,7 @@ class _Rewriter:
             half = index not in self.full and not is_sampling(node)
             self._convert(node, half)
             self.nodes.append(node)
-        nodes = [*self.nodes]
-        del self.graph.node[:]
-        self.graph.node.extend(nodes)
-        del self.graph.value_info[:]
-        self._drop_unused(used={name for node in nodes for name in node.input})
+        replace_nodes(self.graph, self.nodes)
 
     def _convert(self, node: onnx.NodeProto, half: bool) -> None:
         kept = KEPT_FLOAT_INPUTS.get(node.op_type, ())
@@ -217,11 +180,6 @@ class _Rewriter:
             self.made[other] = name
             self.graph.initializer.append(half_tensor(self.weights[name], other))
         return other
-
-    def _drop_unused(self, used: set[str]) -> None:
-        tensors = [t for t in self.graph.initializer if t.name in used]
-        del self.graph.initializer[:]
-        self.graph.initializer.extend(tensors)
 
 
 def half_tensor(tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:

@@ -17,7 +17,7 @@ from typing import Any
 import onnx
 
 from cigocc_ros.core.errors import CigoccError
-from cigocc_ros.export.mixed_precision import DECIDING, LEARNED
+from cigocc_ros.export.graph import LEARNED, Graph, copied, own_opset_only
 from cigocc_ros.runtime.contract import Arrays
 
 CONV = 'Conv'
@@ -35,12 +35,14 @@ def quantizable_convs(model: onnx.ModelProto) -> list[str]:
 
     Raises QuantizationError where there is none.
     """
-    weights = {tensor.name for tensor in model.graph.initializer}
-    kept = _deciding(model.graph)
+    graph = Graph(model.graph)
+    deciding = graph.upstream(
+        graph.decisive_values(), lambda index: graph.nodes[index].op_type in LEARNED
+    ).reached
     names = [
         node.name
-        for node in model.graph.node
-        if node.op_type == CONV and node.input[1] in weights and node.name not in kept
+        for index, node in enumerate(graph.nodes)
+        if node.op_type == CONV and node.input[1] in graph.weights and index not in deciding
     ]
     if not names:
         raise QuantizationError('no convolution to quantise in this graph')
@@ -108,10 +110,8 @@ def _quantized(
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
     quantizer = QDQQuantizer(
-        copy,
+        copied(model),
         per_channel=True,
         reduce_range=reduce_range,
         weight_qType=QuantType.QInt8,
@@ -125,35 +125,9 @@ def _quantized(
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantized: onnx.ModelProto = quantizer.model.model
-    own = [entry for entry in quantized.opset_import if entry.domain == '']
-    del quantized.opset_import[:]
-    quantized.opset_import.extend(own)
+    own_opset_only(quantized)
     onnx.checker.check_model(quantized)
     return quantized
-
-
-def _deciding(graph: onnx.GraphProto) -> set[str]:
-    """Return the names of the learned layers with no other one between them and a decision."""
-    maker = {name: node for node in graph.node for name in node.output}
-    wanted = [value.name for value in graph.output]
-    for node in graph.node:
-        if node.op_type in DECIDING:
-            wanted += node.input
-        elif node.op_type == 'GridSample':
-            wanted.append(node.input[1])
-    seen: set[str] = set()
-    deciding = set()
-    while wanted:
-        name = wanted.pop()
-        found = maker.get(name)
-        if found is None or name in seen:
-            continue
-        seen.add(name)
-        if found.op_type in LEARNED:
-            deciding.add(found.name)
-        else:
-            wanted += found.input
-    return deciding
 
 
 class _OneFrame:

@@ -8,6 +8,7 @@ and only say the scales; the pairs are put into the mixed file here, with float1
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ import onnx.inliner
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from cigocc_ros.export.graph import copied, own_opset_only, replace_nodes
 from cigocc_ros.export.half_emulation import emulated
 from cigocc_ros.export.mixed_precision import HALF
 from cigocc_ros.export.quantization import CONV, QuantizationError
@@ -36,9 +38,7 @@ class ConvScales:
 def float_twin(mixed: onnx.ModelProto) -> onnx.ModelProto:
     """Return the mixed file in float32 with its rounding, functions written out; names stay."""
     flat: onnx.ModelProto = onnx.inliner.inline_local_functions(emulated(mixed))
-    own = [entry for entry in flat.opset_import if entry.domain == '']
-    del flat.opset_import[:]
-    flat.opset_import.extend(own)
+    own_opset_only(flat)
     return flat
 
 
@@ -65,8 +65,7 @@ def quantize_mixed(mixed: onnx.ModelProto, scales: dict[str, ConvScales]) -> onn
 
     Raises QuantizationError where a convolution of `scales` is not a float16 one of `mixed`.
     """
-    model = onnx.ModelProto()
-    model.CopyFrom(mixed)
+    model = copied(mixed)
     _Inserter(model.graph, scales).run()
     for imports in (model.opset_import, *(function.opset_import for function in model.functions)):
         for entry in imports:
@@ -95,14 +94,7 @@ class _Inserter:
                 f'{len(self.scales)} quantised convolutions are not in the mixed file, first '
                 f'{next(iter(self.scales))!r}: the two files are not of one export'
             )
-        nodes = self.nodes
-        del self.graph.node[:]
-        self.graph.node.extend(nodes)
-        used = {name for node in nodes for name in node.input}
-        tensors = [tensor for tensor in self.graph.initializer if tensor.name in used]
-        del self.graph.initializer[:]
-        self.graph.initializer.extend(tensors)
-        del self.graph.value_info[:]
+        replace_nodes(self.graph, self.nodes)
 
     def _activation(self, name: str, scale: float) -> str:
         """Return the value after quantising and back; one pair for all that share it."""
@@ -143,7 +135,7 @@ class _Inserter:
         )
         return stem
 
-    def _add(self, name: str, values: NDArray) -> str:
+    def _add(self, name: str, values: NDArray[Any]) -> str:
         self.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 

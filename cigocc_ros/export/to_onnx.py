@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from cigocc_ros.core.manifest import DEPTH_PRIOR, IMAGE, PIXEL_FROM_VELO, VELO_FROM_PIXEL
+from cigocc_ros.export.graph import copied, own_opset_only
 from cigocc_ros.export.graph_rules import OPSET, check_graph
 from cigocc_ros.export.sampling_function import add_sampling_function
 from cigocc_ros.model.output import LOGITS, ExportModel
@@ -41,8 +42,7 @@ def to_onnx(model: nn.Module, example: Arrays, with_scopes: bool = False) -> onn
 
 def without_logits(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of the graph that gives the outputs of the engine contract only."""
-    deployed = onnx.ModelProto()
-    deployed.CopyFrom(proto)
+    deployed = copied(proto)
     kept = [output for output in proto.graph.output if output.name != LOGITS]
     del deployed.graph.output[:]
     deployed.graph.output.extend(kept)
@@ -52,9 +52,7 @@ def without_logits(proto: onnx.ModelProto) -> onnx.ModelProto:
 def portable(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy with local functions written out: OpenVINO refuses their domain."""
     flat: onnx.ModelProto = onnx.inliner.inline_local_functions(proto)
-    kept = [entry for entry in flat.opset_import if entry.domain == '']
-    del flat.opset_import[:]
-    flat.opset_import.extend(kept)
+    own_opset_only(flat)
     return flat
 
 
