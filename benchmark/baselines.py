@@ -29,7 +29,7 @@ from cigocc_ros.data.camera_frames import sequence_frame
 from cigocc_ros.data.kitti_layout import FrameKey, sequence_folder
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.data.label_images import LabelImages
-from cigocc_ros.evaluation.evaluate import select_frames
+from cigocc_ros.evaluation.evaluate import frames_to_score
 from cigocc_ros.evaluation.ground_truth import open_ground_truth
 from cigocc_ros.evaluation.metrics import SscMetrics, SscScores
 
@@ -78,7 +78,7 @@ def baseline_scores(
     """Score every variant on all frames with ground truth; counts add up before they divide."""
     truth = open_ground_truth(truth_root)
     metrics: dict[str, SscMetrics] = {}
-    for key in select_frames(truth, None, sequences):
+    for key in frames_to_score(truth, None, sequences):
         frame = _frame(data, key, prior)
         target, classes = truth.labels(key), images.train_ids(key)
         for name, labels in _variants(frame, classes).items():
