@@ -28,6 +28,7 @@ from cigocc_ros.runtime.postprocess import labels_on_grid
 from cigocc_ros.runtime.predictor import Predictor
 from cigocc_ros.training.cache import FrameRef
 from cigocc_ros.training.losses import mask_bce
+from cigocc_ros.training.objectives import model_inputs
 from cigocc_ros.training.scene_dataset import SceneDataset, collate
 from cigocc_ros.training.validation import validate
 from cigocc_ros.training.views import measured_depth
@@ -115,8 +116,7 @@ def _with_prior(sequence: KittiSequence, frame_id: str, prior: Prior) -> CameraF
 
 def _facts_of(model: CigOcc, dataset: SceneDataset, index: int) -> dict[str, float]:
     batch = collate([dataset[index]])
-    inputs = (batch.image, batch.depth_prior, batch.pixel_from_velo, batch.velo_from_pixel)
-    one = model.stage_one(*inputs)
+    one = model.stage_one(*model_inputs(batch))
     _, extractor_masks = model.extractor(one.image.coarse)
     config, in_view = model.config, one.geometry.in_image
     index = propose(one.logits, one.hit, in_view, config.proposal_threshold, config.max_proposals)

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmark.gpu.device import require
 from cigocc_ros.core.config import load_model_config
 from cigocc_ros.export.gate import ModelFacts, export_model
-from cigocc_ros.export.to_onnx import INPUT_NAMES
+from cigocc_ros.export.to_onnx import input_names
 from cigocc_ros.model.build import build_model, load_checkpoint
 from cigocc_ros.model.output import ExportModel
 from cigocc_ros.runtime.contract import Arrays
@@ -33,12 +33,13 @@ def open_network(config: str, checkpoint: Path | None, device: str) -> ExportMod
 
 def tensors_of(arrays: Arrays, device: str) -> tuple[Tensor, ...]:
     """Return the inputs of the network on the device."""
-    return tuple(torch.from_numpy(arrays[name].copy()).to(device) for name in INPUT_NAMES)
+    return tuple(torch.from_numpy(arrays[name].copy()).to(device) for name in input_names(arrays))
 
 
 def example(network: ExportModel, device: str) -> tuple[Tensor, ...]:
     """Return one random frame."""
-    (arrays,) = random_inputs(network.model.config.image_size, 1, SEED)
+    config = network.model.config
+    (arrays,) = random_inputs(config.image_size, 1, SEED, config.semantic_prior)
     return tensors_of(arrays, device)
 
 

@@ -28,7 +28,8 @@ def compare_precisions(args: argparse.Namespace) -> dict[str, Any]:
     if args.frames is None or not args.frames.is_dir():
         raise AbsentError(f'no frames at {args.frames}: name a KITTI folder with --frames')
     network = open_network(args.config, args.checkpoint, args.device)
-    preprocess = Preprocessor(network.model.config.image_size)
+    config = network.model.config
+    preprocess = Preprocessor(config.image_size, config.semantic_prior)
     counter, finite = AgreementCounter(), True
     for frame in islice(_frames(args.frames), args.count):
         tensors = tensors_of(preprocess(frame), args.device)

@@ -44,7 +44,7 @@ def prepare(config_name: str, folder: Path) -> Network:
     checkpoint = folder / config_name / 'checkpoint'
     checkpoint.mkdir(parents=True, exist_ok=True)
     save_checkpoint(model, checkpoint)
-    (example,) = random_inputs(config.image_size, 1, SEED)
+    (example,) = random_inputs(config.image_size, 1, SEED, config.semantic_prior)
     graph = rewrite_for_cpu(portable(without_logits(to_onnx(model, example, with_scopes=True))))
     name_stages(graph.graph)
     staged = folder / config_name / 'model.onnx'

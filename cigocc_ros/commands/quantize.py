@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         )
     data, prepare = (
         DataFrames(args.data, args.prior),
-        Preprocessor(load_manifest(source).image_size),
+        Preprocessor.of(load_manifest(source)),
     )
     chosen = calibration_frames(len(data), args.frames, str(args.data))
     frames, held_out = ([prepare(data[index]) for index in indices] for indices in chosen)

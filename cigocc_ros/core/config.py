@@ -103,6 +103,17 @@ class ModelConfig:
     head_upsample: Literal['trilinear', 'subvoxel', 'subvoxel_shape'] = 'subvoxel'
     class_evidence: Literal['none', 'gated'] = 'none'
     """Whether the classes of the segmentation also reach the classifiers directly."""
+    fusion_residual: Literal['points', 'both'] = 'points'
+    """What passes by the deformable fusion: the point embedding alone, or F_i too, then also with
+    a sampling point at the own cell."""
+    image_skip: bool = False
+    """Whether F_i, sampled at the voxels' pixels, also joins H behind the 3D UNet."""
+    stage1_residual: bool = False
+    """Whether the head adds to the stage-1 logits instead of starting its classes anew."""
+    depth_fusion: Literal['override', 'fused'] = 'override'
+    """Whether a depth prior overrides the predicted depth where it is known, or is corrected."""
+    semantic_prior: bool = False
+    """Whether the network takes a class image from outside, the engine's fifth input."""
     proposal_threshold: float = 0.5
     dropout: float = 0.1
 
@@ -137,6 +148,14 @@ class ModelConfig:
             self.class_evidence == 'none' or self.num_mask_channels == NUM_CLASSES - 1,
             f'class_evidence needs a mask channel per class, {NUM_CLASSES - 1}, found '
             f'{self.num_mask_channels}',
+        )
+        self._require(
+            self.fusion != 'none' or not (self.image_skip or self.semantic_prior),
+            'image_skip and semantic_prior need F_i, so a fusion other than none',
+        )
+        self._require(
+            self.fusion_residual == 'points' or self.fusion == 'deform_attn',
+            f'fusion_residual both needs the fusion deform_attn, found {self.fusion}',
         )
         voxels = self.query_shape[0] * self.query_shape[1] * self.query_shape[2]
         self._require(

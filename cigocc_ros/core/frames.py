@@ -26,6 +26,8 @@ class CameraFrame:
 
     image: (H, W, 3) uint8 rgb. cam_from_velo: (4, 4), camera reference frame from grid frame.
     depth_m: (H, W) float32 metres along the optical axis, 0 where unknown; None without a prior.
+    classes: (h, w) uint8 train ids of any size that shows the same view, 0 where unknown, as a
+    segmentation network gives them; None without.
     stamp_ns: acquisition time. frame_id: the image's; grid_frame_id: the frame of the output.
     """
 
@@ -36,6 +38,7 @@ class CameraFrame:
     frame_id: str
     grid_frame_id: str = LIDAR_FRAME
     depth_m: NDArray[np.float32] | None = None
+    classes: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         """Raise FrameError where image, camera and depth do not fit each other."""
@@ -53,6 +56,8 @@ class CameraFrame:
         )
         if self.depth_m is not None:
             _check_depth(self.depth_m, size)
+        if self.classes is not None:
+            _check_classes(self.classes)
 
 
 def _check_depth(depth_m: NDArray[np.float32], size: tuple[int, int]) -> None:
@@ -63,6 +68,18 @@ def _check_depth(depth_m: NDArray[np.float32], size: tuple[int, int]) -> None:
     # NaN passes through min and max and compares as false
     if not (depth_m.min() >= 0 and depth_m.max() < np.inf):
         raise FrameError('depth_m must be finite and not negative; mark unknown pixels with 0')
+
+
+def _check_classes(classes: NDArray[np.uint8]) -> None:
+    """Raise FrameError unless classes are an image of train ids."""
+    if classes.dtype != np.uint8 or classes.ndim != 2 or classes.size == 0:
+        found = f'{classes.dtype} {classes.shape}'
+        raise FrameError(f'classes must be a uint8 image (h, w) of train ids, found {found}')
+    if classes.max() >= NUM_CLASSES:
+        raise FrameError(
+            f'classes must be 0..{NUM_CLASSES - 1}, 0 where unknown, found {classes.max()}: map '
+            'the ids of the segmentation network to train ids first'
+        )
 
 
 @dataclass(frozen=True)

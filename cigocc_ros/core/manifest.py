@@ -22,7 +22,7 @@ MANIFEST_FILE = 'manifest.yaml'
 MANIFEST_VERSION = 1
 MAX_MODEL_BYTES = 2_000_000_000
 ONNX_SUFFIX = '.onnx'
-IMAGE, DEPTH_PRIOR = 'image', 'depth_prior'
+IMAGE, DEPTH_PRIOR, SEMANTIC_PRIOR = 'image', 'depth_prior', 'semantic_prior'
 PIXEL_FROM_VELO, VELO_FROM_PIXEL = 'pixel_from_velo', 'velo_from_pixel'
 LABELS, OCCUPIED_PROBABILITY = 'labels', 'occupied_probability'
 MIXED_ROLE = 'onnx_fp16'
@@ -102,6 +102,11 @@ class ModelManifest:
         except DataFileError as error:
             raise ManifestError(str(error)) from error
         return height, width
+
+    @property
+    def takes_semantic_prior(self) -> bool:
+        """Whether the network has the fifth input; those exported before it existed have not."""
+        return any(spec.name == SEMANTIC_PRIOR for spec in self.inputs)
 
     def input(self, name: str) -> TensorSpec:
         """Return the input called `name`; raise ManifestError where there is none."""

@@ -35,7 +35,7 @@ from cigocc_ros.export.mixed_gate import (
 )
 from cigocc_ros.export.mixed_precision import mixed_precision
 from cigocc_ros.export.parity import ParityReport, compare_outputs
-from cigocc_ros.export.to_onnx import INPUT_NAMES, portable, to_onnx, without_logits
+from cigocc_ros.export.to_onnx import input_names, portable, to_onnx, without_logits
 from cigocc_ros.model.output import LOGITS, ExportModel
 from cigocc_ros.runtime.contract import ONNX_ROLE, Arrays, manifest_for
 from cigocc_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine, open_session
@@ -101,7 +101,7 @@ def export_model(
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        inputs = random_inputs(config.image_size, num_inputs, GATE_SEED)
+        inputs = random_inputs(config.image_size, num_inputs, GATE_SEED, config.semantic_prior)
         mixed = _write_graphs(model, inputs[0], staging)
         _write_golden(model, inputs[-1], staging)
         manifest = _write_manifest(staging, config, facts)
@@ -126,7 +126,7 @@ def require_parity(report: ParityReport) -> None:
 def torch_reference(model: nn.Module, arrays: Arrays) -> Arrays:
     """Return labels, occupied_probability and logits of the torch network for named inputs."""
     wrapper = ExportModel(model, with_logits=True)
-    tensors = [torch.from_numpy(arrays[name].copy()) for name in INPUT_NAMES]
+    tensors = [torch.from_numpy(arrays[name].copy()) for name in input_names(arrays)]
     with torch.inference_mode():
         outputs = wrapper(*tensors)
     named = zip(wrapper.output_names, outputs, strict=True)

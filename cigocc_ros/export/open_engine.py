@@ -61,7 +61,7 @@ class EngineUnderTest:
 
     @cached_property
     def _preprocess(self) -> Preprocessor:
-        return Preprocessor(self.manifest.image_size)
+        return Preprocessor.of(self.manifest)
 
 
 def open_engine(text: str, threads: int = DEFAULT_THREADS) -> EngineUnderTest:

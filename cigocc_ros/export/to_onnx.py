@@ -12,7 +12,13 @@ import onnx.inliner
 import torch
 from torch import nn
 
-from cigocc_ros.core.manifest import DEPTH_PRIOR, IMAGE, PIXEL_FROM_VELO, VELO_FROM_PIXEL
+from cigocc_ros.core.manifest import (
+    DEPTH_PRIOR,
+    IMAGE,
+    PIXEL_FROM_VELO,
+    SEMANTIC_PRIOR,
+    VELO_FROM_PIXEL,
+)
 from cigocc_ros.export.graph import copied, own_opset_only
 from cigocc_ros.export.graph_rules import OPSET, check_graph
 from cigocc_ros.export.sampling_function import add_sampling_function
@@ -20,6 +26,12 @@ from cigocc_ros.model.output import LOGITS, ExportModel
 from cigocc_ros.runtime.contract import Arrays
 
 INPUT_NAMES = (IMAGE, DEPTH_PRIOR, PIXEL_FROM_VELO, VELO_FROM_PIXEL)
+"""What every network takes, in the order of its arguments; `input_names` adds what some take."""
+
+
+def input_names(arrays: Arrays) -> tuple[str, ...]:
+    """Return the names of the inputs that are given, in the order of the network's arguments."""
+    return (*INPUT_NAMES, SEMANTIC_PRIOR) if SEMANTIC_PRIOR in arrays else INPUT_NAMES
 
 
 def to_onnx(model: nn.Module, example: Arrays, with_scopes: bool = False) -> onnx.ModelProto:
@@ -30,7 +42,7 @@ def to_onnx(model: nn.Module, example: Arrays, with_scopes: bool = False) -> onn
     Raises GraphError where the graph breaks a rule of `graph_rules`.
     """
     wrapper = ExportModel(model, with_logits=True)
-    arguments = tuple(torch.from_numpy(example[name].copy()) for name in INPUT_NAMES)
+    arguments = {name: torch.from_numpy(example[name].copy()) for name in input_names(example)}
     proto: onnx.ModelProto = _traced(wrapper, arguments).model_proto
     add_sampling_function(proto)
     if not with_scopes:
@@ -56,18 +68,18 @@ def portable(proto: onnx.ModelProto) -> onnx.ModelProto:
     return flat
 
 
-def _traced(wrapper: ExportModel, arguments: tuple[torch.Tensor, ...]) -> Any:
+def _traced(wrapper: ExportModel, arguments: dict[str, torch.Tensor]) -> Any:
     # Complains about optional operators of torchvision, which nothing here uses.
     logging.getLogger('torch.onnx._internal.exporter._registration').setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # the exporter's own deprecations, nothing a user can do
         program = torch.onnx.export(
             wrapper,
-            arguments,
+            tuple(arguments.values()),
             dynamo=True,
             opset_version=OPSET,
             external_data=False,
-            input_names=INPUT_NAMES,
+            input_names=tuple(arguments),
             output_names=wrapper.output_names,
             verbose=False,
         )

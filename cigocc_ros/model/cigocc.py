@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from cigocc_ros.core.config import ModelConfig
@@ -12,10 +13,16 @@ from cigocc_ros.model.branches import DepthBranch, DepthMaps, Extractor, Semanti
 from cigocc_ros.model.class_evidence import ClassGate, lift_classes
 from cigocc_ros.model.completion import CigNet
 from cigocc_ros.model.fusion import MultiLevelFusion
-from cigocc_ros.model.geometry import Projection, VoxelProjector, normalized_pixel
+from cigocc_ros.model.geometry import (
+    Projection,
+    VoxelProjector,
+    full_precision,
+    normalized_pixel,
+)
 from cigocc_ros.model.head import OccupancyHead, classifier
-from cigocc_ros.model.lifting import GatherLift, ScatterLift
+from cigocc_ros.model.lifting import GatherLift, ScatterLift, sample_at_voxels
 from cigocc_ros.model.proposals import propose
+from cigocc_ros.model.semantic_prior import SemanticPrior
 from cigocc_ros.model.unet3d import UNet3d
 
 
@@ -36,6 +43,10 @@ class CigOccOutput(NamedTuple):
     """(B, H/4, W/4) log metres."""
     depth_log_scale: Tensor
     """(B, H/4, W/4) log metres."""
+    fused_log_mean: Tensor
+    """(B, H/4, W/4) log metres: the corrected prior where the config fuses depth."""
+    fused_log_scale: Tensor
+    """(B, H/4, W/4) log metres, likewise."""
 
 
 class StageOne(NamedTuple):
@@ -63,11 +74,13 @@ class CigOcc(nn.Module):
         channels, masks = config.channels, config.num_mask_channels
         self.backbone = ImageBackbone(config.backbone, channels)
         self.semantic = SemanticBranch(channels, config.semantic_channels, masks)
-        self.depth = DepthBranch(channels, config.image_size)
+        self.depth = DepthBranch(channels, config.image_size, config.depth_fusion)
+        self.prior = SemanticPrior(config) if config.semantic_prior else None
         self.fusion = MultiLevelFusion(config)
         self.project = VoxelProjector(config.query_grid, config.image_size)
         self.lift = GatherLift(config) if config.lifting == 'gather' else ScatterLift(config)
         self.unet = UNet3d(self.lift.out_channels, config.unet_widths, channels)
+        self.image_skip = nn.Conv2d(channels, channels, 1) if config.image_skip else None
         self.stage1_classify = classifier(channels)
         self.stage1_gate = ClassGate(channels) if config.class_evidence == 'gated' else None
         self.extractor = Extractor(channels, masks)
@@ -80,16 +93,18 @@ class CigOcc(nn.Module):
         depth_prior: Tensor,
         pixel_from_velo: Tensor,
         velo_from_pixel: Tensor,
+        semantic_prior: Tensor | None = None,
         teacher_features: Tensor | None = None,
     ) -> CigOccOutput:
         """Run both stages.
 
         image (B, H, W, 3) uint8 rgb; depth_prior (B, H, W) metres, 0 = unknown; pixel_from_velo
-        and velo_from_pixel (B, 3, 4) of that image; teacher_features (B, Csem, H/4, W/4) replace
-        the student's in the forward pass where given.
+        and velo_from_pixel (B, 3, 4) of that image; semantic_prior (B, H/4, W/4) uint8 train ids
+        of the cells, 0 = unknown, for configs that take one; teacher_features
+        (B, Csem, H/4, W/4) replace the student's in the forward pass where given.
         """
         one = self.stage_one(
-            image, depth_prior, pixel_from_velo, velo_from_pixel, teacher_features
+            image, depth_prior, pixel_from_velo, velo_from_pixel, semantic_prior, teacher_features
         )
         features, mask_logits = self.extractor(one.image.coarse)
         config = self.config
@@ -103,13 +118,15 @@ class CigOcc(nn.Module):
         reference = normalized_pixel(one.geometry.u_px, one.geometry.v_px, config.image_size)
         volume = self.cignet(one.hidden, index, features, reference, one.geometry.in_image)
         return CigOccOutput(
-            self.head(volume, one.evidence).float(),
+            self.head(volume, one.evidence, one.logits).float(),
             one.logits.float(),
             mask_logits.float(),
             one.semantic_mask_logits.float(),
             one.semantic_features.float(),
             one.depth.log_mean,
             one.depth.log_scale,
+            one.depth.fused_log_mean,
+            one.depth.fused_log_scale,
         )
 
     def stage_one(
@@ -118,6 +135,7 @@ class CigOcc(nn.Module):
         depth_prior: Tensor,
         pixel_from_velo: Tensor,
         velo_from_pixel: Tensor,
+        semantic_prior: Tensor | None = None,
         teacher_features: Tensor | None = None,
     ) -> StageOne:
         """Run DMFNet: branches, fusion, lifting, 3D UNet and stage-1 logits."""
@@ -125,13 +143,20 @@ class CigOcc(nn.Module):
         semantic, semantic_masks = self.semantic(features.fine)
         depth = self.depth(features.fine, depth_prior, velo_from_pixel)
         used = semantic if teacher_features is None else teacher_features
-        fused = self.fusion(used, depth, velo_from_pixel)
+        embedding = None
+        if self.prior is not None and semantic_prior is not None:
+            embedding, given_masks = self.prior(semantic_prior)
+            semantic_masks = semantic_masks + given_masks
+        fused, embedded = self.fusion(used, depth, velo_from_pixel, embedding)
         geometry = self.project(pixel_from_velo)
         if isinstance(self.lift, GatherLift):
             volume, hit = self.lift(fused, depth, geometry, pixel_from_velo)
         else:
             volume, hit = self.lift(fused, depth, image, velo_from_pixel)
         hidden = self.unet(volume)
+        if self.image_skip is not None and embedded is not None:
+            seen = self.image_skip(embedded)
+            hidden = hidden + self._at_voxels(seen, geometry).to(hidden.dtype)
         logits, evidence = self.stage1_classify(hidden), None
         if self.stage1_gate is not None:
             evidence = lift_classes(semantic_masks, geometry, self.config.image_size)
@@ -139,3 +164,9 @@ class CigOcc(nn.Module):
         return StageOne(
             hidden, logits, hit, geometry, features, semantic, semantic_masks, depth, evidence
         )
+
+    def _at_voxels(self, features: Tensor, geometry: Projection) -> Tensor:
+        """Sample (B, C, h, w) at the query voxels' pixels, 0 outside the image."""
+        with full_precision(features):
+            sampled = sample_at_voxels(features.float(), geometry, self.config.image_size)
+            return sampled * geometry.in_image.to(torch.float32).unsqueeze(1)

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cigocc_ros.core.config import ModelConfig, load_model_config
 from cigocc_ros.core.markdown import table
 from cigocc_ros.model.build import build_model, count_parameters
+from cigocc_ros.model.geometry import FEATURE_STRIDE
 
 FLOP_PER_MAC = 2
 
@@ -32,15 +33,18 @@ class ModelCost:
 
 def example_inputs(
     config: ModelConfig, batch: int = 1, device: str | torch.device = 'cpu'
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """Return zero tensors with the shapes and types of the engine contract."""
     height, width = config.image_size
-    return (
+    inputs = (
         torch.zeros(batch, height, width, 3, dtype=torch.uint8, device=device),
         torch.zeros(batch, height, width, device=device),
         torch.zeros(batch, 3, 4, device=device),
         torch.zeros(batch, 3, 4, device=device),
     )
+    cells = (batch, height // FEATURE_STRIDE, width // FEATURE_STRIDE)
+    prior = torch.zeros(*cells, dtype=torch.uint8, device=device)
+    return (*inputs, prior) if config.semantic_prior else inputs
 
 
 def measure_cost(config: ModelConfig) -> ModelCost:

@@ -52,13 +52,15 @@ class ChannelNorm(nn.LayerNorm):
 class DeformableFusion(nn.Module):
     """F_f = Norm(P + W_o sum over heads, sources {P, F} and points of A V(x + offset)).
 
-    Offsets are shared by the two sources; the softmax runs over sources and points.
+    Offsets are shared by the two sources; the softmax runs over sources and points. With `both`
+    the sum has F too, and one point of every head starts at the own cell: what a cell says of
+    itself arrives sharp, whatever its neighbours say.
     """
 
-    def __init__(self, channels: int, heads: int, points: int) -> None:
-        """Take the width and the numbers of heads and points."""
+    def __init__(self, channels: int, heads: int, points: int, both: bool = False) -> None:
+        """Take the width, the numbers of heads and points, whether both sources pass by."""
         super().__init__()
-        self.heads, self.points = heads, points
+        self.heads, self.points, self.both = heads, points, both
         self.values = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(_SOURCES))
         width = heads * points
         self.offsets = nn.Conv2d(2 * channels, 2 * width, 3, padding=1)
@@ -69,7 +71,9 @@ class DeformableFusion(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         with torch.no_grad():
-            self.offsets.bias.copy_(ring_bias(heads, points, 2).flatten())
+            ring = ring_bias(heads, points, 2)
+            nearest = ring[:, :1] if both else torch.zeros_like(ring[:, :1])
+            self.offsets.bias.copy_((ring - nearest).flatten())
 
     def forward(self, points: Tensor, semantics: Tensor) -> Tensor:
         """Fuse P_c and F_i, both (B, C, h, w)."""
@@ -79,7 +83,8 @@ class DeformableFusion(nn.Module):
         values = [layer(x) for layer, x in zip(self.values, sources, strict=True)]
         with full_precision(points):
             fused = self._sample([x.float() for x in values], offsets.float(), weights.float())
-        return self.norm(points + self.output(fused.to(points.dtype)))
+        passed = points + semantics if self.both else points
+        return self.norm(passed + self.output(fused.to(points.dtype)))
 
     def _sample(self, values: list[Tensor], offsets: Tensor, weights: Tensor) -> Tensor:
         batch, channels, height, width = values[0].shape
@@ -133,14 +138,28 @@ class MultiLevelFusion(nn.Module):
         if config.fusion == 'concat':
             self.join = ConcatFusion(channels)
         else:
-            self.join = DeformableFusion(channels, config.num_heads, config.num_points)
+            self.join = DeformableFusion(
+                channels, config.num_heads, config.num_points, config.fusion_residual == 'both'
+            )
 
-    def forward(self, semantic: Tensor, depth: DepthMaps, velo_from_pixel: Tensor) -> Tensor:
-        """Return F_f (B, C, H/4, W/4)."""
+    def forward(
+        self,
+        semantic: Tensor,
+        depth: DepthMaps,
+        velo_from_pixel: Tensor,
+        prior_embedding: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return F_f and F_i, both (B, C, H/4, W/4); without semantics there is no F_i.
+
+        `prior_embedding` (B, C, H/4, W/4), of the classes given from outside, joins F_i.
+        """
         points = self.points(depth, velo_from_pixel)
         if self.semantics is None or self.join is None:
-            return self.norm(points)
-        return self.join(points, self.semantics(semantic))
+            return self.norm(points), None
+        embedded = self.semantics(semantic)
+        if prior_embedding is not None:
+            embedded = embedded + prior_embedding
+        return self.join(points, embedded), embedded
 
 
 def _cell_centers(height: int, width: int, device: torch.device) -> Tensor:

@@ -36,7 +36,8 @@ class OccupancyHead(nn.Module):
     Classifying before the trilinear upsampling is exact (both are linear) and cheaper. A learned
     difference for each of the 8 output voxels of a query voxel is added to the logit of every
     class (`subvoxel`), or to those of all classes but empty alike (`subvoxel_shape`): then it
-    moves surfaces and leaves the classes to the smooth part.
+    moves surfaces and leaves the classes to the smooth part. With the stage-1 logits as residual
+    it starts at them and learns what to change; lifted classes are in them already.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -45,7 +46,11 @@ class OccupancyHead(nn.Module):
         width = config.channels // 2
         self.trunk = conv3d_block(config.channels, width)
         self.classify = classifier(width)
-        self.gate = ClassGate(width) if config.class_evidence == 'gated' else None
+        self.residual = config.stage1_residual
+        if self.residual:
+            nn.init.zeros_(self.classify.bias)  # type: ignore[arg-type]
+        gated = config.class_evidence == 'gated' and not self.residual
+        self.gate = ClassGate(width) if gated else None
         self.refine: nn.Conv3d | None = None
         self.refined_classes = NUM_CLASSES if config.head_upsample == 'subvoxel' else 1
         if config.head_upsample != 'trilinear':
@@ -62,15 +67,23 @@ class OccupancyHead(nn.Module):
         with torch.no_grad():
             self.classify.bias[EMPTY] += shift  # type: ignore[index]
 
-    def forward(self, volume: Tensor, evidence: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        volume: Tensor,
+        evidence: Tensor | None = None,
+        stage1_logits: Tensor | None = None,
+    ) -> Tensor:
         """Map (B, C, X, Y, Z) to logits (B, 20, 2X, 2Y, 2Z).
 
-        `evidence` are the lifted classes (B, 19, X, Y, Z) of a config that has them.
+        `evidence` are the lifted classes (B, 19, X, Y, Z), `stage1_logits` (B, 20, X, Y, Z) what
+        is added to, of a config that has them.
         """
         x = self.trunk(volume)
         coarse = self.classify(x)
         if self.gate is not None and evidence is not None:
             coarse = coarse + self.gate(x, evidence)
+        if self.residual and stage1_logits is not None:
+            coarse = coarse + stage1_logits
         logits = F.interpolate(
             coarse,
             scale_factor=float(HEAD_FACTOR),

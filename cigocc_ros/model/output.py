@@ -27,10 +27,20 @@ class ExportModel(nn.Module):
         return (*names, LOGITS) if self.with_logits else names
 
     def forward(
-        self, image: Tensor, depth_prior: Tensor, pixel_from_velo: Tensor, velo_from_pixel: Tensor
+        self,
+        image: Tensor,
+        depth_prior: Tensor,
+        pixel_from_velo: Tensor,
+        velo_from_pixel: Tensor,
+        semantic_prior: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Return labels (1, X, Y, Z) uint8 and round(255 (1 - p_empty)) (1, X, Y, Z) uint8."""
-        logits = self.model(image, depth_prior, pixel_from_velo, velo_from_pixel).logits
+        """Return labels (1, X, Y, Z) uint8 and round(255 (1 - p_empty)) (1, X, Y, Z) uint8.
+
+        `semantic_prior` is given to networks that take it, and to no other.
+        """
+        inputs = (image, depth_prior, pixel_from_velo, velo_from_pixel)
+        given = () if semantic_prior is None else (semantic_prior,)
+        logits = self.model(*inputs, *given).logits
         labels = logits.argmax(dim=1).to(torch.uint8)
         occupied = torch.round(255.0 * occupied_probability(logits)).to(torch.uint8)
         return (labels, occupied, logits) if self.with_logits else (labels, occupied)

@@ -17,6 +17,7 @@ from cigocc_ros.core.manifest import (
     MANIFEST_VERSION,
     OCCUPIED_PROBABILITY,
     PIXEL_FROM_VELO,
+    SEMANTIC_PRIOR,
     VELO_FROM_PIXEL,
     FileSpec,
     ModelManifest,
@@ -25,21 +26,28 @@ from cigocc_ros.core.manifest import (
 
 ONNX_ROLE = 'onnx'
 
+CELL_PX = 4
+"""Pixels of the model's input per cell of its semantic prior, along each axis."""
+
 DEFAULT_THREADS = 0
 """Threads inside one operator; 0 lets the backend take every physical core."""
 
 Arrays = dict[str, NDArray[Any]]
 
 
-def input_specs(image_size: tuple[int, int]) -> tuple[TensorSpec, ...]:
-    """Return the inputs of a network for images of (H, W)."""
+def input_specs(
+    image_size: tuple[int, int], semantic_prior: bool = False
+) -> tuple[TensorSpec, ...]:
+    """Return the inputs of a network for images of (H, W), in the order of its arguments."""
     height, width = image_size
-    return (
+    specs = (
         TensorSpec(IMAGE, 'uint8', (1, height, width, 3)),
         TensorSpec(DEPTH_PRIOR, 'float32', (1, height, width)),
         TensorSpec(PIXEL_FROM_VELO, 'float32', (1, 3, 4)),
         TensorSpec(VELO_FROM_PIXEL, 'float32', (1, 3, 4)),
     )
+    cells = (1, height // CELL_PX, width // CELL_PX)
+    return (*specs, TensorSpec(SEMANTIC_PRIOR, 'uint8', cells)) if semantic_prior else specs
 
 
 def output_specs(shape: Shape) -> tuple[TensorSpec, ...]:
@@ -65,7 +73,7 @@ def manifest_for(
         config=config.name,
         license=license,
         files=dict(files),
-        inputs=input_specs(config.image_size),
+        inputs=input_specs(config.image_size, config.semantic_prior),
         outputs=output_specs(config.output_shape),
         grid=config.output_grid.to_dict(),
         training=dict(training),
@@ -75,7 +83,8 @@ def manifest_for(
 def check_manifest(manifest: ModelManifest) -> None:
     """Raise ManifestError where a manifest's tensors are not those of the contract."""
     where = f'manifest of model {manifest.model_id!r}'
-    check_specs(f'{where}: inputs', input_specs(manifest.image_size), manifest.inputs)
+    inputs = input_specs(manifest.image_size, manifest.takes_semantic_prior)
+    check_specs(f'{where}: inputs', inputs, manifest.inputs)
     outputs = output_specs(manifest.voxel_grid.shape)
     check_specs(f'{where}: outputs', outputs, manifest.outputs)
 

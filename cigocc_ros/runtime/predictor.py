@@ -52,7 +52,7 @@ class Predictor:
         self.grid = manifest.voxel_grid
         self.golden = golden
         self.timing: Timing | None = None
-        self._preprocess = Preprocessor(manifest.image_size)
+        self._preprocess = Preprocessor.of(manifest)
 
     @classmethod
     def from_model_dir(

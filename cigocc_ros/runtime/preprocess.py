@@ -18,13 +18,23 @@ from numpy.typing import NDArray
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.errors import CalibrationError, FrameError
 from cigocc_ros.core.frames import CameraFrame
-from cigocc_ros.core.manifest import DEPTH_PRIOR, IMAGE, PIXEL_FROM_VELO, VELO_FROM_PIXEL
+from cigocc_ros.core.labels import NUM_CLASSES
+from cigocc_ros.core.manifest import (
+    DEPTH_PRIOR,
+    IMAGE,
+    PIXEL_FROM_VELO,
+    SEMANTIC_PRIOR,
+    VELO_FROM_PIXEL,
+    ModelManifest,
+)
 from cigocc_ros.core.opencv import import_cv2
 from cigocc_ros.core.projection import pixel_from_velo, velo_from_pixel
-from cigocc_ros.runtime.contract import Arrays
+from cigocc_ros.runtime.contract import CELL_PX, Arrays
 
 # A rig has one or two cameras; the room is for calibration refined online, each value an entry.
 CACHED_CALIBRATIONS = 8
+MIN_KNOWN_SHARE = 0.5
+"""Share of a cell's pixels whose class must be known for the cell to have one."""
 MAX_COEFFICIENT = 1e12
 """Far beyond any lens and pose; what the network makes of more has no meaning."""
 
@@ -71,16 +81,30 @@ class ImageFit:
         """Fit (H, W) metres to (H_in, W_in) float32 by nearest pixel; 0 stays 0, unknown."""
         return self.apply_nearest(depth_m, 0).astype(np.float32, copy=False)
 
+    def apply_classes(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Fit train ids (h, w) of this view, of any size, to the cells: (H_in/4, W_in/4) uint8.
+
+        Each pixel of the input takes the nearest one, each cell the class of most of its pixels;
+        the lowest id wins ties. 0 where fewer than half of them are known.
+        """
+        row, column = self._input_pixels(classes.shape)
+        placed = self._placed(classes.take(row, axis=0).take(column, axis=1), 0)
+        return majority_of_cells(placed)
+
+    def _input_pixels(self, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the row and the column of an image of the view that each kept one shows."""
+        rows, columns = self.kept_size
+        row = np.arange(self.crop_top, self.crop_top + rows)
+        scaled_height, scaled_width = self.scaled_size
+        return (
+            _nearest(row, shape[0], scaled_height),
+            _nearest(np.arange(columns), shape[1], scaled_width),
+        )
+
     @cached_property
     def _nearest_pixels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Source row of each kept row and source column of each kept column."""
-        rows, columns = self.kept_size
-        row = np.arange(self.crop_top, self.crop_top + rows)
-        (height, width), (scaled_height, scaled_width) = self.source_size, self.scaled_size
-        return (
-            _nearest(row, height, scaled_height),
-            _nearest(np.arange(columns), width, scaled_width),
-        )
+        return self._input_pixels(self.source_size)
 
     def _check_size(self, array: NDArray[Any], what: str) -> None:
         if array.shape[:2] != self.source_size:
@@ -152,27 +176,51 @@ def calibration_tables(
 class Preprocessor:
     """Build the network's inputs from frames; tables are cached by the calibration's value."""
 
-    def __init__(self, image_size: tuple[int, int]) -> None:
-        """Take the model's (H_in, W_in)."""
+    def __init__(self, image_size: tuple[int, int], semantic_prior: bool = False) -> None:
+        """Take the model's (H_in, W_in) and whether it takes classes from outside."""
         self.image_size = image_size
+        self.semantic_prior = semantic_prior
         self._tables: OrderedDict[tuple[bytes, bytes], CalibrationTables] = OrderedDict()
         self._no_depth = np.zeros((1, *image_size), dtype=np.float32)
         self._no_depth.flags.writeable = False
+        cells = (1, *(size // CELL_PX for size in image_size))
+        self._no_classes = np.zeros(cells, dtype=np.uint8)
+        self._no_classes.flags.writeable = False
+
+    @classmethod
+    def of(cls, manifest: ModelManifest) -> Preprocessor:
+        """Return the preprocessor of a model."""
+        return cls(manifest.image_size, manifest.takes_semantic_prior)
 
     def __call__(self, frame: CameraFrame) -> Arrays:
-        """Return the four inputs of the engine contract, C-contiguous.
+        """Return the inputs of the engine contract, C-contiguous.
 
         image uint8 (1, H, W, 3); depth_prior float32 (1, H, W) m, unknown everywhere (0) for a
-        frame without depth; pixel_from_velo and velo_from_pixel float32 (1, 3, 4).
+        frame without depth; pixel_from_velo and velo_from_pixel float32 (1, 3, 4); for a model
+        that takes it semantic_prior uint8 (1, H/4, W/4), all 0 for a frame without classes.
+        Raises FrameError for classes that the model has no input for.
         """
         tables = self.tables(frame.camera, frame.cam_from_velo)
         depth = self._depth_prior(tables.fit, frame)
-        return {
+        arrays: Arrays = {
             IMAGE: tables.fit.apply(frame.image)[None],
             DEPTH_PRIOR: depth,
             PIXEL_FROM_VELO: tables.pixel_from_velo,
             VELO_FROM_PIXEL: tables.velo_from_pixel,
         }
+        if self.semantic_prior:
+            arrays[SEMANTIC_PRIOR] = self._semantic_prior(tables.fit, frame)
+        elif frame.classes is not None:
+            raise FrameError(
+                'the frame has classes, but the model has no input semantic_prior for them: leave '
+                'them out, or export a model whose config says semantic_prior: true'
+            )
+        return arrays
+
+    def _semantic_prior(self, fit: ImageFit, frame: CameraFrame) -> NDArray[np.uint8]:
+        return (
+            self._no_classes if frame.classes is None else fit.apply_classes(frame.classes)[None]
+        )
 
     def _depth_prior(self, fit: ImageFit, frame: CameraFrame) -> NDArray[np.float32]:
         return self._no_depth if frame.depth_m is None else fit.apply_depth(frame.depth_m)[None]
@@ -188,6 +236,22 @@ class Preprocessor:
                 self._tables.popitem(last=False)
         self._tables.move_to_end(key)
         return found
+
+
+def majority_of_cells(classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the class of most pixels of each cell, (H, W) to (H/4, W/4) uint8 train ids.
+
+    The lowest id wins ties; 0, unknown, where fewer than half of the pixels are known.
+    """
+    height, width = (size // CELL_PX for size in classes.shape)
+    cell = np.arange(height * width, dtype=np.int64).reshape(height, 1, width, 1)
+    pixels = classes.reshape(height, CELL_PX, width, CELL_PX)
+    counts = np.bincount(
+        (cell * NUM_CLASSES + pixels).ravel(), minlength=height * width * NUM_CLASSES
+    ).reshape(height, width, NUM_CLASSES)
+    most = counts[..., 1:].argmax(-1) + 1
+    known = CELL_PX**2 - counts[..., 0] >= MIN_KNOWN_SHARE * CELL_PX**2
+    return np.where(known, most, 0).astype(np.uint8)
 
 
 def _as_input(matrix: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.frames import CameraFrame
+from cigocc_ros.core.labels import NUM_CLASSES
 from cigocc_ros.runtime.contract import Arrays
 from cigocc_ros.runtime.preprocess import Preprocessor
 
 CAMERA_SIZES = ((1241, 376), (1226, 370), (1920, 1080), (640, 480))
 
 
-def random_inputs(image_size: tuple[int, int], count: int, seed: int) -> list[Arrays]:
-    """Return `count` preprocessed frames: other camera, mounting, picture and depth each time."""
+def random_inputs(
+    image_size: tuple[int, int], count: int, seed: int, semantic_prior: bool = False
+) -> list[Arrays]:
+    """Return `count` preprocessed frames: other camera, mounting, picture and depth each time.
+
+    With `semantic_prior`, two of three have classes from outside.
+    """
     rng = np.random.default_rng(seed)
-    preprocess = Preprocessor(image_size)
-    return [preprocess(random_frame(rng, index)) for index in range(count)]
+    preprocess = Preprocessor(image_size, semantic_prior)
+    frames = [random_frame(rng, index) for index in range(count)]
+    if semantic_prior:
+        said = np.random.default_rng((seed, 1))
+        frames = [
+            frame if index % 3 == 2 else replace(frame, classes=_random_classes(said))
+            for index, frame in enumerate(frames)
+        ]
+    return [preprocess(frame) for frame in frames]
 
 
 def random_frame(rng: np.random.Generator, index: int) -> CameraFrame:
@@ -55,6 +70,12 @@ def _random_image(rng: np.random.Generator, width: int, height: int) -> NDArray[
     image = blocks.repeat(32, axis=0).repeat(32, axis=1)[:height, :width]
     shade = np.linspace(0, 55, height, dtype=np.int64)[:, None, None]
     return (image + shade).astype(np.uint8)
+
+
+def _random_classes(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return blocks of classes, unknown ones among them, (120, 400) uint8."""
+    blocks = rng.integers(0, NUM_CLASSES, (12, 20)).astype(np.uint8)
+    return blocks.repeat(10, axis=0).repeat(20, axis=1)
 
 
 def _random_depth(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float32]:

@@ -17,6 +17,8 @@ MAX_HOLES = 6
 LARGEST_HOLE = 0.3
 """Edge of a hole in the depth prior, relative to the image."""
 SPARSEST_PRIOR = 0.05
+EDGE_BLOCK, MOVED_SHARE, MAX_WRONG_SHARE = 8, 0.5, 0.05
+"""Of classes from outside: cells of a block, share of blocks that move, share of wrong cells."""
 
 
 class Sample(NamedTuple):
@@ -40,6 +42,8 @@ class Sample(NamedTuple):
     """(19, H/4, W/4) it is known whether the cell shows class 1..19."""
     depth: NDArray[np.float32]
     """(H/4, W/4) measured metres, 0 = unknown."""
+    semantic_prior: NDArray[np.uint8]
+    """(H/4, W/4) train ids that a network outside says, 0 = unknown."""
     teacher_features: NDArray[np.float32] | None = None
     """(Csem, H/4, W/4) of the teacher, NaN where it says nothing; None without a teacher."""
 
@@ -70,6 +74,7 @@ def flip_sample(sample: Sample) -> Sample:
         masks=_flipped(sample.masks, 2),
         mask_valid=_flipped(sample.mask_valid, 2),
         depth=_flipped(sample.depth, 1),
+        semantic_prior=_flipped(sample.semantic_prior, 1),
         teacher_features=(
             None if sample.teacher_features is None else _flipped(sample.teacher_features, 2)
         ),
@@ -105,6 +110,28 @@ def degrade_depth(depth_m: NDArray[np.float32], rng: np.random.Generator) -> NDA
     density = rng.uniform(SPARSEST_PRIOR, 1)
     prior[rng.random(depth_m.shape, dtype=np.float32) > density] = 0
     return prior
+
+
+def degrade_classes(
+    semantic_prior: NDArray[np.uint8], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Give classes (h, w) holes, edges that are off by a cell, and single wrong cells.
+
+    A network that saw only exact ones would trust those of another network too much.
+    """
+    height, width = semantic_prior.shape
+    prior = semantic_prior.copy()
+    for _ in range(int(rng.integers(0, MAX_HOLES + 1))):
+        rows, columns = (rng.uniform(0, LARGEST_HOLE, 2) * (height, width)).astype(int)
+        top, left = rng.integers(0, height - rows), rng.integers(0, width - columns)
+        prior[top : top + rows, left : left + columns] = 0
+    blocks = rng.random((height // EDGE_BLOCK + 1, width // EDGE_BLOCK + 1)) < MOVED_SHARE
+    moved = blocks.repeat(EDGE_BLOCK, 0).repeat(EDGE_BLOCK, 1)[:height, :width]
+    shifted = np.roll(prior, rng.integers(-1, 2, 2).tolist(), axis=(0, 1))
+    prior = np.where(moved, shifted, prior)
+    wrong = rng.random(prior.shape) < rng.uniform(0, MAX_WRONG_SHARE)
+    other = prior.ravel()[rng.integers(0, prior.size, prior.shape)]
+    return np.where(wrong, other, prior)
 
 
 def draw_prior(

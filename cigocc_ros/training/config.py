@@ -52,6 +52,8 @@ class AugmentConfig:
     """Fraction of samples with measured depth, made noisy and holed."""
     prior_depth_stereo: float = 0.0
     """Fraction of samples with the depth of a stereo network, from depth_stereo/."""
+    semantic_none: float = 0.5
+    """Fraction of the samples with classes from outside that are trained without them."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError unless the numbers are fractions."""
@@ -64,6 +66,8 @@ class AugmentConfig:
             raise ConfigError(
                 f'expected flip in [0, 1], jitter in [0, 1); found {self.flip}, {self.jitter}'
             )
+        if not 0 <= self.semantic_none <= 1:
+            raise ConfigError(f'expected semantic_none in [0, 1], found {self.semantic_none}')
 
     @property
     def prior_fractions(self) -> dict[Prior, float]:

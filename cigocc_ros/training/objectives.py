@@ -16,16 +16,20 @@ STAGE_ONE = (
     'backbone',
     'semantic',
     'depth',
+    'prior',
     'fusion',
     'project',
     'lift',
     'unet',
+    'image_skip',
     'stage1_classify',
     'stage1_gate',
 )
 """Submodules of the network that stage 1 trains and stage 2 keeps."""
 
 Terms = dict[str, Tensor]
+DepthPair = tuple[Tensor, Tensor]
+"""Log mean and log scale of metres, (B, H/4, W/4) each."""
 
 
 def set_trainable(model: CigOcc, stage: Stage) -> list[nn.Parameter]:
@@ -68,12 +72,16 @@ def stage_terms(model: CigOcc, batch: Batch, stage: Stage, distill: bool = False
 
     `distill` adds the one to the teacher's features where `stage` trains the semantic branch.
     """
-    inputs = (batch.image, batch.depth_prior, batch.pixel_from_velo, batch.velo_from_pixel)
+    inputs = model_inputs(batch)
     if stage == '1':
         one = model.stage_one(*inputs)
         depth = one.depth
         terms = _stage_one_terms(
-            one.logits, one.semantic_mask_logits, depth.log_mean, depth.log_scale, batch
+            one.logits,
+            one.semantic_mask_logits,
+            (depth.log_mean, depth.log_scale),
+            (depth.fused_log_mean, depth.fused_log_scale),
+            batch,
         )
         return terms | (_distillation(one.semantic_features, batch) if distill else {})
     out = model(*inputs)
@@ -87,20 +95,44 @@ def stage_terms(model: CigOcc, batch: Batch, stage: Stage, distill: bool = False
         terms |= _stage_one_terms(
             out.stage1_logits,
             out.semantic_mask_logits,
-            out.depth_log_mean,
-            out.depth_log_scale,
+            (out.depth_log_mean, out.depth_log_scale),
+            (out.fused_log_mean, out.fused_log_scale),
             batch,
         )
         terms |= _distillation(out.semantic_features, batch) if distill else {}
     return terms
 
 
+def model_inputs(batch: Batch) -> tuple[Tensor, ...]:
+    """Return what a network takes of a batch; one without a semantic prior leaves it alone."""
+    return (
+        batch.image,
+        batch.depth_prior,
+        batch.pixel_from_velo,
+        batch.velo_from_pixel,
+        batch.semantic_prior,
+    )
+
+
+def depth_loss(predicted: DepthPair, fused: DepthPair, target: Tensor) -> Tensor:
+    """Return how unlikely metres (B, h, w), 0 = unknown, are under log means and scales.
+
+    `fused` is what the lifting uses where a prior is corrected; the prediction, which is all there
+    is without a prior, has the other half. Where the prior overrides, both are the prediction.
+    """
+    known = target > 0
+    return 0.5 * sum(
+        (losses.depth_nll(mean, scale, target, known) for mean, scale in (predicted, fused)),
+        start=target.new_zeros(()),
+    )
+
+
 def _stage_one_terms(
-    logits: Tensor, mask_logits: Tensor, log_mean: Tensor, log_scale: Tensor, batch: Batch
+    logits: Tensor, mask_logits: Tensor, predicted: DepthPair, fused: DepthPair, batch: Batch
 ) -> Terms:
     return {
         'stage1_ce': losses.cross_entropy(logits, batch.query_labels, _weights(logits)),
-        'stage1_depth': losses.depth_nll(log_mean, log_scale, batch.depth, batch.depth > 0),
+        'stage1_depth': depth_loss(predicted, fused, batch.depth),
         'stage1_masks': losses.mask_bce(mask_logits, batch.masks, batch.mask_valid),
     }
 

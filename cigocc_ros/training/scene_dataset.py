@@ -17,7 +17,13 @@ from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import NUM_CLASSES
 from cigocc_ros.core.prior import DEPTH, DEPTH_STEREO, NONE, STEREO, Prior
 from cigocc_ros.core.projection import velo_from_pixel
-from cigocc_ros.training.augmentation import Sample, draw_prior, flip_sample, jitter_colors
+from cigocc_ros.training.augmentation import (
+    Sample,
+    degrade_classes,
+    draw_prior,
+    flip_sample,
+    jitter_colors,
+)
 from cigocc_ros.training.cache import FrameRef, load_frame
 from cigocc_ros.training.cells import FEATURE_STRIDE
 from cigocc_ros.training.config import AugmentConfig
@@ -43,6 +49,7 @@ class Batch(NamedTuple):
     masks: Tensor
     mask_valid: Tensor
     depth: Tensor
+    semantic_prior: Tensor
     teacher_features: Tensor | None = None
 
 
@@ -125,6 +132,11 @@ def augmented_sample(
     """Draw one variation of a prepared frame."""
     prior = draw_prior(priors_of(arrays), augment, config.image_size, rng)
     sample = make_sample(arrays, config, prior)
+    classes = sample.semantic_prior
+    if classes.any():
+        kept = rng.random() >= augment.semantic_none
+        classes = degrade_classes(classes, rng) if kept else np.zeros_like(classes)
+        sample = sample._replace(semantic_prior=classes)
     if augment.jitter > 0:
         sample = sample._replace(image=jitter_colors(sample.image, augment.jitter, rng))
     return flip_sample(sample) if rng.random() < augment.flip else sample
@@ -159,5 +171,6 @@ def make_sample(arrays: Arrays, config: ModelConfig, depth_prior: NDArray[np.flo
         masks=masks,
         mask_valid=valid.astype(bool),
         depth=arrays['depth'].astype(np.float32),
+        semantic_prior=arrays.get('semantic_prior', np.zeros((height, width), dtype=np.uint8)),
         teacher_features=None if teacher is None else teacher.astype(np.float32),
     )

@@ -12,7 +12,8 @@ from cigocc_ros.evaluation.metrics import SscMetrics, SscScores
 from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.training.augmentation import Sample
 from cigocc_ros.training.config import Stage
-from cigocc_ros.training.scene_dataset import SceneDataset
+from cigocc_ros.training.objectives import model_inputs
+from cigocc_ros.training.scene_dataset import SceneDataset, collate
 
 
 @torch.inference_mode()
@@ -47,8 +48,7 @@ def _prediction_and_target(
     model: CigOcc, sample: Sample, stage: Stage
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     device = next(model.parameters()).device
-    arrays = (sample.image, sample.depth_prior, sample.pixel_from_velo, sample.velo_from_pixel)
-    inputs = [torch.from_numpy(array)[None].to(device) for array in arrays]
+    inputs = [one.to(device) for one in model_inputs(collate([sample]))]
     logits: Tensor
     if stage == '1':
         logits, target = model.stage_one(*inputs).logits, sample.query_labels

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cigocc_ros.core.config import load_model_config
+from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.labels import VOXEL_COUNTS
 from cigocc_ros.model.build import build_model
 
@@ -71,6 +72,11 @@ def test_gradients_reach_every_parameter(tiny_with, make_inputs, lifting, comple
         {'lifting': 'scatter'},
         {'head_upsample': 'trilinear'},
         {'head_upsample': 'subvoxel_shape'},
+        {'fusion_residual': 'both'},
+        {'image_skip': True},
+        {'stage1_residual': True},
+        {'depth_fusion': 'fused'},
+        {'semantic_prior': True},
     ],
     ids=lambda change: '-'.join(map(str, *change.items())) if len(change) == 1 else str(change),
 )
@@ -161,3 +167,94 @@ def test_classifiers_start_at_the_class_frequencies(tiny):
     for bias in (model.stage1_classify.bias, model.head.classify.bias):
         share = bias.detach().softmax(0).numpy()
         assert np.abs(share - VOXEL_COUNTS / VOXEL_COUNTS.sum()).max() < 1e-5
+
+
+WAYS = {
+    'class_evidence': 'gated',
+    'fusion_residual': 'both',
+    'image_skip': True,
+    'stage1_residual': True,
+    'depth_fusion': 'fused',
+    'semantic_prior': True,
+}
+
+
+def some_classes(config) -> torch.Tensor:
+    height, width = (size // 4 for size in config.image_size)
+    return torch.arange(height * width).reshape(1, height, width).remainder(20).to(torch.uint8)
+
+
+def test_with_every_way_gradients_reach_every_parameter(tiny_with, make_inputs):
+    config = tiny_with(**WAYS)
+    model = build_model(config)
+    wake_offsets(model)
+    with torch.no_grad():
+        model.depth.correct.weight.normal_(std=0.1)
+    scalar(model(*make_inputs(config), some_classes(config))).backward()
+    assert not [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+def test_the_features_of_a_pixel_reach_h_at_its_voxels_alone(tiny_with, make_inputs):
+    model = build_model(tiny_with(image_skip=True)).eval()
+    inputs = make_inputs(model.config)
+    with torch.no_grad():
+        plain = model.stage_one(*inputs)
+        model.unet.out.weight.zero_()  # what is left of H is the skip
+        model.unet.out.bias.zero_()
+        skipped = model.stage_one(*inputs)
+    reached = skipped.hidden.abs().amax(1) > 0
+    assert torch.equal(reached, plain.geometry.in_image)
+
+
+def test_the_head_starts_at_the_stage_one_logits(tiny_with, make_inputs):
+    config = tiny_with(stage1_residual=True, head_upsample='trilinear')
+    model = build_model(config).eval()
+    with torch.no_grad():
+        model.head.classify.weight.zero_()
+        output = model(*make_inputs(config))
+    expected = torch.nn.functional.interpolate(
+        output.stage1_logits, scale_factor=2.0, mode='trilinear', align_corners=False
+    )
+    torch.testing.assert_close(output.logits, expected)
+
+
+def test_classes_from_outside_join_where_they_are_said(tiny_with, make_inputs):
+    config = tiny_with(semantic_prior=True)
+    model = build_model(config).eval()
+    inputs = make_inputs(config)
+    height, width = (size // 4 for size in config.image_size)
+    nothing = torch.zeros(1, height, width, dtype=torch.uint8)
+    said = nothing.clone()
+    said[0, 5, 20] = 13
+    beyond = torch.full_like(nothing, 255)
+    with torch.no_grad():
+        without, zeros, one, wrong = (
+            model(*inputs, prior) for prior in (None, nothing, said, beyond)
+        )
+    for name, first, second, third in zip(without._fields, without, zeros, wrong, strict=True):
+        assert torch.equal(first, second) and torch.equal(first, third), name
+    change = (one.semantic_mask_logits - without.semantic_mask_logits)[0]
+    assert change[12, 5, 20] == pytest.approx(3.0, abs=1e-5)
+    change[12, 5, 20] = 0
+    assert not change.any()
+    assert not torch.equal(one.stage1_logits, without.stage1_logits)
+
+
+def test_a_network_without_the_input_leaves_classes_alone(tiny, make_inputs):
+    model = build_model(tiny).eval()
+    inputs = make_inputs(tiny)
+    with torch.no_grad():
+        assert torch.equal(model(*inputs).logits, model(*inputs, some_classes(tiny)).logits)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'image_skip': True, 'fusion': 'none'},
+        {'semantic_prior': True, 'fusion': 'none'},
+        {'fusion_residual': 'both', 'fusion': 'concat'},
+    ],
+)
+def test_ways_without_what_they_carry_are_refused(tiny_with, change):
+    with pytest.raises(ConfigError, match='fusion'):
+        tiny_with(**change)

@@ -23,7 +23,8 @@ from cigocc_ros.model.lifting import (
 
 def depth_maps(mean_m: torch.Tensor, scale_m: torch.Tensor) -> DepthMaps:
     cell = mean_m[:, 1::4, 1::4]
-    return DepthMaps(cell.log(), cell.log(), mean_m, scale_m, cell, torch.ones_like(cell))
+    logs = (cell.log(), cell.log())
+    return DepthMaps(*logs, mean_m, scale_m, cell, torch.ones_like(cell), *logs)
 
 
 def test_projection_equals_core(tiny, kitti_like, make_inputs):

@@ -37,6 +37,7 @@ def test_collated_batch_has_the_shapes_of_the_model(
         'masks': ((2, 19, 12, 40), 'torch.uint8'),
         'mask_valid': ((2, 19, 12, 40), 'torch.bool'),
         'depth': ((2, 12, 40), 'torch.float32'),
+        'semantic_prior': ((2, 12, 40), 'torch.uint8'),
     }
 
 
