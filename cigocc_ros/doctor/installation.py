@@ -10,7 +10,7 @@ from cigocc_ros.core.dds import HIGHEST_DOMAIN
 from cigocc_ros.doctor.finding import Finding, fail, ok, warn
 from cigocc_ros.doctor.machine import library_version
 
-DISTROS = ('humble', 'jazzy')
+DISTROS = ('humble', 'jazzy', 'kilted', 'lyrical')
 """Where the package is meant to run; others may work."""
 LAST_DOMAIN = 232
 """Above it DDS has no ports."""

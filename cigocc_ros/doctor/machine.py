@@ -12,7 +12,8 @@ from pathlib import Path
 from cigocc_ros.doctor.finding import Finding, fail, ok, warn
 from cigocc_ros.runtime.engine import AUTO, ONNXRUNTIME, OPENVINO, TORCH
 
-FIRST_PYTHON, END_PYTHON = (3, 10), (3, 14)
+FIRST_PYTHON, LAST_PYTHON = (3, 10), (3, 14)
+"""Those of Ubuntu 22.04 (Humble) and 26.04 (Lyrical)."""
 LIBRARY_OF_BACKEND = {ONNXRUNTIME: 'onnxruntime', OPENVINO: 'openvino', TORCH: 'torch'}
 EXTRA_OF_BACKEND = {ONNXRUNTIME: 'runtime', OPENVINO: 'openvino', TORCH: 'train'}
 
@@ -20,9 +21,10 @@ EXTRA_OF_BACKEND = {ONNXRUNTIME: 'runtime', OPENVINO: 'openvino', TORCH: 'train'
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
     """Check that this Python is one the package supports."""
     found = '.'.join(str(part) for part in version)
-    if FIRST_PYTHON <= version[:2] < END_PYTHON:
+    if FIRST_PYTHON <= version[:2] <= LAST_PYTHON:
         return ok('python', f'{found} on {platform.machine()}')
-    return fail('python', found, '3.10 to 3.13', 'make venv PYTHON=/path/to/python3.11')
+    expected = ' to '.join('.'.join(map(str, pair)) for pair in (FIRST_PYTHON, LAST_PYTHON))
+    return fail('python', found, expected, 'make venv PYTHON=/path/to/python3.11')
 
 
 def check_opencv() -> Finding:

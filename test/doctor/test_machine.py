@@ -32,7 +32,9 @@ def without(monkeypatch):
 def test_python():
     assert check_python().status == OK
     old = check_python((3, 8, 10))
-    assert old.status == FAIL and '3.10 to 3.13' in old.expected
+    assert old.status == FAIL and '3.10 to 3.14' in old.expected
+    assert check_python((3, 14, 0)).status == check_python((3, 10, 12)).status == OK
+    assert check_python((3, 15, 0)).status == FAIL
 
 
 def test_opencv(without):

@@ -20,19 +20,6 @@ DISTRIBUTION_OF = {
 }
 
 
-@pytest.fixture(scope='module')
-def setup_arguments():
-    """Return the arguments that setup.py gives to setuptools, without installing anything."""
-    setuptools = pytest.importorskip('setuptools')
-    seen = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setuptools, 'setup', lambda **arguments: seen.update(arguments))
-        patch.chdir(REPOSITORY)
-        code = compile((REPOSITORY / 'setup.py').read_text(), 'setup.py', 'exec')
-        exec(code, {'__name__': 'setup'})
-    return seen
-
-
 def distribution(requirement):
     return re.match(r'[\w.-]+', requirement).group().lower()
 
@@ -78,23 +65,23 @@ def ros_imports():
         name
         for name in found
         if name.endswith(('_msgs', '_srvs', '_interfaces'))
-        or name in ('rclpy', 'cv_bridge', 'ament_index_python', 'sensor_msgs_py')
+        or name in ('rclpy', 'cv_bridge', 'ament_index_python', 'sensor_msgs_py', 'tf2_ros')
     }
 
 
 def test_every_ros_import_is_declared():
     declared = {entry.text for entry in PACKAGE_XML.findall('exec_depend')}
-    # tf2_msgs comes with tf2_ros_py, foxglove_msgs is optional
-    assert ros_imports() - {'tf2_msgs', 'foxglove_msgs'} <= declared
+    assert ros_imports() - {'foxglove_msgs'} <= declared  # which is optional
 
 
-def test_ros_wheels_are_in_one_extra_only(setup_arguments):
+def test_ros_wheels_are_in_their_extras_only(setup_arguments):
     extras = setup_arguments['extras_require']
     for name, requirements in extras.items():
-        if name not in ('ros-jazzy', 'all'):
+        if name not in ('ros-jazzy', 'ros-kilted', 'all'):
             assert not [entry for entry in requirements if entry.startswith('ros-')], name
-    wheels = extras['ros-jazzy']
-    assert wheels and all(entry.startswith('ros-jazzy-') for entry in wheels)
+    for name in ('ros-jazzy', 'ros-kilted'):
+        assert extras[name] and all(entry.startswith(f'{name}-') for entry in extras[name])
+    assert not [entry for entry in extras['all'] if entry.startswith('ros-kilted')]
     assert {distribution(entry) for entry in setup_arguments['install_requires']} == {
         'numpy',
         'pyyaml',
@@ -103,7 +90,10 @@ def test_ros_wheels_are_in_one_extra_only(setup_arguments):
 
 def test_extra_all_is_their_sum(setup_arguments):
     extras = setup_arguments['extras_require']
-    assert set(extras['all']) == {r for name, rs in extras.items() if name != 'all' for r in rs}
+    apart = ('all', 'ros-kilted')  # Kilted cannot share an environment with Jazzy
+    assert set(extras['all']) == {
+        r for name, rs in extras.items() if name not in apart for r in rs
+    }
     assert any(entry.startswith('pytest<9') for entry in extras['test'])
 
 
@@ -112,6 +102,16 @@ def test_the_makefile_names_known_extras(setup_arguments):
     named = re.search(r'^DEMO_EXTRAS := (\S+)$', text, re.M).group(1).split(',')
     assert set(named) <= set(setup_arguments['extras_require'])
     assert 'train' not in named
+    kilted = re.search(r'^KILTED_EXTRAS := (\S+)$', text, re.M).group(1).split(',')
+    assert set(kilted) <= set(setup_arguments['extras_require'])
+    assert 'ros-kilted' in kilted and 'ros-jazzy' not in kilted
+
+
+def test_the_tests_on_kilted_exist():
+    text = (REPOSITORY / 'Makefile').read_text().replace('\\\n', ' ')
+    named = re.search(r'^KILTED_TESTS := (.*)$', text, re.M).group(1).split()
+    assert len(named) > 5
+    assert not [path for path in named if not (REPOSITORY / path).exists()]
 
 
 def test_install_hints_name_the_extra_that_brings_the_library(setup_arguments):
