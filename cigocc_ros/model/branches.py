@@ -195,9 +195,9 @@ def pool_prior(depth_prior: Tensor) -> tuple[Tensor, Tensor]:
 
     Both (B, H/4, W/4); the mean is 0 where nothing is known.
     """
-    known = (depth_prior > 0).to(torch.float32)
-    log_depth = torch.where(depth_prior > 0, depth_prior, torch.ones_like(depth_prior)).log()
-    pooled = F.avg_pool2d(torch.stack((log_depth, known), dim=1), FEATURE_STRIDE)
+    known = depth_prior > 0
+    log_depth = torch.where(known, depth_prior, 1.0).log()
+    pooled = F.avg_pool2d(torch.stack((log_depth, known.to(torch.float32)), dim=1), FEATURE_STRIDE)
     fraction = pooled[:, 1]
     return pooled[:, 0] / fraction.clamp(min=1.0 / FEATURE_STRIDE**2), fraction
 

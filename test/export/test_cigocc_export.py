@@ -1,6 +1,9 @@
 """The real network: tiny random weights, through `cigocc export`, equal to torch on any camera."""
 
+import math
+
 import numpy as np
+import onnx
 from fixtures_export import main
 
 from cigocc_ros.core.manifest import load_manifest
@@ -42,6 +45,17 @@ def test_torch_backend_runs_the_checkpoint_with_the_same_answers(tiny_folder, ti
     for arrays in random_inputs((48, 160), 2, seed=21):
         ours, theirs = reference.engine.run(arrays), deployed.engine.run(arrays)
         assert (ours['labels'] == theirs['labels']).mean() >= 0.999
+
+
+def test_no_table_of_all_voxels_or_pixels_is_folded_into_the_file(tiny_folder, tiny_checkpoint):
+    config = tiny_checkpoint[1].config
+    model = onnx.load(tiny_folder / 'model_fp16.onnx')
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
+    assert max(sizes.values()) < math.prod(config.query_shape) * config.channels
+    weights = sum(parameter.numel() for parameter in tiny_checkpoint[1].parameters())
+    assert sum(sizes.values()) < 1.2 * weights, 'of tiny: it was 1.5 with the tables'
+    pixels = math.prod(config.image_size)
+    assert not [name for name, size in sizes.items() if size == pixels]
 
 
 def test_missing_checkpoint_is_one_line_and_exit_2(tmp_path, capsys):
