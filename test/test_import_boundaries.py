@@ -2,6 +2,8 @@
 
 core <- data, runtime <- ros        core <- model <- training, export
 evaluation reads files and arrays   render shows Occupancy   commands see everything, lazily
+
+CONTRIBUTING.md prints the whole table: `python test/test_import_boundaries.py CONTRIBUTING.md`.
 """
 
 import ast
@@ -11,6 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from cigocc_ros.core.markdown import filled, table, write_into
 
 PACKAGE = 'cigocc_ros'
 SOURCE = Path(__file__).resolve().parents[1] / PACKAGE
@@ -37,7 +41,6 @@ MAY_IMPORT = {
         'training',
         'export',
         'render',
-        'ros',
         'doctor',
         'replay',
     },
@@ -155,6 +158,46 @@ def imported_layers(path):
                 yield layer, node.lineno
 
 
+def contributing_blocks():
+    """Return the generated block of CONTRIBUTING.md: every allowed arrow."""
+    rows = []
+    for layer, allowed in MAY_IMPORT.items():
+        except_for = [
+            f'`{there}` ({path})' for path, there in LAZY_EXCEPTIONS if path.startswith(layer)
+        ]
+        others = [f'`{name}`' for name in MAY_IMPORT if name in allowed] + except_for
+        rows.append((f'`{layer}`', ', '.join(others) or '-', f'`{BUILT_ON.get(layer, "numpy")}`'))
+    heads = ('layer', 'may import', 'is built on')
+    return {'imports': '\n'.join(table(heads, rows, left=3))}
+
+
+def test_contributing_prints_the_table():
+    page = (SOURCE.parent / 'CONTRIBUTING.md').read_text(encoding='utf-8')
+    assert filled(page, contributing_blocks()) == page
+
+
+def test_every_allowed_arrow_is_used():
+    """The table says how it is, not how it might be."""
+    used = {
+        (layer, other)
+        for layer in MAY_IMPORT
+        for path in sources(layer)
+        for other, _ in imported_layers(path)
+        if other != layer and (path.relative_to(SOURCE).as_posix(), other) not in LAZY_EXCEPTIONS
+    }
+    allowed = {(layer, other) for layer, others in MAY_IMPORT.items() for other in others}
+    assert used == allowed
+
+
+def test_the_layers_have_no_circle():
+    order, left = [], dict(MAY_IMPORT)
+    while left:
+        free = [layer for layer, others in left.items() if not others - set(order)]
+        assert free, f'a circle among {sorted(left)}'
+        order += free
+        left = {layer: others for layer, others in left.items() if layer not in free}
+
+
 def test_every_folder_is_a_known_layer():
     found = {path.parent.name for path in SOURCE.glob('*/__init__.py')}
     assert found == set(MAY_IMPORT)
@@ -214,3 +257,7 @@ def test_the_block_blocks():
     )
     assert result.returncode != 0
     assert b'yaml is blocked' in result.stderr
+
+
+if __name__ == '__main__':
+    write_into(Path(sys.argv[1]), contributing_blocks())

@@ -59,6 +59,23 @@ def test_other_pages_quoted_by_section_have_it():
             assert section in headings, f'{path.name}: {name} has no {section!r}'
 
 
+ROOTS = ('', 'cigocc_ros', 'test', 'docs', 'benchmark')
+NOT_OURS = ('ros2_ws/', 'sequences/', 'runs/')
+
+
+@pytest.mark.parametrize('path', PAGES, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def test_sources_that_pages_name_exist(path):
+    """Paths as a reader would type them: from the root, or within the package or the tests."""
+    text = re.sub(r'```.*?```', '', path.read_text(encoding='utf-8'), flags=re.S)
+    named = set(re.findall(r'`((?:[\w.-]+/)+[\w-]+\.(?:py|xml|rviz|toml|tsv))(?:::\w+)?`', text))
+    named |= set(
+        re.findall(r'`((?:cigocc_ros|test|config|launch|docker|benchmark)/[\w/]+)`', text)
+    )
+    places = [REPOSITORY / root for root in ROOTS]
+    gone = [name for name in named if not any((place / name).exists() for place in places)]
+    assert not [name for name in gone if not name.startswith(NOT_OURS)]
+
+
 def dropped_reasons():
     """Return every reason for which the node drops frames or priors."""
     reasons = set()
