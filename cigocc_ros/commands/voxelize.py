@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from cigocc_ros.data.kitti_sequence import KittiSequence
@@ -38,38 +38,70 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Voxelise every chosen frame; existing files are replaced."""
+    """Voxelise every chosen frame of every sequence that can be; say what was skipped and why.
+
+    Existing files are replaced. Raises DataFileError where no sequence can be.
+    """
     from tqdm import tqdm
 
-    from cigocc_ros.core.errors import ConfigError
-    from cigocc_ros.data import voxelizer
-    from cigocc_ros.data.kitti_layout import find_sequences
-    from cigocc_ros.data.kitti_sequence import KittiSequence
+    from cigocc_ros.core.errors import ConfigError, DataFileError
 
     if args.earlier < 0 or (args.earlier and not args.partial):
         raise ConfigError(f'--earlier takes 0 or more and --partial, found {args.earlier}')
-    every = voxelizer.VOXELS_EVERY if args.every is None else args.every
-    later = voxelizer.LATER_SCANS if args.scans is None else args.scans
-    sequences = [KittiSequence(path) for path in find_sequences(args.sequence)]
-    jobs = [(s, voxelizer.frames_to_voxelize(s, every, later)) for s in sequences]
-    with tqdm(total=sum(len(frames) for _, frames in jobs), unit='frame') as bar:
-        for sequence, frames in jobs:
-            bar.set_description(sequence.name)
-            for _ in _written(args, sequence, frames, later):
+    jobs, skipped = _jobs(args)
+    if not jobs:
+        raise DataFileError('no sequence can be voxelised:\n  ' + '\n  '.join(skipped))
+    total = sum(len(job.frames) for job in jobs)
+    with tqdm(total=total, unit='frame') as bar:
+        for job in jobs:
+            bar.set_description(job.sequence.name)
+            for _ in _written(args, job):
                 bar.update()
-    print(f'{sum(len(frames) for _, frames in jobs)} frames in {args.out}')
+    print(f'{total} frames of {len(jobs)} sequences in {args.out}')
+    if skipped:
+        print(f'{len(skipped)} sequences skipped:\n  ' + '\n  '.join(skipped))
     return 0
 
 
-def _written(
-    args: argparse.Namespace, sequence: KittiSequence, frames: list[str], later: int
-) -> Iterator[str]:
+class _Job(NamedTuple):
+    """Frames of a sequence, and how many later scans each takes."""
+
+    sequence: KittiSequence
+    frames: list[str]
+    later: int
+
+
+def _jobs(args: argparse.Namespace) -> tuple[list[_Job], list[str]]:
+    """Return what can be voxelised, and for each other sequence why it cannot."""
+    from cigocc_ros.core.errors import CalibrationError, DataFileError
+    from cigocc_ros.data import partial_truth, voxelizer
+    from cigocc_ros.data.kitti_layout import find_sequences
+    from cigocc_ros.data.kitti_sequence import KittiSequence
+
+    every = voxelizer.VOXELS_EVERY if args.every is None else args.every
+    later = voxelizer.LATER_SCANS if args.scans is None else args.scans
+    jobs: list[_Job] = []
+    skipped: list[str] = []
+    for path in find_sequences(args.sequence):
+        try:
+            sequence = KittiSequence(path)
+            frames = voxelizer.frames_to_voxelize(sequence, every, later)
+            if args.partial:
+                partial_truth.masked_frames(sequence)
+        except (CalibrationError, DataFileError) as error:
+            skipped.append(str(error))
+        else:
+            jobs.append(_Job(sequence, frames, later))
+    return jobs, skipped
+
+
+def _written(args: argparse.Namespace, job: _Job) -> Iterator[str]:
     """Write the frames of a sequence in the form asked for; yield each id."""
     from cigocc_ros.data import partial_truth, voxelizer
 
     if args.partial:
         return partial_truth.write_partial_truth(
-            sequence, frames, args.out, later, args.earlier, args.workers
+            job.sequence, job.frames, args.out, job.later, args.earlier, args.workers
         )
-    folder = args.out / 'sequences' / sequence.name / 'voxels'
-    return voxelizer.write_voxels(sequence, frames, folder, later, args.workers)
+    folder = args.out / 'sequences' / job.sequence.name / 'voxels'
+    return voxelizer.write_voxels(job.sequence, job.frames, folder, job.later, args.workers)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.arrays import Floats
-from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.workers import process_pool
 from cigocc_ros.data.kitti_files import write_voxel_bits, write_voxel_labels
@@ -155,9 +155,12 @@ def write_volumes(folder: Path, frame_id: str, volumes: VoxelVolumes) -> None:
 def frames_to_voxelize(
     sequence: KittiSequence, every: int = VOXELS_EVERY, later: int = LATER_SCANS
 ) -> list[str]:
-    """Return the ids divisible by `every`; raise DataFileError naming what their scans lack."""
+    """Return the ids divisible by `every`; raise DataFileError naming what their scans lack.
+
+    Raises ConfigError for numbers that cannot be meant.
+    """
     if every < 1 or later < 0:
-        raise DataFileError(f'every must be 1 or more and scans 0 or more: {every}, {later}')
+        raise ConfigError(f'every must be 1 or more and scans 0 or more: {every}, {later}')
     chosen = [frame_id for frame_id in sequence.frame_ids if int(frame_id) % every == 0]
     require_scans(sequence, chosen, later)
     return chosen

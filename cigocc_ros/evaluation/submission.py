@@ -1,11 +1,16 @@
-"""A submission to the benchmark's server: its names, sizes and ids, as a folder or a zip."""
+"""A submission to the benchmark's server: its names, sizes and ids, as a folder or a zip.
+
+A zip must pass validate_submission.py of github.com/PRBonn/semantic-kitti-api (4036c93), which the
+server runs: its name ends with .zip, each folder has an entry of its own, every volume is there at
+its size, and nothing else but a description.txt.
+"""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cigocc_ros.core.arrays import UNREADABLE
 from cigocc_ros.core.errors import DataFileError
@@ -16,6 +21,9 @@ from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.evaluation.predictions import FOLDER, prediction_labels
 
 Read = Callable[[str], bytes]
+SUFFIX = '.zip'
+OPTIONAL = 'description.txt'
+"""May lie beside sequences/; the server shows it."""
 
 
 def member_name(frame: FrameKey) -> str:
@@ -26,23 +34,51 @@ def member_name(frame: FrameKey) -> str:
 def validate_submission(path: Path, frames: tuple[FrameKey, ...]) -> None:
     """Check a folder or zip: all of `frames`, nothing else, right sizes, ids that are scored.
 
-    Raises DataFileError naming the first bad file.
+    Raises DataFileError naming the first bad file, or the folder that a zip has no entry of.
     """
     with _opened(path) as (names, read):
         expected = [member_name(frame) for frame in frames]
-        _check_names(path, expected, names)
+        _check_names(path, expected, [name for name in names if name != OPTIONAL])
         for name in expected:
             prediction_labels(read(name), f'{path}: {name}')
 
 
 def pack_submission(folder: Path, frames: tuple[FrameKey, ...], archive: Path) -> None:
-    """Write the predictions of `frames` as a zip; a reader sees all of it or none."""
+    """Write the predictions of `frames` as a zip; a reader sees all of it or none.
+
+    Raises DataFileError for a name that the server refuses.
+    """
+    _check_suffix(archive)
     with (
         replacing(archive) as temporary,
         zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as target,
     ):
+        for name in _folders(member_name(frame) for frame in frames):
+            target.writestr(zipfile.ZipInfo(name), b'')
         for frame in frames:
             target.write(folder / member_name(frame), member_name(frame))
+
+
+def _folders(names: Iterable[str]) -> list[str]:
+    """Return the folders that members lie in as entries of a zip, outer ones first."""
+    parents = {parent for name in names for parent in PurePosixPath(name).parents}
+    return sorted(f'{parent}/' for parent in parents if parent.name)
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix != SUFFIX:
+        raise DataFileError(f'{path}: the server takes names that end with {SUFFIX}')
+
+
+def _check_folders(path: Path, entries: list[str]) -> None:
+    """Raise DataFileError for a folder that has files but no entry."""
+    there = {name for name in entries if name.endswith('/')}
+    missing = [name for name in _folders(set(entries) - there) if name not in there]
+    if missing:
+        raise DataFileError(
+            f'{path}: the server wants an entry for each folder, {cut(missing[0])} has none: '
+            'pack it with "cigocc submit --zip", or with "zip -r" from the folder above sequences'
+        )
 
 
 @contextmanager
@@ -60,7 +96,9 @@ def _opened(path: Path) -> Iterator[tuple[list[str], Read]]:
     except UNREADABLE as error:
         raise DataFileError(f'{path}: no zip that can be read: {excerpt(error)}') from error
     with archive:
+        _check_suffix(path)
         names = sorted(name for name in archive.namelist() if not name.endswith('/'))
+        _check_folders(path, archive.namelist())
         yield names, lambda name: _member(archive, name, path)
 
 

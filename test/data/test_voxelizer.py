@@ -1,12 +1,14 @@
 """The voxeliser against a scene traced by hand and against official volumes."""
 
+import shutil
+
 import numpy as np
 import pytest
 from fixtures_sequence import build_sequence
 
 from benchmark.voxelizer_agreement import agreement
 from cigocc_ros.commands.main import main
-from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.data import kitti_files
 from cigocc_ros.data.kitti_sequence import KittiSequence
@@ -197,6 +199,30 @@ def test_command_writes_what_the_sequence_reads_back(labelled, tmp_path, capsys)
     assert kitti_files.read_voxel_bits(folder / '000003.invalid').any()
 
 
+def test_a_complete_root_has_sequences_without_labels(labelled, tmp_path, capsys):
+    """Of SemanticKITTI's 22 sequences 11 have neither labels nor poses: that is no fault."""
+    root = labelled.parents[1]
+    shutil.copytree(labelled, root / 'sequences/11')
+    shutil.rmtree(root / 'sequences/11/labels')
+    (root / 'sequences/11/poses.txt').unlink()
+    shutil.copytree(labelled, root / 'sequences/12')
+    (root / 'sequences/12/calib.txt').write_text('P2: 1')
+    out = tmp_path / 'out'
+    options = ['--out', str(out), '--every', '3', '--scans', '1', '--workers', '1']
+    assert main(['voxelize', str(root), *options]) == 0
+    assert len(list((out / 'sequences/07/voxels').iterdir())) == 8
+    assert not (out / 'sequences/11').exists()
+    printed = capsys.readouterr().out
+    assert '2 frames of 1 sequences' in printed and '2 sequences skipped' in printed
+    assert 'sequences/11: voxelising needs poses.txt' in printed
+    assert 'sequences/12/calib.txt, line 1' in printed
+    shutil.rmtree(labelled)
+    assert main(['voxelize', str(root), *options]) == 2
+    assert 'no sequence can be voxelised' in capsys.readouterr().err
+    assert main(['voxelize', str(root), *options, '--every', '0']) == 2
+    assert 'every must be 1 or more' in capsys.readouterr().err
+
+
 def test_as_many_scans_as_asked_and_there(labelled):
     sequence = KittiSequence(labelled)
     assert len(read_scans(sequence, '000000', 2)) == 3
@@ -219,7 +245,7 @@ def test_files_outside_the_windows_are_not_needed(labelled):
 
 @pytest.mark.parametrize(('every', 'later'), [(0, 70), (5, -1)])
 def test_impossible_numbers_are_refused(labelled, every, later):
-    with pytest.raises(DataFileError, match='every must be'):
+    with pytest.raises(ConfigError, match='every must be'):
         frames_to_voxelize(KittiSequence(labelled), every, later)
 
 

@@ -81,7 +81,8 @@ def test_good_folder_and_zip_pass(folder, tmp_path):
     archive = tmp_path / 'out' / 'submission.zip'
     pack_submission(folder, FRAMES, archive)
     validate_submission(archive, FRAMES)
-    assert zipfile.ZipFile(archive).namelist() == [member_name(key) for key in FRAMES]
+    names = [name for name in zipfile.ZipFile(archive).namelist() if not name.endswith('/')]
+    assert names == [member_name(key) for key in FRAMES]
     assert [path.name for path in archive.parent.iterdir()] == ['submission.zip']
 
 
@@ -105,3 +106,59 @@ def test_damaged_zip_is_named(folder, tmp_path):
     (tmp_path / 'a.zip').write_bytes(b'nothing')
     with pytest.raises(DataFileError, match='a.zip: expected a folder'):
         validate_submission(tmp_path / 'a.zip', FRAMES)
+
+
+def official_complaint(path, frames):
+    """Apply the rules of the server to a zip; return the first complaint, None where it passes.
+
+    What validate_submission.py of github.com/PRBonn/semantic-kitti-api at 4036c93 asks of
+    `--task completion`, in words of our own and for the sequences of `frames`.
+    """
+    if not str(path).endswith('.zip'):
+        return 'name'
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    folders = {entry.filename for entry in entries if entry.filename.endswith('/')}
+    files = {e.filename: e.file_size for e in entries if not e.filename.endswith('/')}
+    files.pop('description.txt', None)
+    for name in sorted({key.sequence for key in frames}):
+        for folder in ('sequences/', f'sequences/{name}/', f'sequences/{name}/predictions/'):
+            if folder not in folders:
+                return f'folder {folder}'
+    needed = [f'sequences/{key.sequence}/predictions/{key.frame_id}.label' for key in frames]
+    for name in needed:
+        if files.get(name) != 2 * 256 * 256 * 32:
+            return f'size of {name}'
+    return None if len(files) == len(needed) else 'unneeded files'
+
+
+def test_a_packed_submission_passes_the_rules_of_the_server(folder, tmp_path):
+    path = tmp_path / 'submission.zip'
+    pack_submission(folder, FRAMES, path)
+    assert official_complaint(path, FRAMES) is None
+    validate_submission(path, FRAMES)
+    with zipfile.ZipFile(path, 'a') as archive:
+        archive.writestr('description.txt', 'method: name')
+    assert official_complaint(path, FRAMES) is None
+    validate_submission(path, FRAMES)
+
+
+@pytest.mark.parametrize('dropped', ['sequences/', 'sequences/00/', 'sequences/08/predictions/'])
+def test_a_zip_without_entries_for_folders_is_refused_as_the_server_does(
+    folder, tmp_path, dropped
+):
+    pack_submission(folder, FRAMES, tmp_path / 'whole.zip')
+    bare = tmp_path / 'bare.zip'
+    with zipfile.ZipFile(tmp_path / 'whole.zip') as whole, zipfile.ZipFile(bare, 'w') as target:
+        for entry in whole.infolist():
+            if entry.filename != dropped:
+                target.writestr(entry, whole.read(entry))
+    assert official_complaint(bare, FRAMES) == f'folder {dropped}'
+    with pytest.raises(DataFileError, match=f'entry for each folder, {dropped} has none'):
+        validate_submission(bare, FRAMES)
+
+
+def test_a_name_that_the_server_refuses(folder, tmp_path):
+    with pytest.raises(DataFileError, match=r'end with \.zip'):
+        pack_submission(folder, FRAMES, tmp_path / 'submission.tar')
+    assert not (tmp_path / 'submission.tar').exists()
