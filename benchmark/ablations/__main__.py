@@ -28,8 +28,9 @@ from benchmark.ablations.variants import Variant, load_variants
 from benchmark.machine import MEASURED
 from cigocc_ros.core.config import ModelConfig, load_model_config
 from cigocc_ros.core.markdown import write_into
-from cigocc_ros.training.cache import FrameRef, find_frames, prepare_frames
+from cigocc_ros.training.cache import FrameRef, find_frames
 from cigocc_ros.training.config import TrainConfig, load_train_config
+from cigocc_ros.training.preparation import prepare_frames
 
 TRAIN_FILE = Path(__file__).with_name('train.yaml')
 logger = logging.getLogger('benchmark.ablations')

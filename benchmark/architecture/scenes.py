@@ -13,11 +13,11 @@ from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.labels import CLASS_NAMES, IGNORE, NUM_CLASSES
 from cigocc_ros.data.image_files import read_semantic_image
 from cigocc_ros.data.kitti_sequence import KittiSequence
-from cigocc_ros.runtime.preprocess import fit_camera
-from cigocc_ros.training.cache import FrameRef, find_frames, load_frame, prepare_frames
+from cigocc_ros.training.cache import FrameRef, find_frames, load_frame
 from cigocc_ros.training.cells import FEATURE_STRIDE
+from cigocc_ros.training.preparation import prepare_frames
 from cigocc_ros.training.teacher.cityscapes import CITYSCAPES
-from cigocc_ros.training.views import View
+from cigocc_ros.training.views import FrameView
 
 SHARE_FACTOR = 5.0
 """Class shares of a cell times this are given as F_2D: of the size of other features."""
@@ -55,9 +55,15 @@ def load_scenes(
 def with_features(arrays: Arrays, channels: int) -> Arrays:
     """Return arrays whose teacher features are the class shares, filled up with zeros."""
     shares = SHARE_FACTOR * arrays['class_shares'].astype(np.float32)
-    features = np.zeros((channels, *shares.shape[1:]), dtype=np.float32)
+    features = np.zeros((channels, *shares.shape[1:]), dtype=np.float16)
     features[: NUM_CLASSES - 1] = shares
-    return {**arrays, 'teacher_features': features}
+    rows, columns = (np.eye(cells, dtype=np.float32) for cells in shares.shape[1:])
+    return {
+        **arrays,
+        'teacher_grid': features,
+        'teacher_rows': rows,
+        'teacher_columns': columns,
+    }
 
 
 def with_semantic_prior(arrays: Arrays) -> Arrays:
@@ -70,13 +76,12 @@ def with_semantic_prior(arrays: Arrays) -> Arrays:
 def _shares(
     frame: FrameRef, config: ModelConfig, segmentation: Path | None
 ) -> NDArray[np.float16]:
-    view = View(KittiSequence(frame.sequence), frame.frame_id)
-    fit = fit_camera(view.camera, config.image_size)
+    view = FrameView(KittiSequence(frame.sequence), frame.frame_id, config.image_size)
     if segmentation is None:
-        classes = view.classes(fit)
+        classes = view.classes
     else:
         image = read_semantic_image(segmentation / frame.sequence.name / f'{frame.frame_id}.png')
-        classes = fit.apply_nearest(_TRAIN_IDS[image], IGNORE)
+        classes = view.fit.apply_nearest(_TRAIN_IDS[image], IGNORE)
     height, width = (size // FEATURE_STRIDE for size in config.image_size)
     cells = classes.reshape(height, FEATURE_STRIDE, width, FEATURE_STRIDE)
     return np.stack([(cells == c).mean((1, 3)) for c in range(1, NUM_CLASSES)]).astype(np.float16)

@@ -215,14 +215,13 @@ def _prepared(
     """Return the frames of a choice, all prepared, showing progress."""
     from tqdm import tqdm
 
-    from cigocc_ros.training.cache import prepare_frames
+    from cigocc_ros.training.preparation import prepare_frames
 
     frames = choice.frames(config, args.cache, args.ground_truth, sides, teacher)
-    missing = sum(not frame.is_prepared for frame in frames)
+    todo = [frame for frame in frames if not frame.is_prepared]
     description = f'preparing {choice.root.name}'
-    for _ in tqdm(
-        prepare_frames(frames, config), total=missing, desc=description, disable=not missing
-    ):
+    done = prepare_frames(todo, config)
+    for _ in tqdm(done, total=len(todo), desc=description, disable=not todo):
         pass
     return frames
 

@@ -10,7 +10,7 @@ import math
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import DataFileError
-from cigocc_ros.core.files import read_bytes
+from cigocc_ros.core.files import read_bytes, replacing
 from cigocc_ros.core.text import cut
 
 Floats = NDArray[np.float64]
@@ -29,6 +29,8 @@ Arrays = dict[str, NDArray[Any]]
 MAX_ARRAY_BYTES = 1_000_000_000
 """Of all arrays of a file together, unpacked."""
 MAX_ARRAYS = 1000
+FASTEST = 1
+"""Of zlib's levels; depth and labels pack almost as well as at the best."""
 SUFFIX = '.npy'
 UNREADABLE = (
     EOFError,
@@ -79,6 +81,31 @@ def read_array(path: Path, at_most: int = MAX_ARRAY_BYTES) -> NDArray[Any]:
         return _array(content)
     except UNREADABLE as error:
         raise DataFileError(f'{path}: no .npy that can be read: {cut(str(error))}') from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], comment: str = '') -> None:
+    """Write an .npz, packed as fast as zlib can; it appears whole or not at all.
+
+    `comment` lies at the end of the file, where `read_comment` finds it without reading the
+    arrays. Raises DataFileError where writing fails.
+    """
+    with (
+        replacing(path) as partial,
+        zipfile.ZipFile(partial, 'w', zipfile.ZIP_DEFLATED, compresslevel=FASTEST) as archive,
+    ):
+        archive.comment = comment.encode()
+        for name, array in arrays.items():
+            with archive.open(f'{name}{SUFFIX}', 'w', force_zip64=True) as member:
+                npy.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+
+def read_comment(path: Path) -> str:
+    """Return the comment of an .npz; raise DataFileError where there is no such file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.comment.decode('utf-8', errors='replace')
+    except UNREADABLE as error:
+        raise DataFileError(f'{path}: no .npz that can be read: {cut(str(error))}') from error
 
 
 def _members(

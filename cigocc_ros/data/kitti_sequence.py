@@ -29,6 +29,7 @@ from cigocc_ros.data.image_files import (
 
 Side = Literal['left', 'right']
 Bits = Literal['bin', 'invalid', 'occluded']
+LEFT_ONLY: tuple[Side, ...] = ('left',)
 FrameId = str | int
 BITS: dict[Bits, layout.Part] = {
     'bin': layout.VOXEL_SCANS,

@@ -18,7 +18,7 @@ from cigocc_ros.data.kitti_layout import (
     labelled_frames,
     require_files,
 )
-from cigocc_ros.data.kitti_sequence import KittiSequence, Side
+from cigocc_ros.data.kitti_sequence import LEFT_ONLY, Side
 from cigocc_ros.training.cache import FrameRef, find_frames
 
 SYNTAX = 'DIR[@SEQUENCES][:WEIGHT]'
@@ -58,7 +58,7 @@ class DataChoice:
         config: ModelConfig,
         cache: Path | None = None,
         truth: Path | None = None,
-        sides: Collection[Side] = ('left',),
+        sides: Collection[Side] = LEFT_ONLY,
         teacher: Path | None = None,
     ) -> list[FrameRef]:
         """List the frames; raise DataFileError where a sequence that is named has none.
@@ -70,7 +70,7 @@ class DataChoice:
         if names is not None and len(names) == 1 and names[0] in SPLITS:
             names = SPLITS[names[0]]
             require_files(self.root, labelled_frames(names), _OFFICIAL_PARTS)
-        has_volumes = any(KittiSequence(path).voxel_ids for path in find_sequences(self.root))
+        has_volumes = any(VOXEL_LABELS.files(path) for path in find_sequences(self.root))
         truth = None if has_volumes else truth
         frames = find_frames(self.root, config, cache, names, truth, sides, teacher)
         missing = sorted(set(names or ()) - {frame.sequence.name for frame in frames})

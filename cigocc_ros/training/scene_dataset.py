@@ -28,6 +28,7 @@ from cigocc_ros.training.cache import FrameRef, load_frame
 from cigocc_ros.training.cells import FEATURE_STRIDE
 from cigocc_ros.training.config import AugmentConfig
 from cigocc_ros.training.mixture import Mixture
+from cigocc_ros.training.teacher.folder import student_features
 
 PRIOR_ARRAYS: dict[Prior, str] = {
     DEPTH: 'measured',
@@ -142,6 +143,14 @@ def augmented_sample(
     return flip_sample(sample) if rng.random() < augment.flip else sample
 
 
+def _teacher_features(arrays: Arrays) -> NDArray[np.float32] | None:
+    """Return the teacher's features, (Csem, h, w), NaN where it says nothing; None without."""
+    if 'teacher_grid' not in arrays:
+        return None
+    grid, rows, columns = (arrays[f'teacher_{name}'] for name in ('grid', 'rows', 'columns'))
+    return student_features(grid, rows, columns, arrays.get('teacher_mixing'))
+
+
 def priors_of(arrays: Arrays) -> dict[Prior, NDArray[np.float32]]:
     """Return the depth priors that a prepared frame has, (H, W) metres each, 0 = unknown."""
     return {
@@ -160,7 +169,6 @@ def make_sample(arrays: Arrays, config: ModelConfig, depth_prior: NDArray[np.flo
         np.unpackbits(arrays[name], count=math.prod(shape)).reshape(shape)
         for name in ('masks', 'mask_valid')
     )
-    teacher = arrays.get('teacher_features')
     return Sample(
         image=arrays['image'],
         depth_prior=depth_prior,
@@ -172,5 +180,5 @@ def make_sample(arrays: Arrays, config: ModelConfig, depth_prior: NDArray[np.flo
         mask_valid=valid.astype(bool),
         depth=arrays['depth'].astype(np.float32),
         semantic_prior=arrays.get('semantic_prior', np.zeros((height, width), dtype=np.uint8)),
-        teacher_features=None if teacher is None else teacher.astype(np.float32),
+        teacher_features=_teacher_features(arrays),
     )

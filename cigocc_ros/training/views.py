@@ -7,6 +7,7 @@ left camera it is, and the lidar gives depth and classes to it as well.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,8 @@ from cigocc_ros.core.camera import CameraModel, stereo_focal_baseline
 from cigocc_ros.core.labels import IGNORE, train_from_raw
 from cigocc_ros.core.projection import project_points
 from cigocc_ros.data.kitti_sequence import KittiSequence, Side
-from cigocc_ros.data.stereo_depth import stereo_depth_m
-from cigocc_ros.runtime.preprocess import ImageFit
+from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig, stereo_depth_m
+from cigocc_ros.runtime.preprocess import ImageFit, fit_camera
 
 OCCLUDER_WINDOW_PX = 5
 """A lidar point is hidden where another one within this window is clearly nearer."""
@@ -25,11 +26,15 @@ OCCLUDER_RATIO = 1.1
 
 
 @dataclass(frozen=True)
-class View:
-    """One camera of one frame."""
+class FrameView:
+    """One camera of one frame, fitted to the model's input; each file is read once.
+
+    image_size: (H, W) of the model's input.
+    """
 
     sequence: KittiSequence
     frame_id: str
+    image_size: tuple[int, int]
     side: Side = 'left'
 
     @property
@@ -37,71 +42,102 @@ class View:
         """The camera at the size of the files."""
         return self.sequence.camera_left if self.side == 'left' else self.sequence.camera_right
 
+    @cached_property
+    def fit(self) -> ImageFit:
+        """How an image of the camera becomes the model's input."""
+        return fit_camera(self.camera, self.image_size)
+
+    @cached_property
     def image(self) -> NDArray[np.uint8]:
-        """Return (H, W, 3) uint8 rgb."""
+        """The image as it lies on disk, (H, W, 3) uint8 rgb."""
         return self.sequence.image(self.frame_id, self.side)
 
-    def stereo_depth(self) -> NDArray[np.float32]:
+    @property
+    def has_pair(self) -> bool:
+        """Whether the frame has an image of the other camera."""
+        return self.sequence.image_path(self.frame_id, self._other).is_file()
+
+    @property
+    def has_stereo_depth(self) -> bool:
+        """Whether a stereo network left its depth of this camera."""
+        return self.side == 'left' and self.sequence.has_stereo_depth(self.frame_id)
+
+    def matched_depth(self, config: StereoConfig = DEFAULT_STEREO) -> NDArray[np.float32]:
         """Return the matcher's metres, (H, W), 0 = unknown; DataFileError without a pair."""
         focal_baseline = stereo_focal_baseline(
             self.sequence.camera_left, self.sequence.camera_right
         )
-        left, right = (self.sequence.image(self.frame_id, side) for side in ('left', 'right'))
+        other = self.sequence.image(self.frame_id, self._other)
         if self.side == 'left':
-            return stereo_depth_m(left, right, focal_baseline)
-        mirrored = stereo_depth_m(_mirrored(right), _mirrored(left), focal_baseline)
+            return stereo_depth_m(self.image, other, focal_baseline, config=config)
+        mirrored = stereo_depth_m(
+            _mirrored(self.image), _mirrored(other), focal_baseline, config=config
+        )
         return np.ascontiguousarray(mirrored[:, ::-1])
 
-    def depth(self, fit: ImageFit) -> NDArray[np.float32]:
-        """Return measured metres at the model's size, (H, W) float32, 0 = unknown.
+    @cached_property
+    def depth(self) -> NDArray[np.float32]:
+        """Measured metres at the model's size, (H, W) float32, 0 = unknown.
 
         From the depth image, which belongs to the left camera, else from the lidar scan.
         """
-        if self._has_images:
-            return fit.apply_depth(self.sequence.depth(self.frame_id))
-        return self._lidar(fit.camera_in)[0]
+        if self.side == 'left' and self.sequence.has_depth(self.frame_id):
+            return self.fit.apply_depth(self.sequence.depth(self.frame_id))
+        return self._lidar[0]
 
-    def classes(self, fit: ImageFit) -> NDArray[np.uint8]:
-        """Return train ids at the model's size, (H, W) uint8, 255 = unknown.
+    @cached_property
+    def classes(self) -> NDArray[np.uint8]:
+        """Train ids at the model's size, (H, W) uint8, 255 = unknown.
 
         From the class image, else from the labelled lidar scan, else all unknown.
         """
-        if self.side == 'left' and self.sequence.has_semantic_image(self.frame_id):
-            return fit.apply_nearest(self.sequence.semantic_image(self.frame_id), IGNORE)
+        if not self.classes_are_sparse:
+            return self.fit.apply_nearest(self.sequence.semantic_image(self.frame_id), IGNORE)
         if not self.sequence.has_point_labels(self.frame_id):
-            size = (fit.camera_in.height, fit.camera_in.width)
-            return np.full(size, IGNORE, dtype=np.uint8)
-        return self._lidar(fit.camera_in)[1]
+            return np.full(self.image_size, IGNORE, dtype=np.uint8)
+        return self._lidar[1]
 
-    @property
+    @cached_property
     def classes_are_sparse(self) -> bool:
         """Whether the classes are those of lidar points, one pixel each."""
         return not (self.side == 'left' and self.sequence.has_semantic_image(self.frame_id))
 
     @property
-    def _has_images(self) -> bool:
-        return self.side == 'left' and self.sequence.has_depth(self.frame_id)
+    def _other(self) -> Side:
+        return 'right' if self.side == 'left' else 'left'
 
-    def _lidar(self, camera: CameraModel) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Return depth and classes of the scan, each (H, W) of `camera`, a crop of the view's."""
-        points = self.sequence.velodyne(self.frame_id)[:, :3]
-        labels = np.full(len(points), IGNORE, dtype=np.uint8)
-        if self.sequence.has_point_labels(self.frame_id):
-            labels = train_from_raw(self.sequence.point_labels(self.frame_id))
-            labels[labels == 0] = IGNORE  # raw 0 is an unlabelled point, not empty space
-        cam_from_velo = self.sequence.cam_from_velo
-        _, _, photographed = project_points(points, self.camera, cam_from_velo)
-        points, labels = points[photographed], labels[photographed]
-        pixel_uv, depth_m, seen = project_points(points, camera, cam_from_velo)
-        size = (camera.height, camera.width)
-        return paint_points(pixel_uv[seen], depth_m[seen], labels[seen], size)
+    @cached_property
+    def _lidar(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Depth and classes of the scan, each (H, W) of the model's input."""
+        return paint_scan(self.sequence, self.frame_id, self.camera, self.fit.camera_in)
+
+
+def paint_scan(
+    sequence: KittiSequence, frame_id: str, photographed: CameraModel, camera: CameraModel
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Return depth and classes of a lidar scan, each (H, W) of `camera`.
+
+    `photographed` is the camera of the file, of which `camera` shows a part: what lies outside of
+    it is not in the picture.
+    """
+    points = sequence.velodyne(frame_id)[:, :3]
+    labels = np.full(len(points), IGNORE, dtype=np.uint8)
+    if sequence.has_point_labels(frame_id):
+        labels = train_from_raw(sequence.point_labels(frame_id))
+        labels[labels == 0] = IGNORE  # raw 0 is an unlabelled point, not empty space
+    _, _, inside = project_points(points, photographed, sequence.cam_from_velo)
+    points, labels = points[inside], labels[inside]
+    pixel_uv, depth_m, seen = project_points(points, camera, sequence.cam_from_velo)
+    size = (camera.height, camera.width)
+    return paint_points(pixel_uv[seen], depth_m[seen], labels[seen], size)
 
 
 def measured_depth(sequence: KittiSequence, frame_id: str) -> NDArray[np.float32]:
     """Return the left camera's measured metres at its own size, (H, W) float32, 0 = unknown."""
     if sequence.has_depth(frame_id):
         return sequence.depth(frame_id)
-    return View(sequence, frame_id)._lidar(sequence.camera_left)[0]
+    camera = sequence.camera_left
+    return paint_scan(sequence, frame_id, camera, camera)[0]
 
 
 def paint_points(

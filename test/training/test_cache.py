@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import fixtures_boxes
@@ -10,16 +13,21 @@ import numpy as np
 import pytest
 
 from cigocc_ros.commands.main import main
+from cigocc_ros.core.arrays import read_array
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import coarsen_labels
+from cigocc_ros.data import kitti_files, kitti_sequence
 from cigocc_ros.data.image_files import read_semantic_image, write_semantic_image
-from cigocc_ros.data.kitti_files import write_velodyne
-from cigocc_ros.runtime.preprocess import fit_camera
+from cigocc_ros.data.kitti_files import write_point_labels, write_velodyne
+from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.training import cache
+from cigocc_ros.training.cells import cell_depth, cell_masks
+from cigocc_ros.training.preparation import compact_arrays, prepare_frames
 from cigocc_ros.training.scene_dataset import SceneDataset, make_sample
-from cigocc_ros.training.teacher.folder import TeacherCache
-from cigocc_ros.training.views import View
+from cigocc_ros.training.teacher.align import align
+from cigocc_ros.training.teacher.folder import PROJECTION_FILE, TeacherCache, project
+from cigocc_ros.training.views import FrameView
 
 
 @pytest.fixture(scope='module')
@@ -32,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='module')
 def prepared(root: Path, tiny: ModelConfig) -> list[cache.FrameRef]:
     frames = cache.find_frames(root, tiny)
-    assert len(list(cache.prepare_frames(frames, tiny, workers=2))) == 2
+    assert len(list(prepare_frames(frames, tiny, workers=2))) == 2
     return frames
 
 
@@ -71,17 +79,125 @@ def test_stereo_prior_agrees_with_measured_depth(prepared: list[cache.FrameRef])
 def test_prepared_frames_are_not_prepared_again(
     prepared: list[cache.FrameRef], tiny: ModelConfig
 ) -> None:
-    assert list(cache.prepare_frames(prepared, tiny)) == []
+    assert list(prepare_frames(prepared, tiny)) == []
 
 
-def test_frames_are_prepared_again_when_their_labels_change(
-    prepared: list[cache.FrameRef], tiny: ModelConfig
+SOURCES = [
+    'calib.txt',
+    'image_2/000001.png',
+    'image_2/000000.png',  # gives the camera its size
+    'image_3/000001.png',
+    'depth_2/000001.png',
+    'masks_2/000001.png',
+    'voxels/000001.label',
+    'voxels/000001.invalid',
+    'velodyne/000001.bin',
+    'labels/000001.label',
+    'depth_stereo/000001.png',
+]
+
+
+@pytest.fixture
+def second(tmp_path: Path, tiny: ModelConfig) -> Path:
+    """A prepared root with every kind of source but those that come later."""
+    fixtures_boxes.write_kitti_tree(tmp_path, seeds=(0, 1), size=(52, 160))
+    assert len(list(prepare_frames(cache.find_frames(tmp_path, tiny), tiny, workers=1))) == 2
+    return tmp_path
+
+
+def is_fresh(root: Path, tiny: ModelConfig) -> bool:
+    """Say whether the second frame is still what it was prepared from."""
+    return cache.find_frames(root, tiny)[1].is_prepared
+
+
+@pytest.mark.parametrize('name', SOURCES)
+@pytest.mark.parametrize('change', ['older', 'longer', 'replaced or added', 'removed'])
+def test_a_change_of_any_source_is_noticed(
+    second: Path, tiny: ModelConfig, name: str, change: str
 ) -> None:
-    labels = prepared[0].sequence / 'voxels' / '000000.label'
-    later = prepared[0].cached.stat().st_mtime + 10
-    os.utime(labels, (later, later))
-    assert [frame.is_prepared for frame in prepared] == [False, True]
-    os.utime(labels, (later - 60, later - 60))
+    path = second / 'sequences/00' / name
+    there = path.is_file()
+    assert is_fresh(second, tiny)
+    if change == 'older' and there:  # unpacked again, with the time stamp of its archive
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    elif change == 'longer' and there:
+        status = path.stat()
+        with path.open('ab') as file:
+            file.write(b'\n')
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    elif change == 'replaced or added':
+        content = path.read_bytes() if there else b''
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
+    elif there and name not in ('calib.txt', 'image_2/000001.png', 'image_2/000000.png'):
+        if name == 'voxels/000001.label':
+            return  # then it is no frame
+        path.unlink()
+    else:
+        return
+    assert not is_fresh(second, tiny)
+
+
+def test_what_changes_while_it_is_read_is_prepared_again(second: Path, tiny: ModelConfig) -> None:
+    frame = cache.find_frames(second, tiny)[1]
+    before = frame.fingerprint()
+    os.utime(second / 'sequences/00/calib.txt', (2_000_000_000, 2_000_000_000))
+    cache.store_frame(frame, cache.load_frame(frame), before)
+    assert not frame.is_prepared
+    assert [f.frame_id for f in prepare_frames([frame], tiny, workers=1)] == ['000001']
+    assert frame.is_prepared
+
+
+def test_a_teacher_that_comes_later_is_noticed(tiny: ModelConfig, tmp_path: Path) -> None:
+    fixtures_boxes.write_kitti_tree(tmp_path / 'data', seeds=(0,), size=(52, 160))
+    words = ['teacher', '--data', str(tmp_path / 'data'), '--teacher', 'exact']
+    assert main([*words, '--out', str(tmp_path / 'said')]) == 0
+    (frame,) = cache.find_frames(tmp_path / 'data', tiny, teacher=tmp_path / 'said')
+    assert list(prepare_frames([frame], tiny)) and frame.is_prepared
+    said = tmp_path / 'said/sequences/00/000000.npz'
+    said.write_bytes(said.read_bytes())
+    assert not frame.is_prepared
+
+
+def test_a_moved_data_set_keeps_its_frames(second: Path, tiny: ModelConfig) -> None:
+    moved = second.with_name(second.name + '-moved')
+    second.rename(moved)
+    assert all(frame.is_prepared for frame in cache.find_frames(moved, tiny))
+
+
+def test_each_thing_is_read_once(
+    second: Path, tiny: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = second / 'sequences/00'
+    for name in ('depth_2', 'masks_2'):  # then the scan gives depth and classes
+        shutil.rmtree(folder / name)
+    for index in (0, 1):
+        scan = np.array([[20.0, 0, 0, 0.5], [30.0, 1, 0, 0.5]])
+        for name in ('velodyne', 'labels'):
+            (folder / name).mkdir(exist_ok=True)
+        write_velodyne(folder / f'velodyne/{index:06d}.bin', scan)
+        write_point_labels(folder / f'labels/{index:06d}.label', np.array([10, 70]))
+    read: Counter[str] = Counter()
+    for module, name in (
+        (kitti_sequence, 'read_image'),
+        (kitti_files, 'read_velodyne'),
+        (kitti_files, 'read_point_labels'),
+        (kitti_files, 'read_calib'),
+    ):
+        original = getattr(module, name)
+
+        def counted(path, *rest, _original=original, **more):
+            read[str(path)] += 1
+            return _original(path, *rest, **more)
+
+        monkeypatch.setattr(module, name, counted)
+    frames = cache.find_frames(second, tiny)
+    read.clear()
+    assert len(list(prepare_frames(frames, tiny, workers=1))) == 2
+    sizes = {str(folder / f'image_{n}/000000.png') for n in (2, 3)}  # read for the camera's size
+    assert {path: n for path, n in read.items() if n > 1} == dict.fromkeys(sizes, 2)
+    assert read[str(folder / 'calib.txt')] == 1
 
 
 def test_data_sets_do_not_share_a_cache_folder(tiny: ModelConfig, tmp_path: Path) -> None:
@@ -98,9 +214,9 @@ def test_lidar_stands_in_for_a_missing_depth_image(tiny: ModelConfig, tmp_path: 
     (folder / 'velodyne').mkdir()
     scan = np.array([[20.0, 0, 0, 0.5], [30.0, 0, 0, 0.5], [-20.0, 0, 0, 0.5]])
     write_velodyne(folder / 'velodyne' / '000000.bin', scan)
-    sequence = cache.KittiSequence(folder)
-    view = View(sequence, '000000')
-    measured = cache.compact_arrays(view, sequence.voxel_labels('000000'), tiny)['measured']
+    sequence = KittiSequence(folder)
+    view = FrameView(sequence, '000000', tiny.image_size)
+    measured = compact_arrays(view, sequence.voxel_labels('000000'), tiny)['measured']
     # The nearer of two points on one pixel, 0.2 m closer to the camera than to the lidar.
     np.testing.assert_allclose(measured[measured > 0], 19.8, atol=0.02)
 
@@ -108,7 +224,7 @@ def test_lidar_stands_in_for_a_missing_depth_image(tiny: ModelConfig, tmp_path: 
 def test_cell_depth_is_the_lower_median_of_known_pixels() -> None:
     depth = np.zeros((4, 8), dtype=np.float32)
     depth[0, :4] = [9, 2, 40, 3]
-    np.testing.assert_array_equal(cache.cell_depth(depth), [[3, 0]])
+    np.testing.assert_array_equal(cell_depth(depth), [[3, 0]])
 
 
 def test_cell_masks_name_every_class_that_fills_an_eighth() -> None:
@@ -116,7 +232,7 @@ def test_cell_masks_name_every_class_that_fills_an_eighth() -> None:
     classes[0, :2] = 1
     classes[1, 0] = 2
     classes[:, 4:] = 255
-    masks, valid = cache.cell_masks(classes)
+    masks, valid = cell_masks(classes)
     assert valid.all(0).tolist() == valid.any(0).tolist() == [[True, False]]
     assert np.flatnonzero(masks[:, 0, 0]).tolist() == [0, 8]
     assert not masks[:, 0, 1].any()
@@ -144,11 +260,11 @@ def test_a_teacher_adds_features_and_fills_in_masks(tiny: ModelConfig, tmp_path:
     assert main(['teacher', '--data', str(tmp_path / 'data'), *options]) == 0
     path = folder / 'masks_2' / '000000.png'
     classes = read_semantic_image(path)
-    view = View(cache.KittiSequence(folder), '000000')
-    before = cache.cell_masks(view.classes(fit_camera(view.camera, tiny.image_size)))
+    view = FrameView(KittiSequence(folder), '000000', tiny.image_size)
+    before = cell_masks(view.classes)
     write_semantic_image(path, np.where(np.arange(104)[:, None] < 52, classes, 255).astype('u1'))
     frames = cache.find_frames(tmp_path / 'data', tiny, teacher=teacher)
-    arrays = cache.load_frame(next(cache.prepare_frames(frames, tiny, workers=1)))
+    arrays = cache.load_frame(next(prepare_frames(frames, tiny, workers=1)))
     sample = make_sample(arrays, tiny, np.zeros(tiny.image_size, dtype=np.float32))
     assert sample.teacher_features is not None
     assert sample.teacher_features.shape == (tiny.semantic_channels, 12, 40)
@@ -164,9 +280,35 @@ def test_a_teacher_says_nothing_of_right_images(tiny: ModelConfig, tmp_path: Pat
     assert main(['teacher', '--data', str(tmp_path / 'data'), *options]) == 0
     (folder / 'velodyne').mkdir()
     write_velodyne(folder / 'velodyne/000000.bin', np.array([[20.0, 0, 0, 0.5]]))
-    view = View(cache.KittiSequence(folder), '000000', 'right')
+    view = FrameView(KittiSequence(folder), '000000', tiny.image_size, 'right')
     teacher = TeacherCache(tmp_path / 'teacher')
     voxels = np.zeros((256, 256, 32), dtype=np.uint8)
-    arrays = cache.compact_arrays(view, voxels, tiny, teacher)
-    assert np.isnan(arrays['teacher_features']).all()
+    arrays = compact_arrays(view, voxels, tiny, teacher)
+    sample = make_sample(arrays, tiny, np.zeros(tiny.image_size, dtype=np.float32))
+    assert sample.teacher_features is not None and np.isnan(sample.teacher_features).all()
     assert not arrays['mask_valid'].any()
+
+
+def test_features_are_kept_on_the_grid_of_the_teacher(tiny: ModelConfig, tmp_path: Path) -> None:
+    """A wide student makes its channels when it loads, a narrow one has them in the file."""
+    fixtures_boxes.write_kitti_tree(tmp_path / 'data', seeds=(0,), size=(104, 320))
+    words = ['teacher', '--data', str(tmp_path / 'data'), '--teacher', 'exact']
+    assert main([*words, '--out', str(tmp_path / 'said')]) == 0
+    prior = np.zeros(tiny.image_size, dtype=np.float32)
+    for channels in (16, 48):  # the exact teacher has 20
+        config = dataclasses.replace(tiny, semantic_channels=channels)
+        frames = cache.find_frames(tmp_path / 'data', config, teacher=tmp_path / 'said')
+        arrays = cache.load_frame(next(prepare_frames(frames, config, workers=1)))
+        assert arrays['teacher_grid'].shape == (min(channels, 20), 26, 80)
+        assert ('teacher_mixing' in arrays) == (channels == 48)
+        view = FrameView(KittiSequence(frames[0].sequence), '000000', config.image_size)
+        teacher = TeacherCache(tmp_path / 'said')
+        output = teacher.load('00', '000000')
+        aligned = align(output, teacher.info.knows, view.fit)
+        rows = read_array(tmp_path / 'said' / PROJECTION_FILE)
+        expected = project(aligned.features, rows, channels)
+        found = make_sample(arrays, config, prior).teacher_features
+        assert found is not None and found.shape == (channels, 12, 40)
+        valid = aligned.features_valid
+        np.testing.assert_allclose(found[:, valid], expected[:, valid], atol=2e-3)
+        assert np.isnan(found[:, ~valid]).all() and valid.any()

@@ -8,7 +8,8 @@ from cigocc_ros.data.kitti_files import write_point_labels, write_velodyne
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.runtime.preprocess import fit_camera
 from cigocc_ros.training import cache
-from cigocc_ros.training.views import View, paint_points
+from cigocc_ros.training.preparation import prepare_frames
+from cigocc_ros.training.views import FrameView, paint_points, paint_scan
 
 SIZE = (48, 160)
 
@@ -50,19 +51,22 @@ def pair(tmp_path):
 
 
 def test_lidar_gives_depth_and_classes_to_the_right_camera(pair, tiny):
-    view = View(pair, '000000', 'right')
-    fit = fit_camera(view.camera, tiny.image_size)
-    depth, classes = view.depth(fit), view.classes(fit)
+    view = FrameView(pair, '000000', tiny.image_size, 'right')
+    depth, classes = view.depth, view.classes
     rows, columns = np.nonzero(depth)
     assert len(rows) == 2
     assert set(classes[rows, columns]) == {1, 15}
-    left = View(pair, '000000')._lidar(fit_camera(pair.camera_left, tiny.image_size).camera_in)[0]
+    camera = fit_camera(pair.camera_left, tiny.image_size).camera_in
+    left, _ = paint_scan(pair, '000000', pair.camera_left, camera)
     assert (np.nonzero(left)[1].sum()) > columns.sum()  # things lie farther left for the right one
 
 
-def test_stereo_of_the_right_camera_agrees_with_that_of_the_left(pair):
+def test_stereo_of_the_right_camera_agrees_with_that_of_the_left(pair, tiny):
     """The median depth of the ground, seen by both, is the same."""
-    left, right = (View(pair, '000000', side).stereo_depth()[90:] for side in ('left', 'right'))
+    left, right = (
+        FrameView(pair, '000000', tiny.image_size, side).matched_depth()[90:]
+        for side in ('left', 'right')
+    )
     assert (right > 0).mean() > 0.3
     np.testing.assert_allclose(np.median(right[right > 0]), np.median(left[left > 0]), rtol=0.05)
 
@@ -71,7 +75,7 @@ def test_both_cameras_are_frames_of_their_own(pair, tiny, tmp_path):
     frames = cache.find_frames(tmp_path, tiny, sides=('left', 'right'))
     assert [frame.side for frame in frames] == ['left', 'right']
     assert len({frame.cached for frame in frames}) == 2
-    prepared = [cache.load_frame(frame) for frame in cache.prepare_frames(frames, tiny, workers=1)]
+    prepared = [cache.load_frame(frame) for frame in prepare_frames(frames, tiny, workers=1)]
     assert not np.array_equal(prepared[0]['pixel_from_velo'], prepared[1]['pixel_from_velo'])
     np.testing.assert_array_equal(prepared[0]['labels'], prepared[1]['labels'])
 
@@ -90,6 +94,6 @@ def test_partial_truth_stands_in_for_volumes(pair, tiny, tmp_path):
     np.savez(truth / f'{pair.name}_000000.npz', label=labels)
     (pair.path / 'voxels/000000.label').unlink()
     frames = cache.find_frames(tmp_path, tiny, truth=truth)
-    arrays = cache.load_frame(next(cache.prepare_frames(frames, tiny, workers=1)))
+    arrays = cache.load_frame(next(prepare_frames(frames, tiny, workers=1)))
     assert (arrays['labels'][: tiny.output_shape[0] // 2] == 9).all()
     assert (arrays['labels'][tiny.output_shape[0] // 2 :] == 255).all()

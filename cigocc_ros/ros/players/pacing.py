@@ -19,8 +19,9 @@ from rclpy.qos import QoSProfile
 from rclpy.utilities import ok
 
 from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.frames import NANOSECONDS
 from cigocc_ros.ros.log_forwarding import Throttle
-from cigocc_ros.ros.stamps import NANOSECONDS, stamp_from_ns, steady_clock
+from cigocc_ros.ros.stamps import stamp_from_ns, steady_clock
 
 logger = logging.getLogger(__name__)
 TICK_S = 0.005

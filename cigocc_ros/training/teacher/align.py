@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +16,29 @@ from cigocc_ros.training.teacher.output import TeacherOutput
 
 @dataclass(frozen=True, eq=False)
 class AlignedTeacher:
-    """A teacher's output at stride 4 of the model's input.
+    """A teacher's output, and how it comes to stride 4 of the model's input, (h, w) cells.
 
-    features (C, h, w) float32, 0 where features_valid (h, w) bool is False: outside the image.
-    masks (19, h, w) bool; masks_valid (19, h, w) bool, False where the teacher says nothing, be it
-    of the place or of the class.
+    grid (C, gh, gw) float16 are its features on their own points; rows (h, gh) and columns (w, gw)
+    float32 weigh the points for each cell, all 0 outside the image. masks (19, h, w) bool;
+    masks_valid (19, h, w) bool, False where the teacher says nothing, be it of the place or of the
+    class.
     """
 
-    features: NDArray[np.float32]
-    features_valid: NDArray[np.bool_]
+    grid: NDArray[np.float16]
+    rows: NDArray[np.float32]
+    columns: NDArray[np.float32]
     masks: NDArray[np.bool_]
     masks_valid: NDArray[np.bool_]
+
+    @cached_property
+    def features(self) -> NDArray[np.float32]:
+        """The features of the cells, (C, h, w), 0 where features_valid is False."""
+        return features_of_cells(self.grid.astype(np.float32), self.rows, self.columns)
+
+    @cached_property
+    def features_valid(self) -> NDArray[np.bool_]:
+        """Which cells lie in the image, (h, w)."""
+        return valid_cells(self.rows, self.columns)
 
 
 def align(output: TeacherOutput, knows: NDArray[np.bool_], fit: ImageFit) -> AlignedTeacher:
@@ -38,39 +51,48 @@ def align(output: TeacherOutput, knows: NDArray[np.bool_], fit: ImageFit) -> Ali
             f'the teacher saw an image of (H, W) = {output.image_size}, the camera has '
             f'{fit.source_size}: a cache of other data? run "cigocc teacher" on these images'
         )
-    features, seen = _features(output, fit)
     masks, valid = _masks(output, fit)
-    return AlignedTeacher(features, seen, masks, valid & knows[:, None, None])
+    return AlignedTeacher(
+        output.features, *_weights(output, fit), masks, valid & knows[:, None, None]
+    )
 
 
-def _features(
+def features_of_cells(
+    grid: NDArray[np.float32], rows: NDArray[np.float32], columns: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Bring features (C, gh, gw) to cells (C, h, w); 0 outside the image."""
+    features: NDArray[np.float32] = np.matmul(np.matmul(rows, grid), columns.T)
+    return features
+
+
+def valid_cells(rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which cells lie in the image, (h, w)."""
+    return np.outer(np.any(rows, axis=1), np.any(columns, axis=1)).astype(bool)
+
+
+def _weights(
     output: TeacherOutput, fit: ImageFit
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Average, over each cell, the bilinear interpolation at its pixels inside the image.
 
     Bilinear interpolation and the mean are separable: one matrix for rows, one for columns.
     """
     sizes = (fit.camera_in.height, fit.camera_in.width)
     firsts = (fit.crop_top, 0)
-    weights, seen = zip(
-        *(
-            _cell_weights(
-                points=output.features.shape[1 + axis],
-                origin=output.origin_px[axis],
-                step=output.step_px[axis],
-                source=_source_pixels(fit, axis, firsts[axis]),
-                cells=sizes[axis] // FEATURE_STRIDE,
-            )
-            for axis in (0, 1)
-        ),
-        strict=True,
+    rows, columns = (
+        _cell_weights(
+            points=output.features.shape[1 + axis],
+            origin=output.origin_px[axis],
+            step=output.step_px[axis],
+            source=_source_pixels(fit, axis, firsts[axis]),
+            cells=sizes[axis] // FEATURE_STRIDE,
+        )
+        for axis in (0, 1)
     )
-    rows, columns = weights
-    features = np.matmul(np.matmul(rows, output.features.astype(np.float32)), columns.T)
-    return features, seen[0][:, None] & seen[1]
+    return rows, columns
 
 
-def _source_pixels(fit: ImageFit, axis: int, first: int) -> NDArray[np.float64]:
+def _source_pixels(fit: ImageFit, axis: int, first: int) -> NDArray[np.floating]:
     """Return where the kept pixels of the input lie in the source, as continuous pixels."""
     index = np.arange(first, first + fit.kept_size[axis])
     ratio = fit.source_size[axis] / fit.scaled_size[axis]
@@ -78,9 +100,9 @@ def _source_pixels(fit: ImageFit, axis: int, first: int) -> NDArray[np.float64]:
 
 
 def _cell_weights(
-    points: int, origin: float, step: float, source: NDArray[np.float64], cells: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return weights (cells, points) and whether a cell has at least half its pixels."""
+    points: int, origin: float, step: float, source: NDArray[np.floating], cells: int
+) -> NDArray[np.float32]:
+    """Return weights (cells, points), 0 for cells with less than half their pixels."""
     position = np.clip((source - origin) / step, 0, points - 1)
     low = np.minimum(position.astype(np.int64), max(points - 2, 0))
     share = position - low
@@ -89,9 +111,8 @@ def _cell_weights(
     np.add.at(weights, (cell, low), 1 - share)
     np.add.at(weights, (cell, np.minimum(low + 1, points - 1)), share)
     count = np.bincount(cell, minlength=cells)
-    seen = count >= MIN_KNOWN_SHARE * FEATURE_STRIDE
-    weights[~seen] = 0
-    return (weights / np.maximum(count, 1)[:, None]).astype(np.float32), seen
+    weights[count < MIN_KNOWN_SHARE * FEATURE_STRIDE] = 0
+    return (weights / np.maximum(count, 1)[:, None]).astype(np.float32)
 
 
 def _masks(output: TeacherOutput, fit: ImageFit) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -103,8 +124,8 @@ def _masks(output: TeacherOutput, fit: ImageFit) -> tuple[NDArray[np.bool_], NDA
     return masks, np.broadcast_to(valid, masks.shape)
 
 
-def _share(pixels: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _share(pixels: NDArray[np.bool_]) -> NDArray[np.floating]:
     height, width = (size // FEATURE_STRIDE for size in pixels.shape)
     cells = pixels.reshape(height, FEATURE_STRIDE, width, FEATURE_STRIDE)
-    share: NDArray[np.float64] = cells.mean((1, 3))
+    share: NDArray[np.floating] = cells.mean((1, 3))
     return share

@@ -25,9 +25,9 @@ from cigocc_ros.core.typed_yaml import from_mapping, to_mapping
 from cigocc_ros.core.yaml_json import load_json
 from cigocc_ros.data.kitti_sequence import Side
 from cigocc_ros.runtime.preprocess import ImageFit
-from cigocc_ros.training.teacher.align import align
+from cigocc_ros.training.teacher.align import align, features_of_cells, valid_cells
 from cigocc_ros.training.teacher.files import read_output
-from cigocc_ros.training.teacher.output import TeacherInfo, TeacherOutput
+from cigocc_ros.training.teacher.output import TeacherInfo, TeacherOutput, as_features
 
 MAX_STUDENT_CHANNELS = 512
 """Rows that are stored with a cache: the widest student that it can teach."""
@@ -77,15 +77,39 @@ def frame_file(folder: Path, sequence_name: str, frame_id: str, side: Side = 'le
 
 @dataclass(frozen=True, eq=False)
 class TeacherTargets:
-    """What a training sample gets: at stride 4 of the model's input, at the student's width.
+    """What a training sample is made from, on the teacher's own grid.
 
-    features (Csem, h, w) float32, NaN where the teacher says nothing; masks (19, h, w) bool;
-    masks_valid (19, h, w) bool, per class, because a teacher may not know all of them.
+    grid (C, gh, gw) float16, rows (h, gh), columns (w, gw) as in AlignedTeacher. Where the student
+    is as narrow as the teacher or narrower, the grid has its channels already; else mixing (Csem,
+    C) float32 makes them. masks (19, h, w) bool; masks_valid (19, h, w) bool, per class, because a
+    teacher may not know all of them.
     """
 
-    features: NDArray[np.float32]
+    grid: NDArray[np.float16]
+    rows: NDArray[np.float32]
+    columns: NDArray[np.float32]
+    mixing: NDArray[np.float32] | None
     masks: NDArray[np.bool_]
     masks_valid: NDArray[np.bool_]
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """The student's channels, (Csem, h, w), NaN where the teacher says nothing."""
+        return student_features(self.grid, self.rows, self.columns, self.mixing)
+
+
+def student_features(
+    grid: NDArray[np.float16],
+    rows: NDArray[np.float32],
+    columns: NDArray[np.float32],
+    mixing: NDArray[np.float32] | None,
+) -> NDArray[np.float32]:
+    """Bring a teacher's grid to stride 4 of the model's input; the arrays of TeacherTargets."""
+    features = features_of_cells(grid.astype(np.float32), rows, columns)
+    if mixing is not None:
+        features = project(features, mixing, len(mixing))
+    features[:, ~valid_cells(rows, columns)] = np.nan
+    return features
 
 
 class TeacherCache:
@@ -127,9 +151,15 @@ class TeacherCache:
         """
         output = self.load(sequence_name, frame_id, side)
         aligned = align(output, self.info.knows, fit)
-        features = project(aligned.features, self._rows, student_channels)
-        features[:, ~aligned.features_valid] = np.nan
-        return TeacherTargets(features, aligned.masks, aligned.masks_valid)
+        grid, mixing = aligned.grid, None
+        projected = project(grid.astype(np.float32), self._rows, student_channels)
+        if student_channels <= self.info.channels:
+            grid = as_features(projected)
+        else:
+            mixing = self._rows[:student_channels]
+        return TeacherTargets(
+            grid, aligned.rows, aligned.columns, mixing, aligned.masks, aligned.masks_valid
+        )
 
 
 def claim_folder(folder: Path, info: TeacherInfo) -> None:

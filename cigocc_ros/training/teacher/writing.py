@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cigocc_ros.core.errors import CigoccError, ConfigError, DataFileError
 from cigocc_ros.data.kitti_layout import VOXELS_EVERY, find_sequences
-from cigocc_ros.data.kitti_sequence import KittiSequence, Side
+from cigocc_ros.data.kitti_sequence import LEFT_ONLY, KittiSequence, Side
 from cigocc_ros.training.teacher.files import read_info, write_output
 from cigocc_ros.training.teacher.folder import claim_folder, frame_file
 from cigocc_ros.training.teacher.output import Teacher
@@ -67,7 +67,7 @@ class Outcome:
 
 
 def find_jobs(
-    root: Path, every: int = VOXELS_EVERY, sides: Collection[Side] = ('left',)
+    root: Path, every: int = VOXELS_EVERY, sides: Collection[Side] = LEFT_ONLY
 ) -> list[Job]:
     """List the frames that training may ask for: those with voxel labels, else every n-th one.
 
