@@ -16,8 +16,8 @@ STAMP_ALL := $(VENV)/.cigocc-all-$(DEPENDENCIES)
 # `make test` brings all that `make demo` needs.
 STAMP_FOR_DEMO := $(if $(wildcard $(STAMP_ALL)),$(STAMP_ALL),$(STAMP_DEMO))
 
-# A real parser and builder without a GPU: the first stands in for the TensorRT 10 of vehicles, the
-# second for TensorRT 11. They cannot share an environment. Wheels exist for x86-64 only.
+# A real parser and builder without a GPU: the first is of the age of TensorRT 10.16 (JetPack 7.2),
+# the second of TensorRT 11. They cannot share an environment. Wheels exist for x86-64 only.
 RTX := .rtx
 RTX_VERSIONS := 1.4.0.76 1.7.1.116
 RTX_STAMPS := $(if $(filter x86_64,$(shell uname -m)),$(RTX_VERSIONS:%=$(RTX)/%/.ready))

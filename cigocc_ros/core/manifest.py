@@ -14,7 +14,7 @@ from cigocc_ros.core.errors import ConfigError, DataFileError, ManifestError
 from cigocc_ros.core.files import read_bytes, write_atomically
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import CLASS_NAMES
-from cigocc_ros.core.onnx_file import require_self_contained
+from cigocc_ros.core.onnx_file import opset_of, require_self_contained
 from cigocc_ros.core.text import excerpt
 from cigocc_ros.core.typed_yaml import from_mapping, load_yaml, to_mapping
 
@@ -27,9 +27,13 @@ PIXEL_FROM_VELO, VELO_FROM_PIXEL = 'pixel_from_velo', 'velo_from_pixel'
 LABELS, OCCUPIED_PROBABILITY = 'labels', 'occupied_probability'
 MIXED_ROLE = 'onnx_fp16'
 """Role of the file for TensorRT; models exported before it existed have none."""
-Precision = Literal['fp32', 'mixed_fp16', 'int8', 'mixed_int8']
+FilePrecision = Literal['fp32', 'mixed_fp16', 'int8', 'mixed_int8']
 """Types inside a network. Mixed is float16 with float32 geometry, for TensorRT; int8 means eight
 bits in convolutions, float32 or mixed elsewhere."""
+OPSET = 18
+"""From 20 on GridSample is spelt anew, which TensorRT up to 11.1 reads as nearest, silently."""
+OPSET_OF_MIXED_INT8 = 19
+"""First opset whose Q/DQ take float16 scales; GridSample is spelt as in 18 up to 19."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class FileSpec:
     path: str
     sha256: str
     size_bytes: int
-    precision: Precision | None = None
+    precision: FilePrecision | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ class ModelManifest:
     outputs: tuple[TensorSpec, ...]
     grid: dict[str, Any]
     classes: tuple[str, ...] = CLASS_NAMES
-    opset: int = 18
+    opset: int = OPSET
+    """Of the ONNX files, `OPSET_OF_MIXED_INT8` in those."""
     training: dict[str, Any] = field(default_factory=dict)
     """Facts about the weights: data, steps, seed, commit, scores."""
 
@@ -161,7 +166,7 @@ def verified_content(model_dir: Path, manifest: ModelManifest, role: str) -> byt
     """Return the bytes of a file, read once and then checked; raise ManifestError.
 
     What was checked is what is loaded, whatever happens to the file. ONNX must keep all its
-    tensors within.
+    tensors within and be of the manifest's opset.
     """
     path, spec = _inside(model_dir, manifest, role)
     try:
@@ -171,7 +176,19 @@ def verified_content(model_dir: Path, manifest: ModelManifest, role: str) -> byt
     _check_hash(path, spec, hashlib.sha256(content).hexdigest())
     if path.suffix == ONNX_SUFFIX:
         require_self_contained(content, str(path))
+        _check_opset(content, path, spec, manifest)
     return content
+
+
+def _check_opset(content: bytes, path: Path, spec: FileSpec, manifest: ModelManifest) -> None:
+    mixed_int8 = spec.precision == 'mixed_int8'
+    expected = OPSET_OF_MIXED_INT8 if mixed_int8 else manifest.opset
+    found = opset_of(content, str(path))
+    if found != expected:
+        raise ManifestError(
+            f'{path}: opset {found} found, {expected} expected (manifest): runtimes read other '
+            'opsets differently; run `cigocc export` again'
+        )
 
 
 def _inside(model_dir: Path, manifest: ModelManifest, role: str) -> tuple[Path, FileSpec]:
@@ -210,7 +227,7 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def file_spec(model_dir: Path, name: str, precision: Precision | None = None) -> FileSpec:
+def file_spec(model_dir: Path, name: str, precision: FilePrecision | None = None) -> FileSpec:
     """Return the FileSpec of an existing file of the folder."""
     path = Path(model_dir) / name
     return FileSpec(name, file_sha256(path), path.stat().st_size, precision)

@@ -12,6 +12,7 @@ from cigocc_ros.runtime.contract import check_manifest
 from cigocc_ros.runtime.predictor import find_model_dir
 from cigocc_ros.runtime.self_check import load_golden
 from cigocc_ros.runtime.tensorrt.key import engine_key
+from cigocc_ros.runtime.tensorrt.network import plugin_loss
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions, build_command, engine_folder
 from cigocc_ros.runtime.tensorrt.store import ENGINE_SUFFIX, EngineMissingError, EngineStore
 
@@ -56,9 +57,15 @@ def check_engine_cache(
     try:
         key = engine_key(folder, manifest, options, library, gpu)
         store.load(key, manifest)
+        sidecar = store.find(key, manifest)
     except EngineMissingError as error:
         expected = 'an engine built here; the node builds it at start, which takes minutes'
         return warn('engine cache', str(error), expected, command)
     except (EngineError, ManifestError) as error:
         return fail('engine cache', str(error), 'an engine that can be trusted', command)
-    return ok('engine cache', f'{store.engine_path(key)} fits this machine')
+    found = f'{store.engine_path(key)} fits this machine'
+    loss = plugin_loss(str(library), sidecar.plugins, sidecar.samplings)
+    if key.stock_plugins and loss:
+        expected = f'{sidecar.samplings} plugins, as TensorRT 10.3 to 11 have them'
+        return warn('engine cache', f'{found}, but {loss}', expected, f'{command} --force')
+    return ok('engine cache', f'{found}: {sidecar.plugins} plugins')

@@ -8,9 +8,8 @@ import onnx
 import onnx.inliner
 
 from cigocc_ros.core.errors import CigoccError
+from cigocc_ros.core.manifest import OPSET
 
-OPSET = 18
-"""Above it GridSample spells its mode `linear`, which TensorRT <= 11.1 reads as nearest."""
 FORBIDDEN = {
     'NonZero': 'data-dependent shapes',
     'TopK': 'TensorRT stops at K = 3840',
@@ -27,7 +26,7 @@ class GraphError(CigoccError, ValueError):
 
 def check_graph(model: onnx.ModelProto) -> None:
     """Raise GraphError listing every broken rule of the graph, its functions and subgraphs."""
-    problems = [*_opset_problems(model), *_shape_problems(model.graph)]
+    problems = [*_opset_problems(model), *_shape_problems(model.graph), *_name_problems(model)]
     nodes = list(iterate_nodes(model))
     problems += [text for node in nodes for text in _node_problems(node)]
     if any(node.op_type == 'GridSample' for node in nodes):
@@ -64,6 +63,16 @@ def _shape_problems(graph: onnx.GraphProto) -> list[str]:
         for value in (*graph.input, *graph.output)
         if not all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim)
     ]
+
+
+def _name_problems(model: onnx.ModelProto) -> Iterator[str]:
+    """TensorRT before 10.8 reads the outer tensor where a function has one of its name."""
+    outer = {tensor.name for tensor in (*model.graph.input, *model.graph.initializer)}
+    outer.update(name for node in model.graph.node for name in node.output)
+    for function in model.functions:
+        inner = {*function.input, *(name for node in function.node for name in node.output)}
+        for name in sorted(inner & outer):
+            yield f'{function.name}: {name!r} is a tensor of the function and one outside of it'
 
 
 def _node_problems(node: onnx.NodeProto) -> list[str]:

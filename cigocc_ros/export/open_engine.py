@@ -18,6 +18,7 @@ from cigocc_ros.core.manifest import (
     load_manifest,
     verified_file,
 )
+from cigocc_ros.core.onnx_file import opset_of
 from cigocc_ros.runtime.contract import DEFAULT_THREADS, ONNX_ROLE, Arrays
 from cigocc_ros.runtime.engine import AUTO, BACKENDS, TENSORRT, TORCH, Engine, create_engine
 from cigocc_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine
@@ -98,9 +99,12 @@ def model_of(model: str) -> tuple[Path, ModelManifest]:
     for role, spec in manifest.files.items():
         if spec.path == path.name:
             verified_file(path.parent, manifest, role)
+            return path.parent, replace(manifest, files={ONNX_ROLE: spec})
     if not path.is_file():
         raise ConfigError(f'{path}: no such file')
-    return path.parent, replace(manifest, files={ONNX_ROLE: file_spec(path.parent, path.name)})
+    made = {ONNX_ROLE: file_spec(path.parent, path.name)}
+    opset = opset_of(path.read_bytes(), str(path))
+    return path.parent, replace(manifest, files=made, opset=opset)
 
 
 def open_rounded(folder: Path, manifest: ModelManifest, role: str, threads: int) -> Engine:

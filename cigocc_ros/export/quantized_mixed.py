@@ -16,13 +16,12 @@ import onnx.inliner
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from cigocc_ros.core.manifest import OPSET_OF_MIXED_INT8
 from cigocc_ros.export.graph import copied, own_opset_only, replace_nodes
 from cigocc_ros.export.half_emulation import emulated
 from cigocc_ros.export.mixed_precision import HALF
 from cigocc_ros.export.quantization import CONV, QuantizationError
 
-OPSET_OF_HALF_SCALES = 19
-"""First opset whose Q/DQ take float16 scales; GridSample is spelt as in 18 up to 19."""
 MAX_LEVEL = 127
 SMALLEST_HALF = 2.0**-24
 
@@ -70,7 +69,7 @@ def quantize_mixed(mixed: onnx.ModelProto, scales: dict[str, ConvScales]) -> onn
     for imports in (model.opset_import, *(function.opset_import for function in model.functions)):
         for entry in imports:
             if entry.domain == '':
-                entry.version = OPSET_OF_HALF_SCALES
+                entry.version = OPSET_OF_MIXED_INT8
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -1,7 +1,9 @@
 """Deformable sampling in ONNX files: one operator that TensorRT knows and others can read.
 
-TensorRT from 10.7 on takes its stock plugin of this name; everything else (older TensorRT, ONNX
-Runtime, OpenVINO) takes the body: `model.deform_attention` for one map in plain operators.
+Everything but TensorRT takes the body: `model.deform_attention` for one map in plain operators.
+TensorRT has a plugin of this name, and which of the two its parser takes differs by release (see
+`runtime.tensorrt.network.parse_network`, which leaves it no choice). Calls say the version and the
+namespace of that plugin, which from 10.15 on makes the parser look for it.
 The operator has the plugin's contract: value (N, S, M, D), spatial_shapes (1, 2) int32,
 level_start_index (1,) int32, sampling_locations (N, Q, M, 1, P, 2) in [0, 1], attention_weights
 (N, Q, M, 1, P); returns (N, Q, M, D). The plugin wants one type for the first and the last two;
@@ -13,49 +15,54 @@ from __future__ import annotations
 import onnx
 import onnx.parser
 
-from cigocc_ros.model.deform_attention import SAMPLE_DOMAIN, SAMPLE_OP
+from cigocc_ros.core.onnx_file import PLUGIN_VERSION, SAMPLE_DOMAIN, SAMPLE_OP
 
+# msda_: TensorRT before 10.8 mixes up tensors inside and outside of a function of one name.
 _BODY = f"""
 <opset_import: ["": 18], domain: "{SAMPLE_DOMAIN}">
-{SAMPLE_OP} (value, spatial_shapes, level_start_index, sampling_locations, attention_weights)
-    => (output)
+{SAMPLE_OP} (msda_value, msda_spatial_shapes, msda_level_start_index, msda_sampling_locations,
+    msda_attention_weights)
+    => (msda_output)
 {{
-    batch = Shape <start = 0, end = 1> (value)
-    heads = Shape <start = 2, end = 3> (value)
-    depth = Shape <start = 3, end = 4> (value)
-    queries = Shape <start = 1, end = 2> (sampling_locations)
-    points = Shape <start = 4, end = 5> (sampling_locations)
-    images = Mul (batch, heads)
-    whole = Constant <value_ints = [-1]> ()
-    one = Constant <value_ints = [1]> ()
-    pair = Constant <value_ints = [2]> ()
+    msda_batch = Shape <start = 0, end = 1> (msda_value)
+    msda_heads = Shape <start = 2, end = 3> (msda_value)
+    msda_depth = Shape <start = 3, end = 4> (msda_value)
+    msda_queries = Shape <start = 1, end = 2> (msda_sampling_locations)
+    msda_points = Shape <start = 4, end = 5> (msda_sampling_locations)
+    msda_images = Mul (msda_batch, msda_heads)
+    msda_whole = Constant <value_ints = [-1]> ()
+    msda_one = Constant <value_ints = [1]> ()
+    msda_pair = Constant <value_ints = [2]> ()
 
-    columns = Transpose <perm = [0, 2, 3, 1]> (value)
-    long_shapes = Cast <to = 7> (spatial_shapes)
-    height_width = Reshape (long_shapes, whole)
-    image_shape = Concat <axis = 0> (images, depth, height_width)
-    image = Reshape (columns, image_shape)
+    msda_columns = Transpose <perm = [0, 2, 3, 1]> (msda_value)
+    msda_long_shapes = Cast <to = 7> (msda_spatial_shapes)
+    msda_height_width = Reshape (msda_long_shapes, msda_whole)
+    msda_image_shape = Concat <axis = 0> (msda_images, msda_depth, msda_height_width)
+    msda_image = Reshape (msda_columns, msda_image_shape)
 
-    two = Constant <value_float = 2.0> ()
-    unit = Constant <value_float = 1.0> ()
-    doubled = Mul (sampling_locations, two)
-    centered = Sub (doubled, unit)
-    by_head = Transpose <perm = [0, 2, 3, 1, 4, 5]> (centered)
-    grid_shape = Concat <axis = 0> (images, queries, points, pair)
-    grid = Reshape (by_head, grid_shape)
+    msda_two = Constant <value_float = 2.0> ()
+    msda_unit = Constant <value_float = 1.0> ()
+    msda_doubled = Mul (msda_sampling_locations, msda_two)
+    msda_centered = Sub (msda_doubled, msda_unit)
+    msda_by_head = Transpose <perm = [0, 2, 3, 1, 4, 5]> (msda_centered)
+    msda_grid_shape = Concat <axis = 0> (msda_images, msda_queries, msda_points, msda_pair)
+    msda_grid = Reshape (msda_by_head, msda_grid_shape)
 
-    sampled = GridSample <mode = "bilinear", padding_mode = "zeros", align_corners = 0>
-        (image, grid)
-    weights_by_head = Transpose <perm = [0, 2, 3, 1, 4]> (attention_weights)
-    weight_shape = Concat <axis = 0> (images, one, queries, points)
-    weight = Reshape (weights_by_head, weight_shape)
-    weighted = Mul (sampled, weight)
-    total = ReduceSum <keepdims = 0> (weighted, whole)
-    total_shape = Concat <axis = 0> (batch, heads, depth, queries)
-    split = Reshape (total, total_shape)
-    output = Transpose <perm = [0, 3, 1, 2]> (split)
+    msda_sampled = GridSample <mode = "bilinear", padding_mode = "zeros", align_corners = 0>
+        (msda_image, msda_grid)
+    msda_weights_by_head = Transpose <perm = [0, 2, 3, 1, 4]> (msda_attention_weights)
+    msda_weight_shape = Concat <axis = 0> (msda_images, msda_one, msda_queries, msda_points)
+    msda_weight = Reshape (msda_weights_by_head, msda_weight_shape)
+    msda_weighted = Mul (msda_sampled, msda_weight)
+    msda_total = ReduceSum <keepdims = 0> (msda_weighted, msda_whole)
+    msda_total_shape = Concat <axis = 0> (msda_batch, msda_heads, msda_depth, msda_queries)
+    msda_split = Reshape (msda_total, msda_total_shape)
+    msda_output = Transpose <perm = [0, 3, 1, 2]> (msda_split)
 }}
 """
+
+
+_PLUGIN = {'plugin_version': PLUGIN_VERSION, 'plugin_namespace': ''}
 
 
 def sampling_function() -> onnx.FunctionProto:
@@ -66,8 +73,11 @@ def sampling_function() -> onnx.FunctionProto:
 
 def add_sampling_function(model: onnx.ModelProto) -> None:
     """Give the calls in `model` their body and the model the domain; nothing without calls."""
-    if not any(is_sampling(node) for node in model.graph.node):
+    calls = [node for node in model.graph.node if is_sampling(node)]
+    if not calls:
         return
+    for node in calls:
+        node.attribute.extend(onnx.helper.make_attribute(*pair) for pair in _PLUGIN.items())
     model.functions.append(sampling_function())
     if SAMPLE_DOMAIN not in {entry.domain for entry in model.opset_import}:
         model.opset_import.append(onnx.helper.make_opsetid(SAMPLE_DOMAIN, 1))

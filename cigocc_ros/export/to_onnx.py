@@ -15,12 +15,13 @@ from torch import nn
 from cigocc_ros.core.manifest import (
     DEPTH_PRIOR,
     IMAGE,
+    OPSET,
     PIXEL_FROM_VELO,
     SEMANTIC_PRIOR,
     VELO_FROM_PIXEL,
 )
 from cigocc_ros.export.graph import copied, own_opset_only
-from cigocc_ros.export.graph_rules import OPSET, check_graph
+from cigocc_ros.export.graph_rules import check_graph
 from cigocc_ros.export.sampling_function import add_sampling_function
 from cigocc_ros.model.output import LOGITS, ExportModel
 from cigocc_ros.runtime.contract import Arrays

@@ -52,7 +52,7 @@ def load_checkpoint(folder: Path) -> CigOcc:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    config = _read_config(folder / CONFIG_FILE)
+    config = checkpoint_config(folder)
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise DataFileError(f'checkpoint {folder}: {WEIGHTS_FILE} is missing')
@@ -65,7 +65,9 @@ def load_checkpoint(folder: Path) -> CigOcc:
     return model.eval()
 
 
-def _read_config(path: Path) -> ModelConfig:
+def checkpoint_config(folder: Path) -> ModelConfig:
+    """Return the config of a saved network; raise DataFileError or ConfigError."""
+    path = folder / CONFIG_FILE
     if not path.is_file():
         raise DataFileError(f'checkpoint {path.parent}: {path.name} is missing')
     try:

@@ -15,13 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from cigocc_ros.core.onnx_file import SAMPLE_DOMAIN, SAMPLE_OP
 from cigocc_ros.model.geometry import constant, full_precision
 
 Shape2d = tuple[int, int]
 Shape3d = tuple[int, int, int]
-
-SAMPLE_DOMAIN, SAMPLE_OP = 'trt.plugins', 'MultiscaleDeformableAttnPlugin_TRT'
-"""ONNX operator of sampling one map: the name of TensorRT's stock plugin; `export` adds a body."""
 MAX_SAMPLES = 2**27
 """Numbers that one sampling call may materialise; self-attention is chunked to stay below."""
 

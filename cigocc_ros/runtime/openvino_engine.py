@@ -38,7 +38,8 @@ class OpenVinoEngine:
         """
         check_manifest(manifest)
         path = model_dir / manifest.file(role).path
-        verified_content(model_dir, manifest, role)  # from bytes, unused inputs would be lost
+        # Checked as bytes, loaded from disk: from bytes, OpenVINO would lose unused inputs.
+        verified_content(model_dir, manifest, role)
         compiled = compile_model(path, threads)
         self.name = f'openvino {_short_version()} {DEVICE}'
         self.inputs = _specs(path, compiled.inputs)
@@ -61,10 +62,8 @@ class OpenVinoEngine:
         self._request = None
 
 
-def compile_model(path: Path, threads: int = DEFAULT_THREADS, content: bytes | None = None) -> Any:
+def compile_model(path: Path, threads: int = DEFAULT_THREADS) -> Any:
     """Return an ONNX file compiled for the CPU; raise EngineError where that fails.
-
-    `content` are its bytes where they were checked; without them the file is loaded, unchecked.
 
     Precision is stated: by itself OpenVINO computes in bfloat16 wherever the CPU can, which moves
     labels. It reads threads = 0 as every physical core, as `DEFAULT_THREADS` says.

@@ -61,11 +61,14 @@ class TorchEngine:
 
 
 def load_checkpoint_manifest(checkpoint_dir: Path) -> ModelManifest:
-    """Return the contract of a checkpoint folder, which has no manifest of its own."""
-    _import_torch()
-    from cigocc_ros.model.build import load_checkpoint
+    """Return the contract of a checkpoint folder, which has no manifest; its weights stay unread.
 
-    return _manifest(load_checkpoint(checkpoint_dir).config, checkpoint_dir)
+    Raises DataFileError or ConfigError for a broken config, EngineError without torch.
+    """
+    _import_torch()
+    from cigocc_ros.model.build import checkpoint_config
+
+    return _manifest(checkpoint_config(checkpoint_dir), checkpoint_dir)
 
 
 def _manifest(config: Any, checkpoint_dir: Path) -> ModelManifest:

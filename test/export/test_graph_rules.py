@@ -91,6 +91,22 @@ def test_one_cumsum_is_allowed_two_are_not():
         check_graph(make_model([node('CumSum', ('x', 'axis'))] * 2))
 
 
+def test_a_name_inside_and_outside_of_a_function_is_refused():
+    function = helper.make_function(
+        'own',
+        'Twice',
+        ['x'],
+        ['t'],
+        [helper.make_node('Relu', ['x'], ['t'])],
+        [helper.make_opsetid('', 18)],
+    )
+    call = helper.make_node('Twice', ['x'], ['y'], domain='own')
+    with pytest.raises(GraphError, match="Twice: 'x' is a tensor of the function and one outside"):
+        check_graph(make_model([call], functions=[function], domains=['own']))
+    function.input[0] = function.node[0].input[0] = 'inner'
+    check_graph(make_model([call], functions=[function], domains=['own']))
+
+
 def test_other_opset_is_refused():
     with pytest.raises(GraphError, match=r'opset \[20\] found, 18 expected'):
         check_graph(make_model([node('Relu')], opset=20))

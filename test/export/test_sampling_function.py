@@ -7,9 +7,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from cigocc_ros.core.onnx_file import SAMPLE_DOMAIN, SAMPLE_OP
 from cigocc_ros.export.sampling_function import add_sampling_function, sampling_function
 from cigocc_ros.export.to_onnx import portable
-from cigocc_ros.model.deform_attention import SAMPLE_DOMAIN, SAMPLE_OP, deformable_sample
+from cigocc_ros.model.deform_attention import deformable_sample
 
 NAMES = ['value', 'spatial_shapes', 'level_start_index', 'sampling_locations', 'attention_weights']
 QUERIES, HEADS, DEPTH, POINTS = 37, 2, 4, 3
@@ -63,8 +64,21 @@ def test_name_and_arguments_are_those_of_the_plugin():
         'trt.plugins',
         'MultiscaleDeformableAttnPlugin_TRT',
     )
-    assert list(function.input) == NAMES and len(function.output) == 1
+    assert list(function.input) == [f'msda_{name}' for name in NAMES]
+    assert len(function.output) == 1
     assert [entry.version for entry in function.opset_import] == [18]
+
+
+def test_calls_name_version_and_namespace_of_the_plugin():
+    (call,) = call_model(1, 5, 9).graph.node
+    found = {attribute.name: attribute.s for attribute in call.attribute}
+    assert found == {'plugin_version': b'1', 'plugin_namespace': b''}
+
+
+def test_every_name_inside_is_one_that_no_network_uses():
+    function = sampling_function()
+    names = {*function.input, *(name for node in function.node for name in node.output)}
+    assert len(names) > 30 and all(name.startswith('msda_') for name in names)
 
 
 def test_model_without_sampling_gets_no_function():

@@ -10,7 +10,7 @@ import yaml
 from fixtures_tiny_model import handmade_graph, write_onnx
 
 from cigocc_ros.core.errors import EngineError, ManifestError
-from cigocc_ros.core.manifest import file_spec, load_manifest
+from cigocc_ros.core.manifest import file_spec, load_manifest, verified_content
 from cigocc_ros.runtime import engine as engine_module
 from cigocc_ros.runtime.engine import create_engine
 from cigocc_ros.runtime.onnxruntime_engine import open_session
@@ -88,7 +88,8 @@ def test_missing_onnx_is_named(model_dir):
     ('content', 'error', 'message'),
     [
         (b'not a model at all', ManifestError, 'no ONNX file'),
-        (b'\x08\x07', EngineError, 'cannot load'),  # a protobuf with a version, without a graph
+        (b'\x08\x07', ManifestError, 'no ONNX file: it names no opset'),
+        (b'\x08\x0a\x42\x02\x10\x12', EngineError, 'cannot load'),  # opset 18, without a graph
     ],
 )
 def test_file_that_is_no_onnx_is_refused(model_dir, content, error, message):
@@ -113,6 +114,37 @@ def change_shape(graph):
     graph.initializer[[t.name for t in graph.initializer].index('flat_depth')].CopyFrom(
         onnx.numpy_helper.from_array(np.array([96 * 160]), 'flat_depth')
     )
+
+
+@pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
+@pytest.mark.parametrize('where', ['manifest', 'file'])
+def test_another_opset_than_the_manifest_says_is_refused(model_dir, backend, where):
+    """GridSample of opset 20 is nearest to TensorRT up to 11.1: the file must say what it is."""
+    if where == 'manifest':
+        edit_manifest(model_dir, lambda m: m.update(opset=17))
+    else:
+        model = onnx.load(model_dir / 'model.onnx')
+        model.opset_import.insert(0, onnx.helper.make_opsetid('another.domain', 3))
+        model.opset_import[1].version = 20
+        onnx.save_model(model, model_dir / 'model.onnx')
+        spec = file_spec(model_dir, 'model.onnx')
+        edit_manifest(model_dir, lambda m: m['files'].update(onnx=vars(spec)))
+    found = '18 found, 17' if where == 'manifest' else '20 found, 18'
+    with pytest.raises(ManifestError, match=rf'model\.onnx: opset {found} expected'):
+        open_engine(model_dir, backend)
+
+
+def test_mixed_int8_is_of_the_opset_whose_scales_may_be_float16(model_dir):
+    model = onnx.load(model_dir / 'model.onnx')
+    model.opset_import[0].version = 19
+    onnx.save_model(model, model_dir / 'model.onnx')
+    spec = file_spec(model_dir, 'model.onnx', 'mixed_int8')
+    edit_manifest(model_dir, lambda m: m['files'].update(onnx=vars(spec)))
+    assert verified_content(model_dir, load_manifest(model_dir), 'onnx')
+    spec = file_spec(model_dir, 'model.onnx', 'mixed_fp16')
+    edit_manifest(model_dir, lambda m: m['files'].update(onnx=vars(spec)))
+    with pytest.raises(ManifestError, match='opset 19 found, 18 expected'):
+        verified_content(model_dir, load_manifest(model_dir), 'onnx')
 
 
 @pytest.mark.parametrize(

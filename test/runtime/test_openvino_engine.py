@@ -93,7 +93,7 @@ def test_tampered_onnx_is_refused_before_it_is_loaded(model_dir, monkeypatch):
 
 
 def test_file_that_is_no_onnx_is_an_engine_error(model_dir):
-    (model_dir / 'model.onnx').write_bytes(b'\x08\x07')  # a version, no graph
+    (model_dir / 'model.onnx').write_bytes(b'\x08\x0a\x42\x02\x10\x12')  # opset 18, no graph
     update_hash(model_dir)
     with pytest.raises(EngineError, match='cannot load'):
         open_engine(model_dir)

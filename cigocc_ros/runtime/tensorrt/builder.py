@@ -25,7 +25,12 @@ from cigocc_ros.runtime.loading import Loading
 from cigocc_ros.runtime.tensorrt.cuda import Cuda, CudaError, Gpu
 from cigocc_ros.runtime.tensorrt.key import EngineKey, engine_key
 from cigocc_ros.runtime.tensorrt.library import TensorRt, find_tensorrt
-from cigocc_ros.runtime.tensorrt.network import compile_network, parse_network
+from cigocc_ros.runtime.tensorrt.network import (
+    check_network,
+    compile_network,
+    parse_network,
+    plugin_loss,
+)
 from cigocc_ros.runtime.tensorrt.options import (
     ONNX_ROLES,
     TensorRtOptions,
@@ -150,15 +155,18 @@ class _Job:
         content = verified_content(model_dir, self.manifest, role)
         if hashlib.sha256(content).hexdigest() != self.key.onnx_sha256:
             raise ManifestError(f'{path}: changed while it was read; try again')
-        parsed = parse_network(
-            self.library, content, self.manifest, str(path), self.key.stock_plugins
-        )
+        parsed = parse_network(self.library, content, str(path), self.key.stock_plugins)
+        check_network(self.library, parsed, self.manifest, str(path))
+        loss = plugin_loss(str(self.library), parsed.plugins, parsed.samplings)
+        if self.key.stock_plugins and loss:
+            logger.warning('%s: %s', path, loss)
         loading.check()
         plan = compile_network(self.library, parsed, self.options, cache, report, loading)
         layers = self._checked_layers(plan, parsed.network.num_layers)
         seconds = time.monotonic() - started_s
         logger.info('%s: built in %.0f s, %.1f MB', path, seconds, len(plan) / 1e6)
-        return self._sidecar(plan, layers, parsed.plugins, seconds), plan
+        counts = layers, parsed.plugins, parsed.samplings
+        return self._sidecar(plan, counts, seconds), plan
 
     def _checked_layers(self, plan: bytes, parsed_layers: int) -> int:
         """Load the plan where there is a GPU, check its tensors; return how many layers it has."""
@@ -169,7 +177,8 @@ class _Job:
         check_engine_tensors(self.library, engine, self.manifest)
         return int(engine.num_layers)
 
-    def _sidecar(self, plan: bytes, layers: int, plugins: int, build_s: float) -> EngineSidecar:
+    def _sidecar(self, plan: bytes, counts: tuple[int, int, int], build_s: float) -> EngineSidecar:
+        layers, plugins, samplings = counts
         return EngineSidecar(
             sidecar_version=SIDECAR_VERSION,
             key=self.key,
@@ -180,6 +189,7 @@ class _Job:
             outputs=self.manifest.outputs,
             layers=layers,
             plugins=plugins,
+            samplings=samplings,
             build_s=round(build_s, 1),
             deserialised=self.has_gpu,
             built_by=f'cigocc {__version__}',

@@ -12,7 +12,7 @@ from cigocc_ros.runtime.tensorrt.cuda import Gpu
 from cigocc_ros.runtime.tensorrt.library import TensorRt
 from cigocc_ros.runtime.tensorrt.options import ONNX_ROLES, TensorRtOptions, choose_precision
 
-RECIPE = 1
+RECIPE = 2
 """Raised whenever the builder's fixed choices change, so that older engines count as stale."""
 ANY = 'any'
 KEY_CHARACTERS = 16

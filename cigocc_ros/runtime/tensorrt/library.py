@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import re
+import types
 from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,7 @@ from typing import Any
 
 from cigocc_ros.core.errors import EngineError
 from cigocc_ros.core.manifest import TensorSpec
+from cigocc_ros.core.onnx_file import PLUGIN_VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ def find_tensorrt() -> TensorRt:
     problems = []
     for name in (TENSORRT, TENSORRT_RTX):
         try:
-            return _checked(importlib.import_module(name), name)
+            return _supported(importlib.import_module(name), name)
         except (ImportError, AttributeError, OSError, EngineError) as error:
             problems.append(f'{name}: {error}')
     raise EngineError(
@@ -72,7 +74,7 @@ def find_tensorrt() -> TensorRt:
     )
 
 
-def _checked(module: ModuleType, name: str) -> TensorRt:
+def _supported(module: ModuleType, name: str) -> TensorRt:
     found = TensorRt(module, name, module.__version__)
     first, end = SUPPORTED[name]
     numbers = tuple(int(number) for number in re.findall(r'\d+', found.version)[:2])
@@ -92,13 +94,16 @@ class MessageLog:
         self._errors: deque[str] = deque(maxlen=KEPT_ERRORS)
 
     def add(self, severity: str, message: str) -> None:
-        """Log a message at the level of its severity and keep the errors."""
+        """Log a message and keep the errors; information is debugging here.
+
+        VERBOSE is dropped at once: it is 39 000 lines for `full`, from threads of the builder.
+        """
         if severity in ('ERROR', 'INTERNAL_ERROR'):
             self._errors.append(' '.join(message.split()))
             logger.error('%s', message)
         elif severity == 'WARNING':
             logger.warning('%s', message)
-        else:
+        elif severity == 'INFO':
             logger.debug('%s', message)
 
     def take(self) -> str:
@@ -112,16 +117,28 @@ class MessageLog:
 @lru_cache(maxsize=1)
 def library_log(trt: TensorRt) -> tuple[Any, MessageLog]:
     """Return the one logger of this process, as the library wants it, and what it heard."""
+    logger_class = listening(_Forwarding, trt.module.ILogger)
     messages = MessageLog()
+    return logger_class(messages), messages
 
-    class Logger(trt.module.ILogger):  # type: ignore[misc,name-defined]  # a class of the library
-        def __init__(self) -> None:
-            trt.module.ILogger.__init__(self)
 
-        def log(self, severity: Any, message: str) -> None:
-            messages.add(severity.name, message)
+def listening(ours: type[Any], theirs: Any) -> Any:
+    """Return a class with our methods that the library takes for one of its own listeners.
 
-    return Logger(), messages
+    The library is imported late, so that no class of a module can have its classes for a base.
+    """
+    return types.new_class(ours.__name__.strip('_'), (ours, theirs))
+
+
+class _Forwarding:
+    """An ILogger that hands on what the library says."""
+
+    def __init__(self, messages: MessageLog) -> None:
+        super().__init__()  # the library's own, which it wants called
+        self._messages = messages
+
+    def log(self, severity: Any, message: str) -> None:
+        self._messages.add(severity.name, message)
 
 
 def register_plugins(library: TensorRt) -> None:
@@ -132,6 +149,16 @@ def register_plugins(library: TensorRt) -> None:
     log, messages = library_log(library)
     if not library.is_rtx and not library.module.init_libnvinfer_plugins(log, ''):
         raise EngineError(f'{library} cannot load its plugins: {messages.take()}')
+
+
+def has_plugin(library: TensorRt, name: str) -> bool:
+    """Whether the library's parser can make a plugin, of version 1 and no namespace, of a node."""
+    creators = library.module.get_plugin_registry().all_creators
+    wanted = (name, PLUGIN_VERSION, '')
+    return any(
+        (creator.name, creator.plugin_version, creator.plugin_namespace) == wanted
+        for creator in creators
+    )
 
 
 def network_specs(network: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:

@@ -20,21 +20,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cigocc_ros.core.errors import CigoccError
+from cigocc_ros.core.errors import CigoccError, EngineError, ManifestError
 from cigocc_ros.core.manifest import MIXED_ROLE, TensorSpec, load_manifest, verified_file
+from cigocc_ros.core.onnx_file import SAMPLE_OP
+from cigocc_ros.runtime.contract import ONNX_ROLE
 from cigocc_ros.runtime.tensorrt.library import (
     find_tensorrt,
+    has_plugin,
     library_log,
     network_specs,
-    register_plugins,
 )
+from cigocc_ros.runtime.tensorrt.network import ParsedNetwork, parse_network, plugin_loss
 from cigocc_ros.runtime.tensorrt.parser_rules import (
     layer_problems,
     precision_problems,
-    read_network,
+    read_layers,
 )
-
-ONNX_ROLES = ('onnx', MIXED_ROLE)
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,11 @@ class GateReport:
     half_layers: int = 0
     learned_layers: int = 0
     samplers: int = 0
+    samplings: int = 0
+    """Calls of deformable sampling in the file."""
     plugins: int = 0
+    expected_plugins: int = 0
+    """As many as `samplings` where the library has the plugin; TensorRT-RTX has none."""
     parse_s: float = 0.0
     build_s: float = 0.0
     engine_bytes: int = 0
@@ -69,46 +74,46 @@ class GateReport:
         line = (
             f'{state}  {self.library}  {self.file}: {self.layers} layers, {self.half_layers} of '
             f'{self.learned_layers} with weights in float16, {self.samplers} samplers, '
-            f'{self.plugins} plugins, parse {self.parse_s:.2f} s, build {self.build_s:.1f} s, '
-            f'engine {self.engine_bytes / 1e6:.1f} MB, peak memory {self.peak_rss_mb:.0f} MB'
+            f'{self.plugins} of {self.expected_plugins} plugins, parse {self.parse_s:.2f} s, '
+            f'build {self.build_s:.1f} s, engine {self.engine_bytes / 1e6:.1f} MB, '
+            f'peak memory {self.peak_rss_mb:.0f} MB'
         )
-        return '\n  '.join([line, *self.problems])
+        loss = plugin_loss(self.library, self.plugins, self.expected_plugins)
+        return '\n  '.join([line, *self.problems, *filter(None, [loss])])
 
 
 def check_file(path: Path, expected: Expectation, build: bool = True) -> GateReport:
     """Parse, walk and, where nothing is wrong so far, build one ONNX file."""
-    trt = find_tensorrt()
-    library = trt.module
-    logger, messages = library_log(trt)
+    library = find_tensorrt()
+    messages = library_log(library)[1]
     messages.take()
-    register_plugins(trt)
-    builder = library.Builder(logger)
-    network = builder.create_network(_strongly_typed(library))
-    parser = library.OnnxParser(network, logger)
     start = time.monotonic()
-    if not parser.parse_from_file(str(path)):
-        errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        problems = [f'{_node(error)}refused by the parser: {error.desc()}' for error in errors]
-        return GateReport(str(path), str(trt), tuple(problems))
+    try:
+        parsed = parse_network(library, path.read_bytes(), str(path), stock_plugins=True)
+    except (EngineError, ManifestError) as error:
+        return GateReport(str(path), str(library), (f'refused by the parser: {error}',))
     parse_s = time.monotonic() - start
-    parsed = read_network(library, network)
-    problems = layer_problems(parsed) + _contract_problems(network, expected)
+    layers = read_layers(library.module, parsed.network)
+    expected_plugins = parsed.samplings if has_plugin(library, SAMPLE_OP) else 0
+    problems = layer_problems(layers) + _contract_problems(parsed.network, expected)
     if expected.precision is not None:
-        problems += precision_problems(parsed, expected.precision)
+        problems += precision_problems(layers, expected.precision)
     build_s, size = 0.0, 0
     if build and not problems:
-        build_s, size = _build(library, builder, network)
+        build_s, size = _build(parsed)
         problems += [] if size else [f'refused by the builder: {messages.take()}']
-    kinds, types = parsed.kinds(), parsed.learned_types()
+    kinds, types = layers.kinds(), layers.learned_types()
     return GateReport(
         file=str(path),
-        library=str(trt),
+        library=str(library),
         problems=tuple(problems),
-        layers=len(parsed.layers),
+        layers=len(layers.layers),
         half_layers=types['HALF'],
         learned_layers=types.total(),
         samplers=kinds['GRID_SAMPLE'],
-        plugins=sum(count for kind, count in kinds.items() if kind.startswith('PLUGIN')),
+        samplings=parsed.samplings,
+        plugins=parsed.plugins,
+        expected_plugins=expected_plugins,
         parse_s=parse_s,
         build_s=build_s,
         engine_bytes=size,
@@ -126,20 +131,15 @@ def files_of(target: Path) -> list[tuple[Path, Expectation]]:
             verified_file(target, manifest, role),
             Expectation(manifest.file(role).precision, manifest.inputs, manifest.outputs),
         )
-        for role in ONNX_ROLES
+        for role in (ONNX_ROLE, MIXED_ROLE)
         if role in manifest.files
     ]
 
 
-def _strongly_typed(library: Any) -> int:
-    """Return the creation flags: strongly typed, which newer libraries always are."""
-    flag = getattr(library.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED', None)
-    return 0 if flag is None else 1 << int(flag)
-
-
-def _build(library: Any, builder: Any, network: Any) -> tuple[float, int]:
+def _build(parsed: ParsedNetwork) -> tuple[float, int]:
     start = time.monotonic()
-    engine = builder.build_serialized_network(network, builder.create_builder_config())
+    config = parsed.builder.create_builder_config()
+    engine = parsed.builder.build_serialized_network(parsed.network, config)
     return time.monotonic() - start, 0 if engine is None else engine.nbytes
 
 
@@ -153,12 +153,6 @@ def _contract_problems(network: Any, expected: Expectation) -> list[str]:
         for what, wanted, found in pairs
         if set(wanted) != set(found)
     ]
-
-
-def _node(error: Any) -> str:
-    """Return the name of the node that a parser error is about, where it says so."""
-    name = error.node_name() if hasattr(error, 'node_name') else ''
-    return f'{name}: ' if name else ''
 
 
 def main(arguments: list[str] | None = None) -> int:

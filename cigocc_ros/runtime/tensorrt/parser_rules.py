@@ -14,7 +14,6 @@ from typing import Any
 
 MAX_TOPK = 3840
 MAX_CUMULATIVE = 1
-SAMPLER_PLUGIN = 'MultiscaleDeformableAttnPlugin_TRT'
 LEARNED = frozenset({'CONVOLUTION', 'DECONVOLUTION', 'MATRIX_MULTIPLY'})
 _ENDS = LEARNED | {'SHAPE'}
 COMPUTING = frozenset({'ELEMENTWISE', 'UNARY', 'ACTIVATION', 'SOFTMAX', 'REDUCE', 'SCALE'})
@@ -23,8 +22,8 @@ WIDE_UNARY = frozenset({'EXP', 'LOG', 'RECIP', 'SQRT'})
 
 
 @dataclass
-class ParsedNetwork:
-    """The layers of a network, who makes which tensor, and what the layers are."""
+class LayerGraph:
+    """The layers of a parsed network, who makes which tensor, and what the layers are."""
 
     layers: list[Any]
     makers: dict[str, int] = field(default_factory=dict)
@@ -40,7 +39,7 @@ class ParsedNetwork:
         )
 
 
-def read_network(trt: Any, network: Any) -> ParsedNetwork:
+def read_layers(trt: Any, network: Any) -> LayerGraph:
     """Return the layers, each as its own class: the base class hides their attributes."""
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     classes = {
@@ -61,10 +60,10 @@ def read_network(trt: Any, network: Any) -> ParsedNetwork:
         for i, layer in enumerate(layers)
         for k in range(layer.num_outputs)
     }
-    return ParsedNetwork(layers, makers)
+    return LayerGraph(layers, makers)
 
 
-def layer_problems(parsed: ParsedNetwork) -> list[str]:
+def layer_problems(parsed: LayerGraph) -> list[str]:
     """Return what would go wrong on a vehicle, one line each with the layer's name."""
     problems = []
     for layer in parsed.layers:
@@ -80,7 +79,7 @@ def layer_problems(parsed: ParsedNetwork) -> list[str]:
     return problems
 
 
-def precision_problems(parsed: ParsedNetwork, precision: str) -> list[str]:
+def precision_problems(parsed: LayerGraph, precision: str) -> list[str]:
     """Return where layers with weights compute in another type than the file is said to have."""
     types = parsed.learned_types()
     wrong = types['FLOAT'] if precision.startswith('mixed') else types['HALF']
@@ -159,7 +158,7 @@ _CHECKS = {
 }
 
 
-def _half_location_problems(parsed: ParsedNetwork) -> list[str]:
+def _half_location_problems(parsed: LayerGraph) -> list[str]:
     """Walk back from every sampler's locations to the layers with weights."""
     wanted = [
         layer.get_input(1 if layer.type.name == 'GRID_SAMPLE' else 3)

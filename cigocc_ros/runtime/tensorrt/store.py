@@ -48,6 +48,8 @@ class EngineSidecar:
     """Whether the builder could load it, and check its tensors, on the GPU that built it."""
     built_by: str
     built_at: str
+    samplings: int = 0
+    """Calls of deformable sampling in the file; as many plugins are expected of TensorRT."""
 
 
 class EngineStore:

@@ -11,6 +11,7 @@ import enum
 import json
 import os
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,15 @@ def init_libnvinfer_plugins(logger: Any, namespace: str) -> bool:
     if _release()[0] >= 10:
         registry.update(_parser.STOCK_PLUGINS)
     return True
+
+
+def get_plugin_registry() -> Any:
+    """Of all attributes, those by which a creator is found."""
+    creators = [
+        SimpleNamespace(name=name, plugin_version=version, plugin_namespace=namespace)
+        for name, version, namespace in sorted(registry)
+    ]
+    return SimpleNamespace(all_creators=creators)
 
 
 def _release() -> tuple[int, int]:
@@ -360,7 +370,7 @@ class Context:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(
-            engine.content, options, providers=['CPUExecutionProvider']
+            _parser.with_bodies(engine.content), options, providers=['CPUExecutionProvider']
         )
 
     def set_tensor_address(self, name: str, address: int) -> bool:

@@ -22,6 +22,8 @@ from typing import Any
 
 import onnx
 
+from cigocc_ros.export.sampling_function import sampling_function
+
 STOCK_PLUGINS = {('MultiscaleDeformableAttnPlugin_TRT', '1', ''), ('ScatterND', '1', '')}
 """Name, version, namespace of some creators of libnvinfer_plugin (inferPlugin.cpp, 10.3 to 11)."""
 PLUGINS_FIRST, FUNCTIONS_FIRST, ALIASES_MENDED = (10, 7), (10, 15), (10, 8)
@@ -33,6 +35,16 @@ LAYERS = {
     'Cast': 'CAST',
 }
 """Operator -> layer; the others are ELEMENTWISE here."""
+
+
+def with_bodies(content: bytes) -> bytes:
+    """Return a network whose plugins have bodies that ONNX Runtime can run in their place."""
+    model = onnx.load_from_string(content)
+    sampling = sampling_function()
+    called = any(node.op_type == sampling.name for node in model.graph.node)
+    if called and sampling.name not in {function.name for function in model.functions}:
+        model.functions.append(sampling)
+    return bytes(model.SerializeToString())
 
 
 class ParseFailure(Exception):

@@ -12,6 +12,8 @@ import pytest
 from fixtures_rtx import gate, rtx_versions, run_rtx
 from onnx import TensorProto, helper, numpy_helper
 
+from cigocc_ros.core.installed import DEFAULT_MODEL, models_dir
+
 RTX_10, RTX_11 = rtx_versions()
 FLOAT, HALF, UINT8 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8
 
@@ -108,6 +110,12 @@ def two_cumulative_sums(folder):
     return graph_file(folder, 'sums', nodes, {'x': (FLOAT, (2, 8))}, FLOAT, constants=constants)
 
 
+SHIPPED = models_dir() / DEFAULT_MODEL
+SAMPLINGS = {'tiny': 4, 'mid': 5, 'full': 12}
+"""Calls of deformable sampling in the mixed file (written out in the other): 2 of the fusion,
+1 lift, and cross and self attention."""
+OWN_SAMPLERS = {'tiny': 1, 'mid': 2, 'full': 2}
+"""GridSample beside them."""
 BILINEAR = {'mode': 'bilinear'}
 FINE: dict[str, Callable] = {
     'bilinear': lambda d: grid_sample(d, 'bilinear', **BILINEAR),
@@ -185,13 +193,18 @@ def test_opset_20_linear_is_caught_where_it_turns_nearest(tmp_path):
 
 
 @pytest.mark.parametrize('version', rtx_versions())
-def test_both_files_of_tiny_parse_and_build(tiny_folder, version):
-    reports = gate(version, tiny_folder)
+@pytest.mark.parametrize('model', ['tiny', 'mid'])
+def test_both_files_parse_and_build(tiny_folder, version, model):
+    """TensorRT-RTX has no stock plugin: none is expected, every call is plain operators."""
+    reports = gate(version, tiny_folder if model == 'tiny' else SHIPPED)
     assert [report['problems'] for report in reports] == [[], []]
     fp32, mixed = reports
+    assert (fp32['samplings'], mixed['samplings']) == (0, SAMPLINGS[model])
     assert fp32['half_layers'] == 0 < mixed['half_layers'] == mixed['learned_layers']
-    assert fp32['samplers'] == mixed['samplers'] == 5  # 2 fusion, 1 lift, 1 cross, 1 self
-    assert min(fp32['engine_bytes'], mixed['engine_bytes']) > 100_000
+    for report in reports:
+        assert (report['plugins'], report['expected_plugins']) == (0, 0)
+        assert report['samplers'] == SAMPLINGS[model] + OWN_SAMPLERS[model]
+        assert report['engine_bytes'] > 100_000
 
 
 def unproved_folder(name, folder):
@@ -230,6 +243,8 @@ def test_both_files_of_full_parse_and_build(tmp_path):
         reports = gate(version, folder, timeout_s=1800)
         assert [report['problems'] for report in reports] == [[], []]
         assert reports[1]['half_layers'] == reports[1]['learned_layers'] > 100
+        assert [report['samplings'] for report in reports] == [0, SAMPLINGS['full']]
+        assert {(report['plugins'], report['expected_plugins']) for report in reports} == {(0, 0)}
         print(*(json.dumps(report) for report in reports), sep='\n')
 
 
@@ -250,3 +265,71 @@ def test_report_is_readable_and_the_exit_status_tells(tmp_path):
     assert done.returncode == 1
     assert done.stdout.startswith(f'FAILED  tensorrt_rtx {RTX_11}  {path}')
     assert 'sampler: samples NEAREST' in done.stdout
+
+
+ASK = """
+import json, sys, logging
+from pathlib import Path
+import tensorrt_rtx as trt
+from cigocc_ros.core.onnx_file import PLUGIN_VERSION, SAMPLE_OP, without_function
+from cigocc_ros.runtime.tensorrt.library import find_tensorrt, has_plugin, library_log
+from cigocc_ros.runtime.tensorrt.network import parse_network
+
+asked = []
+
+class Creator(trt.IPluginCreatorV3One):
+    def __init__(self):
+        trt.IPluginCreatorV3One.__init__(self)
+        self.name, self.plugin_namespace, self.plugin_version = SAMPLE_OP, '', PLUGIN_VERSION
+        self.field_names = trt.PluginFieldCollection([])
+
+    def create_plugin(self, name, fields, phase):
+        asked.append(name)  # TensorRT-RTX's wheel aborts on a plugin made in Python
+        return None
+
+def parse(content):
+    asked.clear()
+    log, _ = library_log(library)
+    builder = trt.Builder(log)
+    network = builder.create_network(0)
+    parsed = trt.OnnxParser(network, log).parse(content)
+    return [parsed, len(asked)]
+
+logging.disable()
+library = find_tensorrt()
+content = Path(sys.argv[1]).read_bytes()
+before = has_plugin(library, SAMPLE_OP)
+creator = Creator()
+trt.get_plugin_registry().register_creator(creator, '')
+raw = {'as shipped': parse(content), 'cut': parse(without_function(content, SAMPLE_OP, 'x'))}
+asked.clear()
+ours = parse_network(library, content, 'x', True)
+raw['ours'] = [ours.plugins, ours.samplings, len(asked)]
+asked.clear()
+ours = parse_network(library, content, 'x', False)
+raw['plain'] = [ours.plugins, ours.samplings, len(asked)]
+print(json.dumps({'before': before, 'after': has_plugin(library, SAMPLE_OP), **raw}))
+"""
+
+
+@pytest.mark.parametrize('version', [RTX_10, RTX_11])
+@pytest.mark.parametrize('exported', [False, True])
+def test_real_parsers_ask_for_the_plugin_once_the_function_is_cut_out(
+    version, exported, tiny_folder
+):
+    """RTX 1.7 prefers the function of the shipped file and the plugin where nodes name it.
+
+    RTX 1.4 takes no plugin for an operator it does not know: what is cut out it refuses, and the
+    file is parsed again as it is.
+    """
+    path = tiny_folder / 'model_fp16.onnx' if exported else SHIPPED / 'model_fp16.onnx'
+    done = run_rtx(version, '-c', ASK, str(path))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found['before'], found['after']) == (False, True)
+    knows = version == RTX_11
+    assert found['as shipped'] == ([False, 1] if knows and exported else [True, 0])
+    assert found['cut'] == [False, 1 if knows else 0]
+    samplings = SAMPLINGS['tiny' if exported else 'mid']
+    assert found['ours'] == [0, samplings, 1 if knows else 0]
+    assert found['plain'] == [0, samplings, 0]

@@ -75,7 +75,7 @@ def test_without_engine_the_command_is_named(store):
         ({'optimization_level': 5}, 'optimization level: found 3, expected 5'),
         ({'stock_plugins': False}, 'stock plugins: found True, expected False'),
         ({'hardware_compatibility': 'ampere'}, 'hardware compatibility: found none'),
-        ({'recipe': 99}, 'recipe: found 1, expected 99'),
+        ({'recipe': 99}, 'recipe: found 2, expected 99'),
         ({'library': 'tensorrt_rtx'}, 'library: found tensorrt, expected tensorrt_rtx'),
     ],
 )
