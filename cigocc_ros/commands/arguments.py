@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from cigocc_ros.core.class_presets import PRESETS
+from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.prior import AUTO, FILE_SOURCES, current_word
 from cigocc_ros.runtime.contract import DEFAULT_THREADS
 from cigocc_ros.runtime.engine import AUTO as AUTO_BACKEND
 from cigocc_ros.runtime.engine import BACKENDS
+
+if TYPE_CHECKING:
+    from cigocc_ros.data.label_images import LabelImages
 
 
 def add_engine_arguments(arguments: argparse._ActionsContainer) -> None:
@@ -32,6 +39,37 @@ def add_prior_argument(arguments: argparse._ActionsContainer) -> None:
         'what a stereo network wrote into depth_stereo/; auto (default): stereo where image_3/ '
         'exists, else none',
     )
+
+
+def add_semantics_arguments(arguments: argparse._ActionsContainer, what: str) -> None:
+    """Declare label images of a segmentation network, and what their ids mean."""
+    arguments.add_argument(
+        '--semantic-prior',
+        type=Path,
+        metavar='PATH',
+        help=f'{what} of any segmentation network, for models that take classes from outside',
+    )
+    arguments.add_argument(
+        '--semantic-classes',
+        choices=tuple(PRESETS),
+        help='what the ids of the label images mean; needed with --semantic-prior',
+    )
+
+
+def semantics_of(args: argparse.Namespace) -> tuple[Path, str] | None:
+    """Return where the label images lie and what their ids mean; raise ConfigError for half."""
+    path, preset = args.semantic_prior, args.semantic_classes
+    if (path is None) != (preset is None):
+        raise ConfigError('give --semantic-prior and --semantic-classes together')
+    return None if path is None else (path, preset)
+
+
+def opened_semantics(args: argparse.Namespace) -> LabelImages | None:
+    """Return the folder of label images that was asked for; raise ConfigError, DataFileError."""
+    from cigocc_ros.data.label_images import LabelImages  # needs OpenCV
+
+    found = semantics_of(args)
+    return None if found is None else LabelImages(*found)
 
 
 def add_threads_argument(arguments: argparse._ActionsContainer) -> None:

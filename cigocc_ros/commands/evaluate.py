@@ -6,7 +6,12 @@ import argparse
 from contextlib import closing
 from pathlib import Path
 
-from cigocc_ros.commands.arguments import add_engine_arguments, add_prior_argument
+from cigocc_ros.commands.arguments import (
+    add_engine_arguments,
+    add_prior_argument,
+    add_semantics_arguments,
+    opened_semantics,
+)
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.evaluation.evaluate import (
@@ -66,6 +71,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('running the model')
     add_engine_arguments(group)
     add_prior_argument(group)
+    add_semantics_arguments(group, 'folder with label images sequences/SS/FFFFFF.png')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -111,7 +117,7 @@ def evaluate_model(
             model=args.name or manifest.model_id,
             backend=predictor.engine.name,
             depth_prior=predict.prior_text(),
-            semantic_path=STUDENT,
+            semantic_path=semantic_path(args),
             model_sha256=network.sha256 if network else None,
             model_commit=manifest.training.get('commit'),
             data=str(args.data),
@@ -119,6 +125,13 @@ def evaluate_model(
             split=split_text(args.split, args.sequences),
         )
         return scored, score(frames, truth, predict)
+
+
+def semantic_path(args: argparse.Namespace) -> str:
+    """Say in the report where the model's classes come from."""
+    if args.semantic_prior is None:
+        return STUDENT
+    return f'{STUDENT}, with label images {args.semantic_prior} ({args.semantic_classes})'
 
 
 def predictions_of(
@@ -130,6 +143,7 @@ def predictions_of(
         args.data,
         frames,
         args.prior,
+        opened_semantics(args),
     )
 
 

@@ -7,11 +7,18 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.commands.arguments import add_engine_arguments, add_prior_argument
+from cigocc_ros.commands.arguments import (
+    add_engine_arguments,
+    add_prior_argument,
+    add_semantics_arguments,
+    opened_semantics,
+    semantics_of,
+)
 from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.frames import CameraFrame, Occupancy
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
@@ -22,6 +29,9 @@ from cigocc_ros.data.camera_frames import image_frame, sequence_frame, sequence_
 from cigocc_ros.data.kitti_files import write_voxel_labels
 from cigocc_ros.runtime.postprocess import labels_on_grid
 from cigocc_ros.runtime.predictor import Predictor
+
+if TYPE_CHECKING:
+    from cigocc_ros.data.label_images import LabelImages
 
 HELP = 'map one image, or a KITTI sequence, to .label files without ROS'
 
@@ -58,6 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='depth prior: 16 bit PNG of metres * 256, or .npy of metres; 0 is unknown',
     )
     add_prior_argument(parser.add_argument_group('a sequence'))
+    add_semantics_arguments(
+        parser.add_argument_group('classes from outside'),
+        'label image, or for sequences the folder with sequences/SS/FFFFFF.png,',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -121,16 +135,27 @@ def named_frames(args: argparse.Namespace) -> Iterator[NamedFrame]:
         given = [name for name in ('calib', 'right', 'depth') if getattr(args, name) is not None]
         if given:
             raise ConfigError(f'--{given[0]} is for one image; a sequence brings its own')
-        return sequence_frames(args.input, args.prior)
+        return sequence_frames(args.input, args.prior, opened_semantics(args))
     if not args.input.is_file():
         raise DataFileError(f'no image file or sequence folder {args.input}')
     if args.prior != AUTO:
         raise ConfigError('--prior is for a sequence; give an image --right or --depth')
-    frame = image_frame(args.input, args.calib, args.right, args.depth)
+    classes = image_classes(args)
+    frame = image_frame(args.input, args.calib, args.right, args.depth, classes)
     return iter([NamedFrame(frame, Path(args.input.stem))])
 
 
-def sequence_frames(root: Path, prior: str) -> Iterator[NamedFrame]:
+def image_classes(args: argparse.Namespace) -> NDArray[np.uint8] | None:
+    """Return the classes of one image, (h, w) train ids, None where none were given."""
+    from cigocc_ros.data.label_images import read_train_ids  # needs OpenCV
+
+    found = semantics_of(args)
+    return None if found is None else read_train_ids(*found)
+
+
+def sequence_frames(
+    root: Path, prior: str, semantics: LabelImages | None = None
+) -> Iterator[NamedFrame]:
     """Yield the frames of all sequences; targets follow the layout of benchmark submissions."""
     from cigocc_ros.data.kitti_layout import find_sequences
     from cigocc_ros.data.kitti_sequence import KittiSequence
@@ -140,5 +165,5 @@ def sequence_frames(root: Path, prior: str) -> Iterator[NamedFrame]:
         source = sequence_prior(sequence, prior)
         print(f'sequence {sequence.name}: {len(sequence.frame_ids)} frames, prior: {source}')
         for frame_id in sequence.frame_ids:
-            frame = sequence_frame(sequence, frame_id, source)
+            frame = sequence_frame(sequence, frame_id, source, semantics)
             yield NamedFrame(frame, Path('sequences', sequence.name, 'predictions', frame_id))

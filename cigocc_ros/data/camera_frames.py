@@ -18,6 +18,7 @@ from cigocc_ros.data.kitti_layout import (
     DEPTH_IMAGES,
     RIGHT_IMAGES,
     STEREO_DEPTH,
+    FrameKey,
     Part,
     find_sequences,
     lacking,
@@ -25,6 +26,7 @@ from cigocc_ros.data.kitti_layout import (
 
 if TYPE_CHECKING:
     from cigocc_ros.data.kitti_sequence import KittiSequence
+    from cigocc_ros.data.label_images import LabelImages
 
 PRIOR_PARTS: dict[Prior, Part] = {
     STEREO: RIGHT_IMAGES,
@@ -58,8 +60,13 @@ def sequence_prior(
     return prior
 
 
-def sequence_frame(sequence: KittiSequence, frame_id: str, prior: Prior) -> CameraFrame:
-    """Return a frame of a sequence with a kind of prior; raise DataFileError where it has none."""
+def sequence_frame(
+    sequence: KittiSequence, frame_id: str, prior: Prior, semantics: LabelImages | None = None
+) -> CameraFrame:
+    """Return a frame of a sequence with a kind of prior; raise DataFileError where it has none.
+
+    `semantics` are the label images that give its classes, if any.
+    """
     image = sequence.image(frame_id)
     return CameraFrame(
         image=image,
@@ -68,6 +75,7 @@ def sequence_frame(sequence: KittiSequence, frame_id: str, prior: Prior) -> Came
         stamp_ns=sequence.stamp_ns(frame_id),
         frame_id=sequence.name,
         depth_m=_sequence_depth(sequence, frame_id, image, prior),
+        classes=semantics.train_ids(FrameKey(sequence.name, frame_id)) if semantics else None,
     )
 
 
@@ -103,9 +111,16 @@ def evenly(total: int, count: int) -> list[int]:
 
 
 def image_frame(
-    image: Path, calib: Path | None, right: Path | None = None, depth: Path | None = None
+    image: Path,
+    calib: Path | None,
+    right: Path | None = None,
+    depth: Path | None = None,
+    classes: NDArray[np.uint8] | None = None,
 ) -> CameraFrame:
-    """Read one image with its calibration and, where given, its right image or depth file."""
+    """Read one image with its calibration and, where given, its right image or depth file.
+
+    `classes` are train ids (h, w) uint8 of the same view, 0 = unknown.
+    """
     from cigocc_ros.data.image_files import read_depth_file, read_image  # needs OpenCV
     from cigocc_ros.data.stereo_depth import stereo_depth_m  # needs OpenCV
 
@@ -124,7 +139,15 @@ def image_frame(
             raise CalibrationError(f'{calib}: no right camera (row P3, or key baseline_m)')
         focal_baseline = stereo_focal_baseline(mounted.left, mounted.right)
         prior = stereo_depth_m(pixels, read_image(right), focal_baseline)
-    return CameraFrame(pixels, mounted.left, mounted.cam_from_velo, 0, image.stem, depth_m=prior)
+    return CameraFrame(
+        pixels,
+        mounted.left,
+        mounted.cam_from_velo,
+        0,
+        image.stem,
+        depth_m=prior,
+        classes=classes,
+    )
 
 
 def _sequence_depth(

@@ -23,7 +23,7 @@ class LabelImages:
     def __init__(self, root: Path, preset: str) -> None:
         """Take the folder and the set of classes of its ids; raise ConfigError, DataFileError."""
         self.root, self.preset = root, preset
-        self._table = train_id_table(preset)
+        train_id_table(preset)  # an unknown set is told now
         if not root.is_dir():
             raise DataFileError(f'{root}: no such folder of label images')
 
@@ -39,10 +39,16 @@ class LabelImages:
 
     def train_ids(self, frame: FrameKey) -> NDArray[np.uint8]:
         """Return train ids 1..19 of the pixels, 0 = unknown, (H, W) uint8; raise DataFileError."""
-        labels: NDArray[np.uint8] = self._table[read_label_image(self.path(frame))]
-        if not labels.any():
-            raise DataFileError(
-                f'{self.path(frame)}: no id of it is a class of {self.preset!r}; '
-                'is it of another set?'
-            )
-        return labels
+        return read_train_ids(self.path(frame), self.preset)
+
+
+def read_train_ids(path: Path, preset: str) -> NDArray[np.uint8]:
+    """Return the train ids 1..19 of a label image, 0 = unknown, (H, W) uint8.
+
+    `preset` says what its ids mean. Raises ConfigError for an unknown one, DataFileError for a
+    file that is no label image or has none of its classes.
+    """
+    labels: NDArray[np.uint8] = train_id_table(preset)[read_label_image(path)]
+    if not labels.any():
+        raise DataFileError(f'{path}: no id of it is a class of {preset!r}; is it of another set?')
+    return labels

@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ from cigocc_ros.data.kitti_layout import (
     require_files,
     sequence_folder,
 )
+
+if TYPE_CHECKING:
+    from cigocc_ros.data.label_images import LabelImages
 
 FOLDER = 'predictions'
 
@@ -90,10 +94,17 @@ Infer = Callable[[CameraFrame], NDArray[np.uint8]]
 class SequencePredictions:
     """Run `infer`, which returns train ids at SemanticKITTI's size, on frames of a data set."""
 
-    def __init__(self, infer: Infer, root: Path, frames: tuple[FrameKey, ...], prior: str) -> None:
+    def __init__(
+        self,
+        infer: Infer,
+        root: Path,
+        frames: tuple[FrameKey, ...],
+        prior: str,
+        semantics: LabelImages | None = None,
+    ) -> None:
         """Check that the files of all `frames` are there; raise DataFileError naming the gaps.
 
-        `prior` is one of core.prior.FILE_SOURCES.
+        `prior` is one of core.prior.FILE_SOURCES; `semantics` are label images of every frame.
         """
         from cigocc_ros.data.kitti_sequence import KittiSequence  # needs OpenCV
 
@@ -102,7 +113,9 @@ class SequencePredictions:
         ids: dict[str, list[str]] = defaultdict(list)
         for key in frames:
             ids[key.sequence].append(key.frame_id)
-        self.infer = infer
+        for key in frames if semantics else ():
+            semantics.path(key)
+        self.infer, self.semantics = infer, semantics
         self.sequences = {name: KittiSequence(sequence_folder(root, name)) for name in sorted(ids)}
         self.priors = {
             name: sequence_prior(sequence, prior, ids[name])
@@ -112,7 +125,8 @@ class SequencePredictions:
     def __call__(self, key: FrameKey) -> NDArray[np.uint8]:
         """Return the train ids of a frame, (X, Y, Z) uint8."""
         sequence = self.sequences[key.sequence]
-        return self.infer(sequence_frame(sequence, key.frame_id, self.priors[key.sequence]))
+        prior = self.priors[key.sequence]
+        return self.infer(sequence_frame(sequence, key.frame_id, prior, self.semantics))
 
     def prior_text(self) -> str:
         """Return e.g. `stereo`, or `none (00), stereo (01, 02)`."""
