@@ -65,9 +65,6 @@ EXTRAS: dict[str, list[str]] = {
         'tqdm',
         'transformers>=5,<6',
     ],
-    # TensorRT itself comes from JetPack or NVIDIA's apt: PyPI holds stubs of its libraries only.
-    # With CUDA 12 (JetPack 6): cuda-bindings<13.
-    'tensorrt': ['cuda-bindings>=12.8'],  # has cuda.bindings.runtime; 13.5 is what tests import
     # ROS from PyPI, for machines without apt ROS. Nowhere else: they must never shadow a system
     # ROS. One of the two in an environment: their modules have the same names.
     'ros-jazzy': [f'ros-jazzy-{name}' for name in ROS_WHEELS],

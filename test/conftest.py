@@ -26,13 +26,33 @@ def repository() -> Path:
     return REPOSITORY
 
 
+@pytest.fixture(scope='session')
+def compiled_driver(tmp_path_factory) -> Path:
+    """Return the fake CUDA driver; skip where there is no C compiler."""
+    from fixtures_gpu import compiled_driver
+
+    return compiled_driver(tmp_path_factory.mktemp('driver'))
+
+
 @pytest.fixture
-def fake_gpu() -> Iterator[Any]:
-    """Put a fake TensorRT and CUDA in place, for children too; return them as .trt and .cuda."""
-    from fixtures_gpu import forget_fakes, install_fakes
+def fake_driver(compiled_driver, tmp_path_factory) -> Iterator[Any]:
+    """Put a fake CUDA driver in place, for children too; it must have been used rightly."""
+    from fixtures_gpu import install_driver
 
     with pytest.MonkeyPatch.context() as patch:
-        yield install_fakes(patch)
+        driver = install_driver(patch, compiled_driver, tmp_path_factory.mktemp('cuda'))
+        yield driver
+        driver.unblock()
+    assert not driver.violations
+
+
+@pytest.fixture
+def fake_gpu(fake_driver) -> Iterator[Any]:
+    """Put a fake TensorRT in place, too; return library and driver as .trt and .cuda."""
+    from fixtures_gpu import both, forget_fakes, install_tensorrt
+
+    with pytest.MonkeyPatch.context() as patch:
+        yield both(install_tensorrt(patch), fake_driver)
     forget_fakes()
 
 

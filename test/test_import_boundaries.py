@@ -70,7 +70,6 @@ TORCH = {'lightning_fabric', 'safetensors', 'torch', 'transformers'}
 OPTIONAL = {
     'PIL',
     'ai_edge_litert',
-    'cuda',
     'cv2',
     'embreex',
     'onnx',

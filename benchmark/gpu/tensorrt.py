@@ -15,7 +15,7 @@ from cigocc_ros.runtime.loading import Loading
 from cigocc_ros.runtime.predictor import find_model_dir
 from cigocc_ros.runtime.self_check import check_engine, load_golden
 from cigocc_ros.runtime.tensorrt.builder import build_engine
-from cigocc_ros.runtime.tensorrt.cuda import Cuda
+from cigocc_ros.runtime.tensorrt.gpus import find_gpu
 from cigocc_ros.runtime.tensorrt.library import find_tensorrt
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
@@ -26,7 +26,7 @@ DEADLINE_S = 30.0
 def run_tensorrt(args: argparse.Namespace, save: Save) -> None:
     """Save library, GPU, build, and per way of launching: agreement with golden, latency."""
     try:
-        library, gpu = find_tensorrt(), Cuda().gpu()
+        library, gpu = find_tensorrt(), find_gpu()
     except EngineError as error:
         raise AbsentError(str(error)) from error
     model_dir = find_model_dir(args.model or args.config)

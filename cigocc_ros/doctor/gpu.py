@@ -8,7 +8,7 @@ from pathlib import Path
 from cigocc_ros.core.errors import EngineError
 from cigocc_ros.doctor.finding import Finding, fail, ok, warn
 from cigocc_ros.runtime.engine import TENSORRT
-from cigocc_ros.runtime.tensorrt.cuda import Cuda, Gpu
+from cigocc_ros.runtime.tensorrt.gpus import Gpu, find_gpu
 from cigocc_ros.runtime.tensorrt.library import (
     SUPPORTED,
     TensorRt,
@@ -30,21 +30,17 @@ class Accelerator:
 def check_gpu(backend: str, driver_file: Path = DRIVER_FILE) -> tuple[Finding, Gpu | None]:
     """Look for a CUDA device; its absence is a failure where TensorRT was asked for."""
     try:
-        gpu = Cuda().gpu()
+        gpu = find_gpu()
     except EngineError as error:
         return _no_gpu(str(error), backend, driver_file.is_file()), None
-    found = (
-        f'{gpu.name}, compute capability {gpu.compute_capability}, driver for CUDA '
-        f'{gpu.cuda_driver}, runtime {gpu.cuda_runtime}'
-    )
-    return ok('gpu', found), gpu
+    return ok('gpu', f'{gpu}, {gpu.uuid}, driver for CUDA {gpu.cuda_driver}'), gpu
 
 
 def _no_gpu(reason: str, backend: str, has_driver: bool) -> Finding:
     if has_driver:
-        mend = 'pip install cuda-bindings (12.x with CUDA 12), then look at nvidia-smi'
+        mend = 'look at nvidia-smi; the reason above says what is wrong with the driver'
     else:
-        mend = 'install the NVIDIA driver and cuda-bindings; or stay with backend onnxruntime'
+        mend = 'install the NVIDIA driver; or stay with backend onnxruntime'
     judge = fail if backend == TENSORRT else warn
     return judge('gpu', reason, 'an NVIDIA GPU, for TensorRT', mend)
 

@@ -39,8 +39,10 @@ SIDECAR_KEY = {
     'library_version': '10.3',
     'gpu': 'g',
     'compute_capability': '8.7',
+    'multiprocessors': 16,
+    'l2_cache_kib': 4096,
+    'memory_gib': 62,
     'cuda_driver': '12',
-    'cuda_runtime': '12',
     'precision': 'fp32',
     'workspace_mb': 64,
     'optimization_level': 3,
@@ -53,7 +55,7 @@ def seeds() -> list[bytes]:
     model = (config_dir() / 'model' / 'tiny.yaml').read_bytes()
     train = (config_dir() / 'train' / 'synthetic.yaml').read_bytes()
     sidecar = {
-        'sidecar_version': 1,
+        'sidecar_version': 2,
         'key': SIDECAR_KEY,
         'engine_sha256': 'b',
         'engine_bytes': 7,

@@ -151,7 +151,7 @@ def test_tensorrt_is_built_checked_and_timed(tmp_path: Path, fake_gpu):
     assert code == 0 and found['built'] and found['gpu']['name'] == 'Fake GPU'
     for way in ('cuda graph', 'kernels one by one'):
         assert found[way]['count'] == 3 and found[way]['golden_agreement'] == 1.0
-    assert 'cudaGraphLaunch' in fake_gpu.cuda.state.names()
+    assert 'cuGraphLaunch' in fake_gpu.cuda.names()
     assert not run_step(tmp_path, 'tensorrt', *words)[1]['built'], 'the engine was there'
 
 

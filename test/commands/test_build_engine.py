@@ -89,14 +89,19 @@ def test_the_node_builds_what_is_missing_and_hears_of_it(model_dir, monkeypatch,
     assert len(engine_files(model_dir)) == 2
 
 
-def test_a_stale_engine_is_rebuilt_or_refused(model_dir, monkeypatch, caplog):
+def test_an_engine_of_another_jetson_is_stale(model_dir, monkeypatch, caplog):
+    """An image that was copied from an AGX Orin to an Orin Nano; both GPUs are called "Orin"."""
+    import fake_cuda
+
+    monkeypatch.setenv('FAKE_GPUS', fake_cuda.AGX_ORIN)
     build(model_dir)
-    monkeypatch.setenv('FAKE_GPU', 'Other GPU')
+    monkeypatch.setenv('FAKE_GPUS', fake_cuda.ORIN_NANO)
     manifest, refuse = load_manifest(model_dir), TensorRtOptions(build_missing=False)
-    with pytest.raises(EngineError, match='gpu: found Fake GPU, expected Other GPU: run `cigocc'):
+    said = 'stale, multiprocessors: found 16, expected 8; .*memory gib: found 62, expected 8: run'
+    with pytest.raises(EngineError, match=f'{said} `cigocc build-engine'):
         create_engine('tensorrt', model_dir, manifest, tensorrt=refuse)
     create_engine('tensorrt', model_dir, manifest).close()
-    assert 'stale, gpu: found Fake GPU' in caplog.text
+    assert 'stale, multiprocessors: found 16, expected 8' in caplog.text
     create_engine('tensorrt', model_dir, manifest, tensorrt=refuse).close()
 
 

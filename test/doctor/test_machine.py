@@ -18,7 +18,8 @@ from cigocc_ros.doctor.machine import (
     check_writable,
 )
 from cigocc_ros.doctor.models import check_engine_cache, check_model
-from cigocc_ros.runtime.tensorrt.cuda import Cuda
+from cigocc_ros.runtime.tensorrt import driver
+from cigocc_ros.runtime.tensorrt.gpus import find_gpu
 from cigocc_ros.runtime.tensorrt.library import find_tensorrt
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
@@ -57,9 +58,8 @@ def test_a_gpu(fake_gpu):
     assert finding.status == OK and gpu.name in finding.found
 
 
-def test_no_gpu(without, tmp_path):
-    for name in ('cuda', 'cuda.bindings', 'cuda.bindings.runtime', 'cuda.cudart'):
-        without(name)
+def test_no_gpu(monkeypatch, tmp_path):
+    monkeypatch.setattr(driver, 'LIBRARY', 'libcuda-that-is-not-there.so.1')
     finding, gpu = check_gpu('auto', tmp_path / 'no driver')
     assert gpu is None and finding.status == WARN and 'onnxruntime' in finding.mend
     assert check_gpu('tensorrt', tmp_path / 'no driver')[0].status == FAIL
@@ -97,7 +97,7 @@ def test_model_files(tmp_path):
 
 def test_engine_cache(fake_gpu, tmp_path):
     folder = build_golden_model_dir(tmp_path / 'model')
-    manifest, here = load_manifest(folder), Accelerator(find_tensorrt(), Cuda().gpu())
+    manifest, here = load_manifest(folder), Accelerator(find_tensorrt(), find_gpu())
 
     def check(**options):
         return check_engine_cache(folder, manifest, TensorRtOptions(**options), here)

@@ -104,11 +104,11 @@ def test_tensorrt_past_its_deadline_costs_one_frame(graph, tmp_path, fake_gpu, r
     overrides = [Parameter(name, value=value) for name, value in chosen.items()]
     graph.node = OccNode(context=graph.context, parameter_overrides=overrides)
     graph.executor.add_node(graph.node)
-    camera, ears, event = Camera(graph), Ears(graph), threading.Event()
+    camera, ears = Camera(graph), Ears(graph)
     ears.until_cloud(camera.publish)
     ears.until_said('running', OK, camera.publish)
     before = held()
-    fake_gpu.cuda.state.hang = event
+    event = fake_gpu.cuda.block()
     try:
         graph.until(lambda: graph.report().dropped.get('engine_error'), camera.publish)
         assert 'no answer within 0.3 s; the frame is lost' in graph.report().last_error

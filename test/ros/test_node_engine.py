@@ -94,9 +94,9 @@ def test_a_failing_gpu_costs_a_frame_and_a_lost_engine_is_an_error(graph, model_
     build(model_dir)
     reports = graph.hear(DiagnosticArray, '/diagnostics')
     start(graph, model_dir)
-    state, camera = fake_gpu.cuda.state, Camera(graph)
+    camera = Camera(graph)
     graph.until(lambda: graph.report().processed, every=camera.publish)
-    state.fail['cudaGraphLaunch'] = 700
+    fake_gpu.cuda.fail(cuGraphLaunch=700)
     graph.until(lambda: graph.report().dropped.get('engine_error'), every=camera.publish)
     graph.until(lambda: reports and 'lost' in reports[-1].status[0].message, every=camera.publish)
     assert reports[-1].status[0].level == DiagnosticStatus.ERROR

@@ -22,7 +22,7 @@ from cigocc_ros.core.errors import EngineError, ManifestError
 from cigocc_ros.core.manifest import ModelManifest, verified_content
 from cigocc_ros.runtime.contract import check_manifest
 from cigocc_ros.runtime.loading import Loading
-from cigocc_ros.runtime.tensorrt.cuda import Cuda, CudaError, Gpu
+from cigocc_ros.runtime.tensorrt.gpus import Gpu, find_gpu
 from cigocc_ros.runtime.tensorrt.key import EngineKey, engine_key
 from cigocc_ros.runtime.tensorrt.library import TensorRt, find_tensorrt
 from cigocc_ros.runtime.tensorrt.network import (
@@ -200,8 +200,8 @@ class _Job:
 def _gpu(library: TensorRt) -> Gpu | None:
     """Return the GPU; TensorRT-RTX alone can build without one."""
     try:
-        return Cuda().gpu()
-    except (CudaError, EngineError) as error:
+        return find_gpu()
+    except EngineError as error:
         if library.is_rtx:
             logger.info('building without a GPU: %s', error)
             return None

@@ -1,143 +1,118 @@
-"""The few calls of the CUDA runtime that an engine needs, from NVIDIA's own bindings."""
+"""The few things that an engine needs of CUDA: a context, memory, a stream, an event, a graph."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import importlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.errors import EngineError
+from cigocc_ros.runtime.tensorrt.driver import CudaError, Driver
+from cigocc_ros.runtime.tensorrt.gpus import Gpu
 
-BINDINGS = ('cuda.bindings.runtime', 'cuda.cudart')
-"""Module of cuda-bindings, and where cuda-python had it before."""
-DEVICE = 0
-"""CUDA_VISIBLE_DEVICES chooses another."""
-
-
-class CudaError(EngineError):
-    """A call of the CUDA runtime failed; most such errors spoil the context they happen in."""
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """What an engine depends on besides TensorRT. Versions as CUDA counts them, 12.6."""
-
-    name: str
-    compute_capability: str
-    cuda_driver: str
-    cuda_runtime: str
+_BLOCKING_SYNC, _NON_BLOCKING = 0x04, 0x01
+_EVENT_BLOCKING_SYNC, _EVENT_DISABLE_TIMING = 0x01, 0x02
+_CAPTURE_THREAD_LOCAL = 1
+"""Flags of cuda.h."""
+_PRIMARY_CONTEXT_ACTIVE = 708
 
 
 class Cuda:
-    """CUDA runtime calls that raise instead of returning codes; handles are the bindings' own."""
+    """One GPU. Handles and addresses are numbers; every call may raise CudaError."""
 
-    def __init__(self, api: Any = None) -> None:
-        """Take a module with the API of cuda.bindings.runtime; import it where none is given."""
-        self._api: Any = _import_bindings() if api is None else api
-
-    def _call(self, name: str, *arguments: Any) -> Any:
-        code, *values = getattr(self._api, name)(*arguments)
-        if int(code) != 0:
-            raise CudaError(f'{name}: {self._text(code)}')
-        return values[0] if values else None
-
-    def _text(self, code: Any) -> str:
-        _, text = self._api.cudaGetErrorString(code)
-        described = text.decode(errors='replace') if isinstance(text, bytes) else str(text)
-        return f'CUDA error {int(code)}, {described}'
-
-    def gpu(self) -> Gpu:
-        """Return what device 0 is; raise CudaError where there is none."""
-        if self._call('cudaGetDeviceCount') < 1:
-            raise CudaError('cudaGetDeviceCount: no CUDA device found')
-        properties = self._call('cudaGetDeviceProperties', DEVICE)
-        name = properties.name
-        return Gpu(
-            name=name.decode().rstrip('\0') if isinstance(name, bytes) else str(name),
-            compute_capability=f'{properties.major}.{properties.minor}',
-            cuda_driver=_version(self._call('cudaDriverGetVersion')),
-            cuda_runtime=_version(self._call('cudaRuntimeGetVersion')),
-        )
+    def __init__(self, gpu: Gpu) -> None:
+        """Take the GPU; touch it only when a thread attaches."""
+        self.gpu = gpu
+        self._driver = Driver()
 
     def attach(self) -> None:
-        """Make device 0 the one of this thread; waiting for it sleeps instead of spinning."""
-        # Refused by some releases once the context exists; the events say the same.
-        self._api.cudaSetDeviceFlags(self._api.cudaDeviceScheduleBlockingSync)
-        self._api.cudaGetLastError()
-        self._call('cudaSetDevice', DEVICE)
+        """Make the context that TensorRT uses, too, the one of this thread; waiting sleeps."""
+        try:
+            self._driver('cuDevicePrimaryCtxSetFlags_v2', self.gpu.ordinal, _BLOCKING_SYNC)
+        except CudaError as error:  # before CUDA 11 where it exists; the events say the same
+            if error.code != _PRIMARY_CONTEXT_ACTIVE:
+                raise
+        context = self._driver.made('cuDevicePrimaryCtxRetain', self.gpu.ordinal)
+        try:
+            self._driver('cuCtxSetCurrent', context)
+        except CudaError:
+            self._driver('cuDevicePrimaryCtxRelease_v2', self.gpu.ordinal)
+            raise
 
-    def stream(self) -> Any:
+    def detach(self) -> None:
+        """Let go of the context; once per `attach`, in its thread, after everything is freed."""
+        with contextlib.suppress(CudaError):  # after a failed call every later one fails, too
+            self._driver('cuCtxSetCurrent', None)
+        with contextlib.suppress(CudaError):
+            self._driver('cuDevicePrimaryCtxRelease_v2', self.gpu.ordinal)
+
+    def stream(self) -> int:
         """Return a new stream that does not wait for the default one."""
-        return self._call('cudaStreamCreateWithFlags', self._api.cudaStreamNonBlocking)
+        return self._driver.made('cuStreamCreate', _NON_BLOCKING)
 
-    def event(self) -> Any:
+    def event(self) -> int:
         """Return a new event whose waiters sleep."""
-        flags = self._api.cudaEventBlockingSync | self._api.cudaEventDisableTiming
-        return self._call('cudaEventCreateWithFlags', flags)
+        return self._driver.made('cuEventCreate', _EVENT_BLOCKING_SYNC | _EVENT_DISABLE_TIMING)
 
     def allocate(self, size_bytes: int) -> int:
         """Return the address of new device memory."""
-        return int(self._call('cudaMalloc', size_bytes))
+        return self._driver.made('cuMemAlloc_v2', size_bytes)
 
     def allocate_pinned(self, size_bytes: int) -> int:
         """Return the address of new page-locked host memory, which copies need to overlap."""
-        return int(self._call('cudaHostAlloc', size_bytes, self._api.cudaHostAllocDefault))
+        return self._driver.made('cuMemHostAlloc', size_bytes, 0)
 
-    def copy_in(self, device: int, host: int, size_bytes: int, stream: Any) -> None:
+    def copy_in(self, device: int, host: int, size_bytes: int, stream: int) -> None:
         """Enqueue a copy from host to device."""
-        kind = self._api.cudaMemcpyKind.cudaMemcpyHostToDevice
-        self._call('cudaMemcpyAsync', device, host, size_bytes, kind, stream)
+        self._driver('cuMemcpyHtoDAsync_v2', device, host, size_bytes, stream)
 
-    def copy_out(self, host: int, device: int, size_bytes: int, stream: Any) -> None:
+    def copy_out(self, host: int, device: int, size_bytes: int, stream: int) -> None:
         """Enqueue a copy from device to host."""
-        kind = self._api.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        self._call('cudaMemcpyAsync', host, device, size_bytes, kind, stream)
+        self._driver('cuMemcpyDtoHAsync_v2', host, device, size_bytes, stream)
 
-    def wait(self, event: Any, stream: Any) -> None:
-        """Sleep until all that was enqueued is done."""
-        self._call('cudaEventRecord', event, stream)
-        self._call('cudaEventSynchronize', event)
+    def wait(self, event: int, stream: int) -> None:
+        """Sleep until all that was enqueued is done; other threads run meanwhile."""
+        self._driver('cuEventRecord', event, stream)
+        self._driver('cuEventSynchronize', event)
 
-    def begin_capture(self, stream: Any) -> None:
+    def begin_capture(self, stream: int) -> None:
         """Record what is enqueued from now on instead of doing it."""
-        mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        self._call('cudaStreamBeginCapture', stream, mode)
+        self._driver('cuStreamBeginCapture_v2', stream, _CAPTURE_THREAD_LOCAL)
 
-    def end_capture(self, stream: Any) -> Any:
+    def end_capture(self, stream: int) -> int:
         """Return what was recorded as a graph that can be launched."""
-        graph = self._call('cudaStreamEndCapture', stream)
+        graph = self._driver.made('cuStreamEndCapture', stream)
         try:
-            return self._call('cudaGraphInstantiate', graph, 0)
+            return self._driver.made('cuGraphInstantiateWithFlags', graph, 0)
         finally:
-            self._call('cudaGraphDestroy', graph)
+            self._driver('cuGraphDestroy', graph)
 
-    def abort_capture(self, stream: Any) -> None:
+    def abort_capture(self, stream: int) -> None:
         """Leave a capture that went wrong, so that the stream can be used again."""
-        self._api.cudaStreamEndCapture(stream)
-        self._api.cudaGetLastError()
+        with contextlib.suppress(CudaError):  # says that it went wrong, or that it is over
+            self._driver('cuGraphDestroy', self._driver.made('cuStreamEndCapture', stream))
 
-    def launch(self, graph: Any, stream: Any) -> None:
+    def launch(self, graph: int, stream: int) -> None:
         """Enqueue a recorded graph."""
-        self._call('cudaGraphLaunch', graph, stream)
+        self._driver('cuGraphLaunch', graph, stream)
 
-    def free(self, kind: str, handle: Any) -> None:
+    def free(self, kind: str, handle: int) -> None:
         """Release what was made; `kind` is device, pinned, stream, event or graph.
 
         Errors are not raised: after a failed call every later one fails the same way.
         """
-        getattr(self._api, _RELEASE[kind])(handle)
+        with contextlib.suppress(CudaError):
+            self._driver(_RELEASE[kind], handle)
 
 
 _RELEASE = {
-    'device': 'cudaFree',
-    'pinned': 'cudaFreeHost',
-    'stream': 'cudaStreamDestroy',
-    'event': 'cudaEventDestroy',
-    'graph': 'cudaGraphExecDestroy',
+    'device': 'cuMemFree_v2',
+    'pinned': 'cuMemFreeHost',
+    'stream': 'cuStreamDestroy_v2',
+    'event': 'cuEventDestroy_v2',
+    'graph': 'cuGraphExecDestroy',
 }
 
 
@@ -147,20 +122,3 @@ def array_at(address: int, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     memory = (ctypes.c_uint8 * size_bytes).from_address(address)
     array: NDArray[Any] = np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
     return array
-
-
-def _version(number: int) -> str:
-    return f'{number // 1000}.{number % 1000 // 10}'
-
-
-def _import_bindings() -> Any:
-    problems = []
-    for name in BINDINGS:
-        try:
-            return importlib.import_module(name)
-        except ImportError as error:
-            problems.append(str(error))
-    raise EngineError(
-        f'TensorRT needs the CUDA bindings for Python ({"; ".join(problems)}): install them with '
-        '"pip install cuda-bindings", 12.x with CUDA 12 (JetPack 6), 13.x with CUDA 13'
-    )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
 from cigocc_ros.core.errors import DataFileError, EngineError
 from cigocc_ros.core.files import write_atomically
-from cigocc_ros.runtime.tensorrt.store import require_private
+from cigocc_ros.runtime.tensorrt.gpus import Gpu
+from cigocc_ros.runtime.tensorrt.key import EngineKey
+from cigocc_ros.runtime.tensorrt.store import EngineStore, require_private
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +21,8 @@ SUFFIX = '.engine.kernels'
 class KernelCache:
     """A file for one engine on one kind of GPU; without it, or with a wrong one, it is compiled.
 
-    Kernels are native code: the file must be as private as the engine.
+    TensorRT-RTX takes no kernels of another GPU, whatever its compute capability. Kernels are
+    native code: the file must be as private as the engine.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,7 +37,11 @@ class KernelCache:
         self._cache = config.create_runtime_cache()
         self._known = self._content()
         if self._known and not self._cache.deserialize(self._known):
-            logger.warning('%s: of another TensorRT-RTX or GPU, compiled anew', self.path)
+            logger.warning(
+                '%s: refused by this TensorRT-RTX, of another release or driver, or damaged; '
+                'compiled anew, and this start takes longer',
+                self.path,
+            )
             self._known = b''
         config.set_runtime_cache(self._cache)
         return engine.create_execution_context(runtime_config=config)
@@ -50,8 +58,15 @@ class KernelCache:
     def _content(self) -> bytes:
         try:
             if self.path.is_file():
-                require_private(self.path, f'rm {self.path}')
+                require_private(self.path, 'It is left alone and made anew')
                 return self.path.read_bytes()
         except (OSError, EngineError) as error:
             logger.warning('%s: not used: %s', self.path, error)
         return b''
+
+
+def kernel_cache(store: EngineStore, key: EngineKey, gpu: Gpu) -> KernelCache:
+    """Return the cache of what TensorRT-RTX compiles of an engine for this GPU and driver."""
+    words = re.sub(r'[^a-z0-9]+', '-', gpu.name.lower()).strip('-')
+    kind = f'{words}-{gpu.compute_capability}-{gpu.multiprocessors}'
+    return KernelCache(store.folder / f'{key.name}-{kind}-{gpu.cuda_driver}{SUFFIX}')

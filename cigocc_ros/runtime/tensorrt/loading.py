@@ -10,10 +10,11 @@ from cigocc_ros.core.manifest import ModelManifest
 from cigocc_ros.runtime.contract import check_manifest
 from cigocc_ros.runtime.loading import Loading
 from cigocc_ros.runtime.tensorrt.builder_process import build_in_process
-from cigocc_ros.runtime.tensorrt.cuda import Cuda, Gpu
+from cigocc_ros.runtime.tensorrt.cuda import Cuda
 from cigocc_ros.runtime.tensorrt.engine import TensorRtEngine
-from cigocc_ros.runtime.tensorrt.kernel_cache import SUFFIX, KernelCache
-from cigocc_ros.runtime.tensorrt.key import EngineKey, engine_key
+from cigocc_ros.runtime.tensorrt.gpus import find_gpu
+from cigocc_ros.runtime.tensorrt.kernel_cache import kernel_cache
+from cigocc_ros.runtime.tensorrt.key import engine_key
 from cigocc_ros.runtime.tensorrt.library import find_tensorrt
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions, build_command, engine_folder
 from cigocc_ros.runtime.tensorrt.session import TensorRtSession
@@ -23,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 def why_not_tensorrt() -> str:
-    """Return why TensorRT cannot run here; empty where library, bindings and GPU are there."""
+    """Return why TensorRT cannot run here; empty where library, driver and GPU are there."""
     try:
         find_tensorrt()
-        Cuda().gpu()
+        find_gpu()
     except EngineError as error:
         return str(error)
     return ''
@@ -41,8 +42,7 @@ def open_tensorrt(
     that mends it; LoadingCancelled.
     """
     check_manifest(manifest)
-    library, cuda = find_tensorrt(), Cuda()
-    gpu = cuda.gpu()
+    library, gpu = find_tensorrt(), find_gpu()
     key = engine_key(model_dir, manifest, options, library, gpu)
     store = EngineStore(engine_folder(options, model_dir), build_command(options, model_dir))
     try:
@@ -57,7 +57,7 @@ def open_tensorrt(
         # Read again for a new context: hundreds of megabytes are not kept for the rare case.
         plan = store.load(key, manifest)
         kernels = kernel_cache(store, key, gpu) if library.is_rtx else None
-        return TensorRtSession(library, cuda, plan, manifest, options.cuda_graph, kernels)
+        return TensorRtSession(library, Cuda(gpu), plan, manifest, options.cuda_graph, kernels)
 
     loading.tell('loading the TensorRT engine')
     engine = TensorRtEngine(
@@ -65,9 +65,3 @@ def open_tensorrt(
     )
     loading.tell('')
     return engine
-
-
-def kernel_cache(store: EngineStore, key: EngineKey, gpu: Gpu) -> KernelCache:
-    """Return the cache of what TensorRT-RTX compiles of an engine for this GPU and driver."""
-    name = f'{key.name}-{gpu.compute_capability}-{gpu.cuda_driver}{SUFFIX}'
-    return KernelCache(store.folder / name)

@@ -61,9 +61,8 @@ class TensorRtSession:
         self._owned = ExitStack()
         self._engine: Any = None
         self._context: Any = None
-        self._stream: Any = None
-        self._event: Any = None
-        self._graph: Any = None
+        self._stream = self._event = 0
+        self._graph: int | None = None
         self._inputs: list[Buffer] = []
         self._outputs: list[Buffer] = []
         try:
@@ -97,10 +96,15 @@ class TensorRtSession:
     def close(self) -> None:
         """Release everything, the latest first."""
         self._owned.close()
+
+    def _forget(self) -> None:
+        """Let go of what TensorRT made, which needs the CUDA context for that."""
         self._graph = self._context = self._engine = None
 
     def _open(self, plan: bytes, manifest: ModelManifest) -> None:
         self._cuda.attach()
+        self._owned.callback(self._cuda.detach)
+        self._owned.callback(self._forget)
         self._engine = deserialise(self._library, plan)
         check_engine_tensors(self._library, self._engine, manifest)
         self._context = self._new_context()
@@ -116,7 +120,7 @@ class TensorRtSession:
             return self._engine.create_execution_context()
         return self._kernels.context(self._engine)
 
-    def _own(self, kind: str, handle: Any) -> Any:
+    def _own(self, kind: str, handle: int) -> int:
         self._owned.callback(self._cuda.free, kind, handle)
         return handle
 
@@ -135,13 +139,16 @@ class TensorRtSession:
         """Copy in, execute, copy out, all in the order of the stream."""
         for buffer in self._inputs:
             self._cuda.copy_in(buffer.device, buffer.host, buffer.size_bytes, self._stream)
-        if not self._context.execute_async_v3(int(self._stream)):
+        if not self._context.execute_async_v3(self._stream):
             raise EngineError(f'execution cannot be enqueued: {self._reason()}')
         for buffer in self._outputs:
             self._cuda.copy_out(buffer.host, buffer.device, buffer.size_bytes, self._stream)
 
     def _capture(self) -> None:
         """Record a frame as a graph; where that is refused, frames are enqueued one by one."""
+        if not self._capturable():
+            logger.info('no CUDA graph, each kernel is launched by itself: not for this network')
+            return
         self._cuda.begin_capture(self._stream)
         try:
             self._enqueue()
@@ -151,6 +158,11 @@ class TensorRtSession:
             logger.warning('no CUDA graph, each kernel is launched by itself: %s', error)
             return
         self._graph = self._own('graph', graph)
+
+    def _capturable(self) -> bool:
+        """Ask TensorRT-RTX, which knows; TensorRT has no such question."""
+        ask = getattr(self._context, 'is_stream_capturable', None)
+        return ask is None or bool(ask(self._stream))
 
     def _reason(self) -> str:
         return library_log(self._library)[1].take()

@@ -21,7 +21,7 @@ from cigocc_ros.core.yaml_json import load_json
 from cigocc_ros.runtime.contract import check_specs
 from cigocc_ros.runtime.tensorrt.key import EngineKey
 
-SIDECAR_VERSION = 1
+SIDECAR_VERSION = 2
 ENGINE_SUFFIX, SIDECAR_SUFFIX = '.engine', '.engine.json'
 
 
@@ -62,7 +62,11 @@ class EngineStore:
 
     def require_private(self) -> None:
         """Raise EngineError where engines of this folder would not be loaded; before a build."""
-        require_private(self.folder, self._mend)
+        require_private(self.folder, self._elsewhere)
+
+    @property
+    def _elsewhere(self) -> str:
+        return f'Build your own: `{self._mend} --engine-dir FOLDER` (node: tensorrt.engine_dir)'
 
     def engine_path(self, key: EngineKey) -> Path:
         """Return where the engine of a key lies."""
@@ -82,7 +86,7 @@ class EngineStore:
         if not path.is_file() or not self.engine_path(key).is_file():
             raise EngineMissingError(self._missing(key))
         self.require_private()
-        require_private(path, self._mend)
+        require_private(path, self._elsewhere)
         sidecar = self._read(path)
         differences = key.differences(sidecar.key)
         if differences:
@@ -95,7 +99,7 @@ class EngineStore:
     def load(self, key: EngineKey, manifest: ModelManifest) -> bytes:
         """Return the verified bytes of the engine; raises what `find` raises."""
         sidecar, path = self.find(key, manifest), self.engine_path(key)
-        require_private(path, self._mend)
+        require_private(path, self._elsewhere)
         content = read_bytes(path, sidecar.engine_bytes + 1)
         found = hashlib.sha256(content).hexdigest()
         if len(content) != sidecar.engine_bytes or found != sidecar.engine_sha256:
@@ -129,17 +133,18 @@ class EngineStore:
 
     def _read(self, path: Path) -> EngineSidecar:
         try:
-            sidecar = from_mapping(EngineSidecar, load_json(path), str(path))
+            content = load_json(path)
+            version = content.get('sidecar_version') if isinstance(content, dict) else None
+            if isinstance(version, int) and version != SIDECAR_VERSION:
+                raise EngineMissingError(
+                    f'{path}: of another release of cigocc, version {version} found, '
+                    f'{SIDECAR_VERSION} expected: run `{self._mend}`'
+                )
+            return from_mapping(EngineSidecar, content, str(path))
         except ConfigError as error:
             raise EngineMissingError(
                 f'{path}: no description of an engine ({error}): run `{self._mend}`'
             ) from error
-        if sidecar.sidecar_version != SIDECAR_VERSION:
-            raise EngineMissingError(
-                f'{path}: version {sidecar.sidecar_version} found, {SIDECAR_VERSION} expected: '
-                f'{self._mend}'
-            )
-        return sidecar
 
     def _check_tensors(self, path: Path, sidecar: EngineSidecar, manifest: ModelManifest) -> None:
         try:
@@ -150,24 +155,30 @@ class EngineStore:
 
     def _missing(self, key: EngineKey) -> str:
         """Say that there is none, and how the nearest of the others differs."""
-        others = [differences for differences in self._others(key) if differences]
-        if not others:
-            return f'no engine for this model in {self.folder}: run `{self._mend}`'
-        nearest = min(others, key=len)
-        return f'the engine in {self.folder} is stale, {"; ".join(nearest)}: run `{self._mend}`'
+        others, unknown = self._others(key)
+        if others:
+            fewest = min(others, key=len)
+            return f'the engine in {self.folder} is stale, {"; ".join(fewest)}: run `{self._mend}`'
+        if unknown:
+            return (
+                f'no engine of this release for this model in {self.folder}, {unknown} of others '
+                f'(they may be deleted): run `{self._mend}`'
+            )
+        return f'no engine for this model in {self.folder}: run `{self._mend}`'
 
-    def _others(self, key: EngineKey) -> list[list[str]]:
-        found = []
+    def _others(self, key: EngineKey) -> tuple[list[list[str]], int]:
+        """Return how the other engines differ, and how many cannot be compared."""
+        found, unknown = [], 0
         for path in sorted(self.folder.glob(f'*{SIDECAR_SUFFIX}')):
             try:
                 found.append(key.differences(self._read(path).key))
             except (EngineMissingError, DataFileError):
-                continue  # of a later release, or not ours: says nothing about staleness
-        return found
+                unknown += 1  # of another release, or not ours
+        return [differences for differences in found if differences], unknown
 
 
-def require_private(path: Path, mend: str) -> None:
-    """Raise EngineError where somebody else may have written what is loaded as native code.
+def require_private(path: Path, cure: str) -> None:
+    """Raise EngineError, ending with `cure`, where others may have written this native code.
 
     Trusted are this user, root, and the owner of this very code, which runs anyway: in containers
     root works in the folders of the user outside.
@@ -176,9 +187,9 @@ def require_private(path: Path, mend: str) -> None:
     shared = bool(status.st_mode & stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
     if status.st_uid not in (os.geteuid(), 0, Path(__file__).stat().st_uid) or shared:
         raise EngineError(
-            f'{path}: owner {status.st_uid}, mode {stat.filemode(status.st_mode)} found; an '
-            f'engine is native code: owner {os.geteuid()} or root expected, and not writable by '
-            f'everybody. Build your own: `{mend} --engine-dir FOLDER` (node: tensorrt.engine_dir)'
+            f'{path}: owner {status.st_uid}, mode {stat.filemode(status.st_mode)} found; it is '
+            f'loaded as native code: owner {os.geteuid()} or root expected, and not writable by '
+            f'everybody. {cure}'
         )
 
 

@@ -31,7 +31,11 @@ class TimingCache:
             return
         cache = config.create_timing_cache(self._content())
         if not config.set_timing_cache(cache, ignore_mismatch=False):
-            logger.warning('%s: of another TensorRT or GPU, started anew', self.path)
+            logger.warning(
+                '%s: refused by this TensorRT, of another release or GPU, or damaged; started '
+                'anew, and this build takes longer',
+                self.path,
+            )
             config.set_timing_cache(config.create_timing_cache(b''), ignore_mismatch=False)
 
     def keep(self, config: Any) -> None:
@@ -47,7 +51,7 @@ class TimingCache:
     def _content(self) -> bytes:
         try:
             if self.path.is_file():
-                require_private(self.path, 'rm the file')
+                require_private(self.path, 'It is left alone and made anew')
                 return self.path.read_bytes()
         except (OSError, EngineError) as error:
             logger.warning('%s: not used: %s', self.path, error)

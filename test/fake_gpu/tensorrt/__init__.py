@@ -11,13 +11,14 @@ import enum
 import json
 import os
 import time
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
-from cuda.bindings import runtime as cuda
+from fake_cuda import driver
 
 from . import _parser
 
@@ -34,6 +35,11 @@ registry: set[tuple[str, str, str]] = set()
 """Plugin creators: name, version, namespace."""
 loaded_kernels: list[bytes] = []
 refuse_capture = False
+"""Whether what executes spoils the recording of a graph."""
+stream_capturable: bool | None = None
+"""What RTX's contexts say of themselves; None where contexts have no such question."""
+CONTEXT_BYTES = 1 << 20
+"""Device memory of a context."""
 wrong_by = 0
 """How much every label is off: what a silent miscompile looks like."""
 
@@ -265,7 +271,7 @@ class Builder:
             return None
         if not self._steps(config.progress_monitor):
             return None
-        header = {'version': __version__, 'gpu': os.environ.get('FAKE_GPU', 'Fake GPU')}
+        header = {'version': __version__}
         if fail == 'contract':
             header['rename'] = 'labels'
         if network.misbound:
@@ -298,7 +304,9 @@ class Runtime:
                 'Serialization assertion failed. Version tag does not match',
             )
             return None
-        return Engine(content, facts.get('rename'), facts.get('wrong_by', 0))
+        engine = Engine(content, facts.get('rename'), facts.get('wrong_by', 0))
+        engine.logger = self.logger
+        return engine
 
 
 class Engine:
@@ -333,7 +341,13 @@ class Engine:
         if runtime_config is not None:
             assert runtime_config.cache is not None
             runtime_config.cache.content = KERNELS
-        return Context(self)
+        address = ctypes.c_uint64()
+        code = driver().cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(CONTEXT_BYTES))
+        if code:
+            self.logger.log(ILogger.Severity.ERROR, f'OutOfMemory: cudaMalloc returned {code}')
+            return None
+        kind = Context if stream_capturable is None else RtxContext
+        return kind(self, address.value)
 
     def create_runtime_config(self) -> 'RuntimeConfig':
         return RuntimeConfig()
@@ -363,9 +377,14 @@ class RuntimeConfig:
         return True
 
 
+ENQUEUED = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
 class Context:
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, memory: int) -> None:
+        self.engine, self.memory, self.driver = engine, memory, driver()
+        itself = weakref.ref(self)  # a cycle would keep what `del` must free at once
+        self.work = ENQUEUED(lambda _: itself()._execute())
         self.addresses: dict[str, int] = {}
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -374,16 +393,19 @@ class Context:
         )
 
     def set_tensor_address(self, name: str, address: int) -> bool:
-        cuda.state.calls.append((f'set_tensor_address {name}', 'tensorrt'))
+        self.driver.record(f'set_tensor_address {name}')
         self.addresses[name] = address
         return name in self.engine.tensors
 
     def execute_async_v3(self, stream: int) -> bool:
-        cuda.state.calls.append(('execute_async_v3', 'tensorrt'))
-        if refuse_capture and cuda.is_capturing(stream):
+        self.driver.record('execute_async_v3')
+        if refuse_capture and self.driver.recording(stream):
+            self.driver.invalidate(stream)
             return False
-        cuda.enqueue(stream, self._execute)
-        return True
+        return self.driver.cuLaunchHostFunc(ctypes.c_void_p(stream), self.work, None) == 0
+
+    def __del__(self) -> None:
+        self.driver.cuMemFree_v2(ctypes.c_uint64(self.memory))
 
     def _execute(self) -> None:
         names = [tensor.name for tensor in self.engine.outputs]
@@ -397,3 +419,8 @@ class Context:
         size = int(np.prod(tensor.shape)) * dtype.itemsize
         memory = (ctypes.c_uint8 * size).from_address(self.addresses[tensor.name])
         return np.frombuffer(memory, dtype).reshape(tensor.shape)
+
+
+class RtxContext(Context):
+    def is_stream_capturable(self, stream: int) -> bool:
+        return bool(stream_capturable)

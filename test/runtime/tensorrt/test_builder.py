@@ -144,8 +144,8 @@ def test_a_damaged_engine_is_refused_and_force_mends_it(model_dir):
     assert not build(model_dir).built
 
 
-def test_without_gpu_tensorrt_does_not_build(model_dir, fake_gpu, monkeypatch):
-    monkeypatch.setattr(fake_gpu.cuda, 'DEVICES', 0)
+def test_without_gpu_tensorrt_does_not_build(model_dir, fake_gpu):
+    fake_gpu.cuda.fail(cuInit=100)
     with pytest.raises(EngineError, match='builds only on the GPU that runs the engine'):
         build(model_dir)
 

@@ -14,8 +14,9 @@ from cigocc_ros.runtime.engine import create_engine
 from cigocc_ros.runtime.predictor import Predictor
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
-ILLEGAL_ADDRESS, OUT_OF_MEMORY = 700, 2
+ILLEGAL_ADDRESS, OUT_OF_MEMORY, NO_DEVICE = 700, 2, 100
 OWNER = {'tensorrt'}
+FRAME = ['cuMemcpyHtoDAsync_v2', 'execute_async_v3', 'cuMemcpyDtoHAsync_v2']
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def open_engine(model_dir, fake_gpu):
     opened = []
 
     def open_(**options):
-        fake_gpu.cuda.state.calls.clear()
+        fake_gpu.cuda.forget_calls()
         opened.append(
             create_engine(
                 'tensorrt',
@@ -52,8 +53,7 @@ def hang(fake_gpu):
     events = []
 
     def begin():
-        fake_gpu.cuda.state.hang = threading.Event()
-        events.append(fake_gpu.cuda.state.hang)
+        events.append(fake_gpu.cuda.block())
         return events[-1]
 
     yield begin
@@ -74,16 +74,17 @@ def steps(state):
     """Return the calls that matter for the order, repetitions folded."""
     names = [name.split()[0] for name in state.names()]
     wanted = {
-        'cudaSetDevice',
-        'cudaMalloc',
-        'cudaHostAlloc',
+        'cuCtxSetCurrent',
+        'cuMemAlloc_v2',
+        'cuMemHostAlloc',
         'set_tensor_address',
-        'cudaMemcpyAsync',
+        'cuMemcpyHtoDAsync_v2',
+        'cuMemcpyDtoHAsync_v2',
         'execute_async_v3',
-        'cudaEventSynchronize',
-        'cudaStreamBeginCapture',
-        'cudaStreamEndCapture',
-        'cudaGraphLaunch',
+        'cuEventSynchronize',
+        'cuStreamBeginCapture_v2',
+        'cuStreamEndCapture',
+        'cuGraphLaunch',
     }
     return [n for i, n in enumerate(names) if n in wanted and (i == 0 or names[i - 1] != n)]
 
@@ -99,38 +100,37 @@ def test_answers_are_those_of_the_network(open_engine, model_dir, cuda_graph):
 
 
 def test_order_of_calls_and_one_thread(open_engine, model_dir, fake_gpu):
-    state = fake_gpu.cuda.state
+    state = fake_gpu.cuda
     engine, manifest = open_engine(), load_manifest(model_dir)
-    start = state.calls.index(('cudaSetDevice', 'tensorrt'))
-    per_tensor = ['cudaMalloc', 'cudaHostAlloc', 'set_tensor_address']
-    frame = ['cudaMemcpyAsync', 'execute_async_v3', 'cudaMemcpyAsync']
-    capture = ['cudaStreamBeginCapture', *frame, 'cudaStreamEndCapture']
+    start = state.calls.index(('cuCtxSetCurrent', 'tensorrt'))
+    per_tensor = ['cuMemAlloc_v2', 'cuMemHostAlloc', 'set_tensor_address']
+    capture = ['cuStreamBeginCapture_v2', *FRAME, 'cuStreamEndCapture']
     assert steps(state) == [
-        'cudaSetDevice',
+        'cuCtxSetCurrent',
+        'cuMemAlloc_v2',  # what the execution context needs
         *per_tensor * 6,
-        *frame,
-        'cudaEventSynchronize',
+        *FRAME,
+        'cuEventSynchronize',
         *capture,
     ]
     assert {thread for _, thread in state.calls[start:]} == OWNER
 
-    state.calls.clear()
+    state.forget_calls()
     for seed in range(3):
         assert_answers(engine, manifest, seed)
-    assert steps(state) == ['cudaGraphLaunch', 'cudaEventSynchronize'] * 3
+    assert steps(state) == ['cuGraphLaunch', 'cuEventSynchronize'] * 3
     assert state.threads() == OWNER
 
 
 def test_without_graph_every_frame_is_enqueued_and_nothing_allocated(
     open_engine, model_dir, fake_gpu
 ):
-    state = fake_gpu.cuda.state
+    state = fake_gpu.cuda
     engine, manifest = open_engine(cuda_graph=False), load_manifest(model_dir)
-    state.calls.clear()
+    state.forget_calls()
     assert_answers(engine, manifest, 0)
     assert_answers(engine, manifest, 1)
-    frame = ['cudaMemcpyAsync', 'execute_async_v3', 'cudaMemcpyAsync', 'cudaEventSynchronize']
-    assert steps(state) == frame * 2
+    assert steps(state) == [*FRAME, 'cuEventSynchronize'] * 2
 
 
 @pytest.mark.parametrize('refusal', ['execute', 'capture'])
@@ -138,39 +138,40 @@ def test_a_refused_capture_falls_back(open_engine, model_dir, fake_gpu, caplog, 
     if refusal == 'execute':
         fake_gpu.trt.refuse_capture = True
     else:
-        fake_gpu.cuda.state.fail['cudaGraphInstantiate'] = 900
+        fake_gpu.cuda.fail(cuGraphInstantiateWithFlags=900)
     engine = open_engine()
     assert 'no CUDA graph' in caplog.text
-    assert not fake_gpu.cuda.state.capturing
     assert_answers(engine, load_manifest(model_dir), 3)
-    assert 'cudaGraphLaunch' not in fake_gpu.cuda.state.names()
+    assert 'cuGraphLaunch' not in fake_gpu.cuda.names()
 
 
 def test_close_frees_all_and_ends_the_engine(open_engine, model_dir, fake_gpu):
     engine = open_engine()
-    assert len(fake_gpu.cuda.state.memory) == 12
+    assert len(fake_gpu.cuda.memory) == 12 + 1  # buffers, and what a context needs
     engine.close()
-    assert not fake_gpu.cuda.state.memory and not fake_gpu.cuda.state.handles
+    assert not fake_gpu.cuda.memory and not fake_gpu.cuda.handles
     with pytest.raises(EngineError, match='after close'):
         engine.run(frame_inputs(load_manifest(model_dir)))
     engine.close()
 
 
-@pytest.mark.parametrize('call', ['cudaHostAlloc', 'cudaEventCreateWithFlags', 'cudaEventRecord'])
+@pytest.mark.parametrize('call', ['cuMemHostAlloc', 'cuEventCreate', 'cuEventRecord'])
 def test_what_fails_while_opening_leaves_nothing(open_engine, fake_gpu, call):
-    fake_gpu.cuda.state.fail[call] = OUT_OF_MEMORY
-    with pytest.raises(EngineError, match=f'{call}: CUDA error 2, cudaErrorMemoryAllocation'):
+    fake_gpu.cuda.fail(**{call: OUT_OF_MEMORY})
+    with pytest.raises(
+        EngineError, match=f'{call}: CUDA error 2, CUDA_ERROR_OUT_OF_MEMORY, .*: close'
+    ):
         open_engine()
-    assert not fake_gpu.cuda.state.memory and not fake_gpu.cuda.state.handles
+    assert not fake_gpu.cuda.memory and not fake_gpu.cuda.handles
 
 
 def test_inputs_off_the_contract_never_reach_the_gpu(open_engine, model_dir, fake_gpu):
     engine = open_engine()
-    fake_gpu.cuda.state.calls.clear()
+    fake_gpu.cuda.forget_calls()
     arrays = frame_inputs(load_manifest(model_dir))
     with pytest.raises(EngineError, match='expected image uint8'):
         engine.run({**arrays, 'image': arrays['image'].astype(np.float32)})
-    assert not fake_gpu.cuda.state.calls and engine.rebuilds == 0
+    assert not fake_gpu.cuda.calls and engine.rebuilds == 0
 
 
 def test_callers_of_two_threads_take_turns(open_engine, model_dir, fake_gpu):
@@ -184,17 +185,17 @@ def test_callers_of_two_threads_take_turns(open_engine, model_dir, fake_gpu):
         except BaseException as error:
             problems.append(error)
 
-    fake_gpu.cuda.state.calls.clear()
+    fake_gpu.cuda.forget_calls()
     threads = [threading.Thread(target=work, args=(seed,)) for seed in (1, 2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(WAIT_S)
-    assert not problems and fake_gpu.cuda.state.threads() == OWNER
+    assert not problems and fake_gpu.cuda.threads() == OWNER
 
 
 def test_a_hang_costs_one_frame_and_the_context(open_engine, model_dir, fake_gpu, hang):
-    state, manifest = fake_gpu.cuda.state, load_manifest(model_dir)
+    state, manifest = fake_gpu.cuda, load_manifest(model_dir)
     engine = open_engine(deadline_s=0.5)
     before, event = set(state.memory), hang()
     with pytest.raises(EngineError, match=r'no answer within 0\.5 s; the frame is lost.*rebuilt'):
@@ -212,7 +213,7 @@ def test_a_hang_costs_one_frame_and_the_context(open_engine, model_dir, fake_gpu
 
 
 def test_a_second_hang_is_final(open_engine, model_dir, fake_gpu, hang):
-    state, manifest = fake_gpu.cuda.state, load_manifest(model_dir)
+    state, manifest = fake_gpu.cuda, load_manifest(model_dir)
     deadline_s = 0.5
     engine = open_engine(deadline_s=deadline_s)
     arrays = frame_inputs(manifest)
@@ -223,7 +224,7 @@ def test_a_second_hang_is_final(open_engine, model_dir, fake_gpu, hang):
     with pytest.raises(EngineError, match='lost.*restart the node'):
         engine.run(arrays)
     assert 'lost' in engine.problem
-    state.calls.clear()
+    state.forget_calls()
     started = time.monotonic()
     with pytest.raises(EngineError, match='lost.*restart the node'):
         engine.run(arrays)
@@ -235,17 +236,17 @@ def test_a_second_hang_is_final(open_engine, model_dir, fake_gpu, hang):
 def test_an_error_of_the_gpu_rebuilds_and_a_failing_rebuild_is_final(
     open_engine, model_dir, fake_gpu
 ):
-    state, manifest = fake_gpu.cuda.state, load_manifest(model_dir)
+    state, manifest = fake_gpu.cuda, load_manifest(model_dir)
     engine = open_engine()
-    state.fail['cudaGraphLaunch'] = ILLEGAL_ADDRESS
-    with pytest.raises(EngineError, match='cudaErrorIllegalAddress; the frame is lost'):
+    state.fail(cuGraphLaunch=ILLEGAL_ADDRESS)
+    with pytest.raises(EngineError, match='an illegal memory access .*; the frame is lost'):
         engine.run(frame_inputs(manifest))
-    state.fail.clear()
+    state.fail_nothing()
     assert_answers(engine, manifest, 1)
 
     other = open_engine()
-    state.fail.update(cudaGraphLaunch=ILLEGAL_ADDRESS, cudaMalloc=OUT_OF_MEMORY)
-    with pytest.raises(EngineError, match='rebuilding the context failed.*cudaMalloc'):
+    state.fail(cuGraphLaunch=ILLEGAL_ADDRESS, cuMemHostAlloc=OUT_OF_MEMORY)
+    with pytest.raises(EngineError, match='rebuilding the context failed.*cuMemHostAlloc'):
         other.run(frame_inputs(manifest))
     assert 'lost' in other.problem
 
@@ -281,7 +282,7 @@ def test_tensors_of_the_engine_are_compared_by_name(open_engine, fake_gpu, monke
     )
     with pytest.raises(ManifestError, match=r'expected labels uint8.*found labels_0 uint8'):
         open_engine()
-    assert not fake_gpu.cuda.state.memory
+    assert not fake_gpu.cuda.memory
 
 
 def test_the_self_check_refuses_what_computes_something_else(model_dir, fake_gpu):
@@ -303,10 +304,13 @@ def test_auto_takes_tensorrt_where_library_and_gpu_are(model_dir, fake_gpu, monk
     engine = create_engine('auto', model_dir, manifest)
     assert engine.name == 'tensorrt 10.13.2 fp32 on Fake GPU'
     engine.close()
-    monkeypatch.setattr(fake_gpu.cuda, 'DEVICES', 0)
+    fake_gpu.cuda.fail(cuInit=NO_DEVICE)
     assert 'onnxruntime' in create_engine('auto', model_dir, manifest, threads=1).name
     (said,) = [r for r in caplog.records if 'there is no TensorRT' in r.getMessage()]
-    assert 'because there is no TensorRT: cudaGetDeviceCount: CUDA error 35' in said.getMessage()
+    assert (
+        'because there is no TensorRT: cuInit: CUDA error 100, CUDA_ERROR_NO_D'
+        in said.getMessage()
+    )
     assert said.levelname == 'WARNING'  # the library is there: somebody expects it to be used
 
 

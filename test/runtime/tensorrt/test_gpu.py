@@ -1,4 +1,4 @@
-"""The real thing, where a GPU, TensorRT and the CUDA bindings are; skipped everywhere else."""
+"""The real thing, where a GPU and TensorRT are; skipped everywhere else."""
 
 import time
 

@@ -34,7 +34,7 @@ def start(model_dir):
 
 def test_kernels_are_compiled_once(model_dir, fake_gpu):
     assert start(model_dir) == 'tensorrt_rtx 1.7.1 fp32 on Fake GPU'
-    (path,) = model_dir.glob('*-8.7-12.6.engine.kernels')
+    (path,) = model_dir.glob('*-fake-gpu-8.7-16-12.6.engine.kernels')
     assert path.read_bytes() == fake_gpu.trt.KERNELS and not fake_gpu.trt.loaded_kernels
     written = path.stat().st_mtime_ns
     start(model_dir)

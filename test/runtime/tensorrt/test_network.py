@@ -13,7 +13,7 @@ from cigocc_ros.core.onnx_file import SAMPLE_OP
 from cigocc_ros.doctor.gpu import Accelerator
 from cigocc_ros.doctor.models import check_engine_cache
 from cigocc_ros.runtime.predictor import Predictor
-from cigocc_ros.runtime.tensorrt.cuda import Cuda
+from cigocc_ros.runtime.tensorrt.gpus import find_gpu
 from cigocc_ros.runtime.tensorrt.library import find_tensorrt
 from cigocc_ros.runtime.tensorrt.network import parse_network, plugin_loss
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
@@ -60,7 +60,7 @@ def test_an_engine_with_plugins_answers_as_stored(model_dir, fake_gpu, monkeypat
 
 
 def doctor(model_dir):
-    accelerator = Accelerator(find_tensorrt(), Cuda().gpu())
+    accelerator = Accelerator(find_tensorrt(), find_gpu())
     return check_engine_cache(model_dir, load_manifest(model_dir), TensorRtOptions(), accelerator)
 
 

@@ -13,11 +13,16 @@ from cigocc_ros.core.errors import EngineError
 from cigocc_ros.runtime.contract import manifest_for
 from cigocc_ros.runtime.tensorrt import store as engine_store
 from cigocc_ros.runtime.tensorrt.key import EngineKey
-from cigocc_ros.runtime.tensorrt.store import EngineMissingError, EngineSidecar, EngineStore
+from cigocc_ros.runtime.tensorrt.store import (
+    SIDECAR_VERSION,
+    EngineMissingError,
+    EngineSidecar,
+    EngineStore,
+)
 
 MANIFEST = manifest_for(TINY_CONFIG, 'tiny', license='none', files={}, training={})
 KEY = EngineKey(
-    'a' * 64, 'tensorrt', '10.13', 'Orin', '8.7', '12.6', '12.8', 'fp32', 2048, 3, True
+    'a' * 64, 'tensorrt', '10.13', 'Orin', '8.7', 16, 4096, 62, '12.6', 'fp32', 2048, 3, True
 )
 PLAN = b'plan of an engine'
 MEND = 'cigocc build-engine --model mid'
@@ -25,7 +30,7 @@ MEND = 'cigocc build-engine --model mid'
 
 def sidecar(key=KEY, plan=PLAN):
     return EngineSidecar(
-        sidecar_version=1,
+        sidecar_version=SIDECAR_VERSION,
         key=key,
         engine_sha256=hashlib.sha256(plan).hexdigest(),
         engine_bytes=len(plan),
@@ -69,13 +74,15 @@ def test_without_engine_the_command_is_named(store):
         ({'library_version': '10.3'}, 'library version: found 10.13, expected 10.3'),
         ({'gpu': 'Thor', 'compute_capability': '11.0'}, 'gpu: found Orin, expected Thor; comp'),
         ({'cuda_driver': '13.0'}, 'cuda driver: found 12.6, expected 13.0'),
-        ({'cuda_runtime': '13.0'}, 'cuda runtime: found 12.8'),
+        ({'multiprocessors': 8}, 'multiprocessors: found 16, expected 8'),
+        ({'l2_cache_kib': 2048}, 'l2 cache kib: found 4096, expected 2048'),
+        ({'memory_gib': 8}, 'memory gib: found 62, expected 8'),
         ({'precision': 'mixed_fp16'}, 'precision: found fp32, expected mixed_fp16'),
         ({'workspace_mb': 512}, 'workspace mb: found 2048, expected 512'),
         ({'optimization_level': 5}, 'optimization level: found 3, expected 5'),
         ({'stock_plugins': False}, 'stock plugins: found True, expected False'),
         ({'hardware_compatibility': 'ampere'}, 'hardware compatibility: found none'),
-        ({'recipe': 99}, 'recipe: found 2, expected 99'),
+        ({'recipe': 99}, f'recipe: found {KEY.recipe}, expected 99'),
         ({'library': 'tensorrt_rtx'}, 'library: found tensorrt, expected tensorrt_rtx'),
     ],
 )
@@ -129,8 +136,8 @@ def test_an_unreadable_description_asks_for_a_build(store, content, said):
 def test_a_description_of_a_later_release_asks_for_a_build(store):
     store.save(sidecar(), PLAN)
     path = store.sidecar_path(KEY)
-    path.write_text(json.dumps({**json.loads(path.read_text()), 'sidecar_version': 2}))
-    with pytest.raises(EngineMissingError, match='version 2 found, 1 expected'):
+    path.write_text(json.dumps({**json.loads(path.read_text()), 'sidecar_version': 3}))
+    with pytest.raises(EngineMissingError, match='another release of cigocc, version 3 found, 2'):
         store.find(KEY, MANIFEST)
 
 

@@ -1,1 +1,0 @@
-"""Stand in for NVIDIA's bindings; see bindings/runtime.py."""
