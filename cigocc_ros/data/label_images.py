@@ -6,6 +6,7 @@ left out), one uint8 channel. `core.class_presets` says what the ids of a networ
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,18 @@ from cigocc_ros.data.image_files import read_label_image
 from cigocc_ros.data.kitti_layout import FrameKey
 
 
+@dataclass(frozen=True)
 class LabelImages:
-    """The label images below a folder, translated to train ids."""
+    """The label images below a folder, translated to train ids; `preset` says what ids mean."""
 
-    def __init__(self, root: Path, preset: str) -> None:
-        """Take the folder and the set of classes of its ids; raise ConfigError, DataFileError."""
-        self.root, self.preset = root, preset
-        train_id_table(preset)  # an unknown set is told now
-        if not root.is_dir():
-            raise DataFileError(f'{root}: no such folder of label images')
+    root: Path
+    preset: str
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for an unknown set of classes, DataFileError without the folder."""
+        train_id_table(self.preset)
+        if not self.root.is_dir():
+            raise DataFileError(f'{self.root}: no such folder of label images')
 
     def path(self, frame: FrameKey) -> Path:
         """Return the file of a frame; DataFileError where there is none."""

@@ -13,8 +13,9 @@ from cigocc_ros.core.arrays import Arrays, read_arrays, read_comment, write_arra
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.data import kitti_layout as layout
-from cigocc_ros.data.kitti_layout import find_sequences
+from cigocc_ros.data.kitti_layout import FrameKey, find_sequences
 from cigocc_ros.data.kitti_sequence import LEFT_ONLY, KittiSequence, Side
+from cigocc_ros.data.label_images import LabelImages
 from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig
 from cigocc_ros.evaluation.ground_truth import LabelArrays
 from cigocc_ros.training.teacher.folder import INFO_FILE, PROJECTION_FILE, frame_file
@@ -45,6 +46,8 @@ class FrameRef:
     """Folder of ground truth as `cigocc evaluate` takes it; None for the frame's own volume."""
     teacher: Path | None = None
     """Folder that `cigocc teacher` wrote; None for no teacher."""
+    semantics: LabelImages | None = None
+    """Label images that give it classes from outside."""
     sources: tuple[Path, ...] = ()
     """Every file that it is made of, as far as there is one."""
 
@@ -79,6 +82,7 @@ def find_frames(
     sides: Collection[Side] = LEFT_ONLY,
     teacher: Path | None = None,
     stereo: StereoConfig = DEFAULT_STEREO,
+    semantics: LabelImages | None = None,
 ) -> list[FrameRef]:
     """List the frames with voxel labels under root/sequences; raise DataFileError if none.
 
@@ -87,14 +91,15 @@ def find_frames(
     replaces the volumes of the data set. The right camera is a view of its own where `sides` has
     it and the frame has a lidar scan, which alone gives depth and classes to it. `teacher` is the
     cache of what a teacher said of the images. `stereo` are the settings of the matcher.
+    `semantics` are label images of another network, of every left image.
     """
     cache = root / 'cache' if cache is None else cache / _folder_key(root)
-    cache = cache / cache_key(config, truth, teacher, stereo)
+    cache = cache / cache_key(config, truth, teacher, stereo, semantics)
     frames = [
         frame
         for folder in find_sequences(root)
         if sequences is None or folder.name in sequences
-        for frame in _SequenceFrames(folder, cache, truth, teacher).frames(sides)
+        for frame in _SequenceFrames(folder, cache, truth, teacher, semantics).frames(sides)
     ]
     if not frames:
         expected = f'{root}/sequences/*/voxels/*.label' if truth is None else f'{truth}/*_*.npz'
@@ -108,9 +113,17 @@ def find_frames(
 class _SequenceFrames:
     """The files of one sequence, listed once."""
 
-    def __init__(self, folder: Path, cache: Path, truth: Path | None, teacher: Path | None):
+    def __init__(
+        self,
+        folder: Path,
+        cache: Path,
+        truth: Path | None,
+        teacher: Path | None,
+        semantics: LabelImages | None,
+    ) -> None:
         self.sequence = KittiSequence(folder)
         self.cache, self.truth, self.teacher = cache / folder.name, truth, teacher
+        self.semantics = semantics
         parts = SOURCE_PARTS if truth is not None else (*SOURCE_PARTS, *VOLUME_PARTS)
         self.files = {part: part.files(folder) for part in parts}
         first = self.sequence.frame_ids[0]
@@ -133,6 +146,9 @@ class _SequenceFrames:
             sources.append(self.truth / f'{name}_{frame_id}.npz')
         if self.teacher is not None:
             sources.append(frame_file(self.teacher, name, frame_id, side))
+        shown = self.semantics if side == 'left' else None
+        if shown is not None:
+            sources.append(shown.path(FrameKey(name, frame_id)))
         file_name = f'{frame_id}.npz' if side == 'left' else f'{frame_id}_{side}.npz'
         return FrameRef(
             sequence=self.sequence.path,
@@ -141,6 +157,7 @@ class _SequenceFrames:
             side=side,
             truth=self.truth,
             teacher=self.teacher,
+            semantics=shown,
             sources=tuple(sources),
         )
 
@@ -160,6 +177,7 @@ def cache_key(
     truth: Path | None = None,
     teacher: Path | None = None,
     stereo: StereoConfig = DEFAULT_STEREO,
+    semantics: LabelImages | None = None,
 ) -> str:
     """Name a cache by everything its arrays depend on besides the data."""
     sizes: dict[str, Any] = {
@@ -174,6 +192,8 @@ def cache_key(
         sizes |= {'teacher': str(teacher.resolve()), 'channels': config.semantic_channels}
     if stereo != DEFAULT_STEREO:
         sizes['stereo'] = asdict(stereo)
+    if semantics is not None:
+        sizes['semantics'] = [str(semantics.root.resolve()), semantics.preset]
     return f'{config.name}-{_digest(json.dumps(sizes, sort_keys=True), 8)}'
 
 

@@ -61,6 +61,7 @@ def compact_arrays(
     config: ModelConfig,
     teacher: TeacherCache | None = None,
     stereo: StereoConfig = DEFAULT_STEREO,
+    classes: NDArray[np.uint8] | None = None,
 ) -> Arrays:
     """Compute the arrays of one view; voxels are train ids of SemanticKITTI's grid.
 
@@ -69,7 +70,8 @@ def compact_arrays(
     float16 metres, 0 = unknown, where there is a pair stereo and where a stereo network has been
     depth_stereo likewise. With a teacher teacher_grid, teacher_rows, teacher_columns and, where
     the student is wider, teacher_mixing: see TeacherTargets. The teacher's masks count where the
-    data has no classes of its own.
+    data has no classes of its own. With `classes`, train ids (h, w) of a segmentation network,
+    semantic_prior (h, w) uint8.
     """
     fit = view.fit
     masks, valid = cell_masks(view.classes, view.classes_are_sparse)
@@ -86,6 +88,8 @@ def compact_arrays(
     if view.has_stereo_depth:
         network_depth = view.sequence.stereo_depth(view.frame_id)
         arrays['depth_stereo'] = fit.apply_depth(network_depth).astype(np.float16)
+    if classes is not None:
+        arrays['semantic_prior'] = fit.apply_classes(classes)
     if teacher is not None:
         targets = _targets(view, teacher, config)
         masks = np.where(valid, masks, targets.masks)
@@ -123,7 +127,9 @@ def _prepare_one(frame: FrameRef, config: ModelConfig, stereo: StereoConfig) -> 
     sequence = _opened(frame.sequence)
     view = FrameView(sequence, frame.frame_id, config.image_size, frame.side)
     teacher = None if frame.teacher is None else _teacher(frame.teacher)
-    arrays = compact_arrays(view, _voxels(frame, sequence), config, teacher, stereo)
+    key = FrameKey(sequence.name, frame.frame_id)
+    classes = None if frame.semantics is None else frame.semantics.train_ids(key)
+    arrays = compact_arrays(view, _voxels(frame, sequence), config, teacher, stereo, classes)
     store_frame(frame, arrays, fingerprint)
     return frame
 

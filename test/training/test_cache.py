@@ -16,11 +16,12 @@ from cigocc_ros.commands.main import main
 from cigocc_ros.core.arrays import read_array
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import DataFileError
-from cigocc_ros.core.labels import coarsen_labels
+from cigocc_ros.core.labels import CLASS_NAMES, coarsen_labels
 from cigocc_ros.data import kitti_files, kitti_sequence
 from cigocc_ros.data.image_files import read_semantic_image, write_semantic_image
 from cigocc_ros.data.kitti_files import write_point_labels, write_velodyne
 from cigocc_ros.data.kitti_sequence import KittiSequence
+from cigocc_ros.data.label_images import LabelImages
 from cigocc_ros.training import cache
 from cigocc_ros.training.cells import cell_depth, cell_masks
 from cigocc_ros.training.preparation import compact_arrays, prepare_frames
@@ -312,3 +313,35 @@ def test_features_are_kept_on_the_grid_of_the_teacher(tiny: ModelConfig, tmp_pat
         valid = aligned.features_valid
         np.testing.assert_allclose(found[:, valid], expected[:, valid], atol=2e-3)
         assert np.isnan(found[:, ~valid]).all() and valid.any()
+
+
+def test_label_images_give_classes_from_outside_and_count_as_sources(
+    root: Path, tiny: ModelConfig, tmp_path: Path
+) -> None:
+    labels = tmp_path / 'labels'
+    names = {path.stem for path in root.glob('sequences/00/image_2/*')}
+    for name in names:
+        target = labels / 'sequences' / '00' / f'{name}.png'
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_semantic_image(target, np.full((20, 40), 13, np.uint8))  # a Cityscapes car
+    semantics = LabelImages(labels, 'cityscapes')
+    frames = cache.find_frames(root, tiny, tmp_path / 'cache', semantics=semantics)
+    list(prepare_frames(frames, tiny, workers=1))
+    prior = cache.load_frame(frames[0])['semantic_prior']
+    assert prior.shape == tuple(size // 4 for size in tiny.image_size)
+    assert set(np.unique(prior)) <= {0, CLASS_NAMES.index('car')} and prior.any()
+    assert 'semantic_prior' not in cache.load_frame(
+        prepared_one(cache.find_frames(root, tiny, tmp_path / 'cache'), tiny)
+    )
+    write_semantic_image(labels / 'sequences' / '00' / f'{frames[0].frame_id}.png', prior)
+    assert not cache.find_frames(root, tiny, tmp_path / 'cache', semantics=semantics)[
+        0
+    ].is_prepared
+    (labels / 'sequences' / '00' / f'{frames[0].frame_id}.png').unlink()
+    with pytest.raises(DataFileError, match='no label image of frame'):
+        cache.find_frames(root, tiny, tmp_path / 'cache', semantics=semantics)
+
+
+def prepared_one(frames: list[cache.FrameRef], tiny: ModelConfig) -> cache.FrameRef:
+    """Prepare and return the first of the frames."""
+    return next(iter(prepare_frames(frames[:1], tiny, workers=1)))
