@@ -10,8 +10,10 @@ from cigocc_ros.core.class_presets import PRESETS
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.prior import AUTO, FILE_SOURCES, current_word
 from cigocc_ros.runtime.contract import DEFAULT_THREADS
+from cigocc_ros.runtime.devices import AUTO_DEVICE, DEVICE_HELP
 from cigocc_ros.runtime.engine import AUTO as AUTO_BACKEND
 from cigocc_ros.runtime.engine import BACKENDS
+from cigocc_ros.runtime.predictor import Predictor
 
 if TYPE_CHECKING:
     from cigocc_ros.data.label_images import LabelImages
@@ -25,7 +27,17 @@ def add_engine_arguments(arguments: argparse._ActionsContainer) -> None:
         default=AUTO_BACKEND,
         help='torch takes a checkpoint folder as --model (default %(default)s)',
     )
+    arguments.add_argument(
+        '--device',
+        default=AUTO_DEVICE,
+        help=f'{DEVICE_HELP[0].lower()}{DEVICE_HELP[1:]} (default %(default)s)',
+    )
     add_threads_argument(arguments)
+
+
+def open_predictor(args: argparse.Namespace) -> Predictor:
+    """Load the model on what the arguments of `add_engine_arguments` say."""
+    return Predictor.from_model_dir(args.model, args.backend, args.threads, device=args.device)
 
 
 def add_prior_argument(arguments: argparse._ActionsContainer) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.core.manifest import load_manifest
 from cigocc_ros.core.options import add_options, options_from
+from cigocc_ros.runtime.devices import gpu_name
 from cigocc_ros.runtime.loading import Loading, LoadingCancelled
 from cigocc_ros.runtime.predictor import find_model_dir
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions, build_options
@@ -30,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
         '--model', default=DEFAULT_MODEL, help='shipped model or folder (default %(default)s)'
+    )
+    parser.add_argument(
+        '--device',
+        default='',
+        help='GPU to build for: its number as nvidia-smi lists it, or its UUID (default: the '
+        'first; node: device)',
     )
     add_options(parser, build_options())
     parser.add_argument('--force', action='store_true', help='build even where an engine fits')
@@ -51,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
     loading, show = Loading(), _ProgressPrinter(args.progress == 'json')
     try:
         with _cancelling(loading, args.progress == 'json'):
-            result = build_engine(model_dir, manifest, options, show, loading, args.force)
+            result = build_engine(
+                model_dir, manifest, options, show, loading, args.force, gpu_name(args.device)
+            )
     except LoadingCancelled:
         print('cigocc build-engine: cancelled, nothing was written', file=sys.stderr)
         return EXIT_CANCELLED

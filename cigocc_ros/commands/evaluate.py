@@ -10,6 +10,7 @@ from cigocc_ros.commands.arguments import (
     add_engine_arguments,
     add_prior_argument,
     add_semantics_arguments,
+    open_predictor,
     opened_semantics,
 )
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
@@ -108,7 +109,7 @@ def evaluate_model(
     args: argparse.Namespace, truth: GroundTruth, frames: tuple[FrameKey, ...]
 ) -> tuple[ScoredModel, Evaluation]:
     """Run the model on the images of all frames and score what it says."""
-    with closing(Predictor.from_model_dir(args.model, args.backend, args.threads)) as predictor:
+    with closing(open_predictor(args)) as predictor:
         predict = predictions_of(predictor, args, frames)
         predictor.warm_up()
         manifest = predictor.manifest

@@ -16,6 +16,7 @@ from cigocc_ros.commands.arguments import (
     add_engine_arguments,
     add_prior_argument,
     add_semantics_arguments,
+    open_predictor,
     opened_semantics,
     semantics_of,
 )
@@ -77,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predict every frame, write its labels, print latencies and a summary; return 0."""
     frames = named_frames(args)
-    with closing(Predictor.from_model_dir(args.model, args.backend, args.threads)) as predictor:
+    with closing(open_predictor(args)) as predictor:
         predictor.warm_up()
         print(f'{predictor.manifest.model_id} on {predictor.engine.name}')
         predict_all(predictor, frames, args.out, args.picture)

@@ -6,6 +6,7 @@ import argparse
 from contextlib import closing
 from pathlib import Path
 
+from cigocc_ros.commands.arguments import open_predictor
 from cigocc_ros.commands.evaluate import add_model_arguments, predictions_of
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.installed import DEFAULT_MODEL
@@ -13,7 +14,6 @@ from cigocc_ros.core.labels import raw_from_train
 from cigocc_ros.data.kitti_files import write_voxel_labels
 from cigocc_ros.data.kitti_layout import SPLITS, FrameKey, frames_to_predict
 from cigocc_ros.evaluation.submission import member_name, pack_submission, validate_submission
-from cigocc_ros.runtime.predictor import Predictor
 
 HELP = "write or check a submission to SemanticKITTI's scene-completion benchmark"
 
@@ -61,7 +61,7 @@ def predict_all(args: argparse.Namespace, frames: tuple[FrameKey, ...]) -> None:
     """Write the labels of every frame below --out."""
     from tqdm import tqdm
 
-    with closing(Predictor.from_model_dir(args.model, args.backend, args.threads)) as predictor:
+    with closing(open_predictor(args)) as predictor:
         predict = predictions_of(predictor, args, frames)
         predictor.warm_up()
         print(f'{predictor.manifest.model_id} on {predictor.engine.name}, {predict.prior_text()}')

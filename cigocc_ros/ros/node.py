@@ -43,7 +43,12 @@ def load_predictor(parameters: OccParameters, loading: Loading) -> FramePredicto
     from cigocc_ros.runtime.predictor import Predictor
 
     return Predictor.from_model_dir(
-        parameters.model, parameters.backend, parameters.threads, parameters.tensorrt, loading
+        parameters.model,
+        parameters.backend,
+        parameters.threads,
+        parameters.tensorrt,
+        loading,
+        parameters.device,
     )
 
 

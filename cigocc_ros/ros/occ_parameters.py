@@ -10,6 +10,7 @@ from cigocc_ros.core.prior import NODE_SOURCES
 from cigocc_ros.core.voxel_filter import ALL_CLASSES, ShownVoxels, checked_classes
 from cigocc_ros.ros.parameters import parameter
 from cigocc_ros.runtime.contract import DEFAULT_THREADS
+from cigocc_ros.runtime.devices import AUTO_DEVICE, DEVICE_HELP
 from cigocc_ros.runtime.engine import AUTO, BACKENDS
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
@@ -24,6 +25,7 @@ class OccParameters:
 
     model: str = parameter(DEFAULT_MODEL, 'Model folder, or the name of a shipped model')
     backend: str = parameter(AUTO, 'What runs the network', choices=BACKENDS)
+    device: str = parameter(AUTO_DEVICE, DEVICE_HELP)
     threads: int = parameter(
         DEFAULT_THREADS,
         'CPU threads of the network; 0 takes every physical core',

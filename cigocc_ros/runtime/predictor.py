@@ -15,6 +15,7 @@ from cigocc_ros.core.frames import CameraFrame, Occupancy
 from cigocc_ros.core.installed import models_dir
 from cigocc_ros.core.manifest import ModelManifest, load_manifest
 from cigocc_ros.runtime.contract import DEFAULT_THREADS, check_manifest
+from cigocc_ros.runtime.devices import AUTO_DEVICE
 from cigocc_ros.runtime.engine import AUTO, TORCH, Engine, create_engine
 from cigocc_ros.runtime.loading import Loading
 from cigocc_ros.runtime.postprocess import occupancy_from_outputs
@@ -62,11 +63,12 @@ class Predictor:
         threads: int = DEFAULT_THREADS,
         tensorrt: TensorRtOptions | None = None,
         loading: Loading | None = None,
+        device: str = AUTO_DEVICE,
     ) -> Predictor:
         """Load a model folder, or a shipped model by name, on a backend of `engine.BACKENDS`.
 
         The backend `torch` takes a checkpoint folder of `cigocc train` instead. `tensorrt` and
-        `loading` are as for `create_engine`.
+        `loading` and `device` are as for `create_engine`.
         """
         if backend == TORCH:
             from cigocc_ros.runtime.torch_engine import load_checkpoint_manifest
@@ -76,7 +78,7 @@ class Predictor:
             model_dir = find_model_dir(model)
             manifest = load_manifest(model_dir)
         golden = load_golden(model_dir, manifest)
-        engine = create_engine(backend, model_dir, manifest, threads, tensorrt, loading)
+        engine = create_engine(backend, model_dir, manifest, threads, tensorrt, loading, device)
         return cls(engine, manifest, golden)
 
     def __call__(self, frame: CameraFrame) -> Occupancy:

@@ -15,18 +15,24 @@ from cigocc_ros.runtime.contract import (
     check_specs,
     manifest_for,
 )
+from cigocc_ros.runtime.devices import CPU, gpu_ordinal, is_gpu
 
 
 class TorchEngine:
     """A checkpoint folder of `cigocc train` behind the engine protocol; loads torch lazily."""
 
     def __init__(
-        self, checkpoint_dir: Path, manifest: ModelManifest, threads: int = DEFAULT_THREADS
+        self,
+        checkpoint_dir: Path,
+        manifest: ModelManifest,
+        threads: int = DEFAULT_THREADS,
+        device: str = CPU,
     ) -> None:
         """Load the weights; `threads` > 0 sets torch's, for the whole process.
 
-        Raises DataFileError or ConfigError for a broken checkpoint, ManifestError where it does
-        not fit `manifest`, EngineError without torch.
+        `device` is one of `devices`; TF32 is off on a GPU, for the whole process. Raises
+        DataFileError or ConfigError for a broken checkpoint, ManifestError where it does not fit
+        `manifest`, EngineError without torch or the GPU that is demanded.
         """
         torch = _import_torch()
         from cigocc_ros.model.build import load_checkpoint
@@ -38,8 +44,9 @@ class TorchEngine:
         own = _manifest(model.config, checkpoint_dir)
         check_specs(f'{checkpoint_dir}: inputs', manifest.inputs, own.inputs)
         check_specs(f'{checkpoint_dir}: outputs', manifest.outputs, own.outputs)
-        self._model: Any = ExportModel(model)
-        self.name = f'torch {torch.__version__} CPU'
+        self._device, where = _torch_device(torch, device)
+        self._model: Any = ExportModel(model).to(self._device)
+        self.name = f'torch {torch.__version__} {where}'
         self.inputs, self.outputs = own.inputs, own.outputs
 
     def run(self, arrays: Arrays) -> Arrays:
@@ -50,14 +57,33 @@ class TorchEngine:
         torch = _import_torch()
         # A copy: cached matrices are read-only, which torch does not know.
         tensors = [torch.from_numpy(arrays[spec.name].copy()) for spec in self.inputs]
-        with torch.inference_mode():
-            outputs = self._model(*tensors)
-        named = zip(self.outputs, outputs, strict=True)
-        return {spec.name: tensor.numpy() for spec, tensor in named}
+        try:
+            with torch.inference_mode():
+                outputs = self._model(*(tensor.to(self._device) for tensor in tensors))
+            named = zip(self.outputs, outputs, strict=True)
+            return {spec.name: tensor.cpu().numpy() for spec, tensor in named}
+        except RuntimeError as error:  # out of memory, a lost GPU
+            raise EngineError(f'{self.name}: {error}') from error
 
     def close(self) -> None:
         """Release the weights."""
         self._model = None
+
+
+def _torch_device(torch: Any, device: str) -> tuple[Any, str]:
+    """Return torch's device and its name in words; raise EngineError."""
+    cuda = device != CPU and torch.cuda.is_available()
+    if not cuda:
+        if is_gpu(device):
+            raise EngineError(
+                f'device {device!r}: torch {torch.__version__} sees no GPU (built for CUDA: '
+                f'{torch.version.cuda or "no"}): install a torch with CUDA and see nvidia-smi'
+            )
+        return torch.device('cpu'), 'CPU'
+    ordinal = gpu_ordinal(device)
+    # Rounds factors to 10 bits; on by default in cuDNN, and projections would be off by a pixel.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    return torch.device('cuda', ordinal), f'CUDA {ordinal}, {torch.cuda.get_device_name(ordinal)}'
 
 
 def load_checkpoint_manifest(checkpoint_dir: Path) -> ModelManifest:

@@ -105,18 +105,20 @@ def build_engine(
     report: Report,
     loading: Loading,
     force: bool = False,
+    device: str = '',
 ) -> BuildResult:
     """Build the engine that this machine needs, unless it is there; `force` builds it anyway.
 
-    `report` is called from threads of TensorRT; `loading` cancels. Another builder of the same
-    engine is waited for. Raises EngineError, ManifestError, or LoadingCancelled, and leaves what
-    was there before then.
+    `report` is called from threads of TensorRT; `loading` cancels; `device` is as for `find_gpu`.
+    Another builder of the same engine is waited for. Raises EngineError, ManifestError, or
+    LoadingCancelled, and leaves what was there before then.
     """
     check_manifest(manifest)
     library = find_tensorrt()
-    gpu = _gpu(library)
+    gpu = _gpu(library, device)
     key = engine_key(model_dir, manifest, options, library, gpu)
-    store = EngineStore(engine_folder(options, model_dir), build_command(options, model_dir))
+    command = build_command(options, model_dir, device)
+    store = EngineStore(engine_folder(options, model_dir), command)
     started_s = time.monotonic()
 
     def wait(holder: str) -> None:
@@ -197,10 +199,10 @@ class _Job:
         )
 
 
-def _gpu(library: TensorRt) -> Gpu | None:
+def _gpu(library: TensorRt, device: str) -> Gpu | None:
     """Return the GPU; TensorRT-RTX alone can build without one."""
     try:
-        return find_gpu()
+        return find_gpu(device)
     except EngineError as error:
         if library.is_rtx:
             logger.info('building without a GPU: %s', error)

@@ -28,14 +28,17 @@ STOPS_WITHIN_S = 5.0
 SHOWN_LINES = 8
 
 
-def build_in_process(model_dir: Path, options: TensorRtOptions, loading: Loading) -> None:
+def build_in_process(
+    model_dir: Path, options: TensorRtOptions, loading: Loading, device: str = ''
+) -> None:
     """Run `cigocc build-engine` and tell its progress to `loading` and to the log.
 
-    Raises LoadingCancelled when `loading` is cancelled, EngineError with the builder's last words
-    where it fails. The builder ends with this process, however that ends.
+    `device` is as for `find_gpu`. Raises LoadingCancelled when `loading` is cancelled, EngineError
+    with the builder's last words where it fails. The builder ends with this process, however that
+    ends.
     """
     words = [sys.executable, '-m', 'cigocc_ros.commands.main']
-    words += [*build_arguments(options, model_dir), '--progress', 'json']
+    words += [*build_arguments(options, model_dir, device), '--progress', 'json']
     try:
         _Builder(words, loading).run()
     finally:

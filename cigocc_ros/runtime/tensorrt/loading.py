@@ -23,35 +23,45 @@ from cigocc_ros.runtime.tensorrt.store import EngineMissingError, EngineStore
 logger = logging.getLogger(__name__)
 
 
-def why_not_tensorrt() -> str:
-    """Return why TensorRT cannot run here; empty where library, driver and GPU are there."""
+def why_not_tensorrt(device: str = '') -> str:
+    """Return why TensorRT cannot run here; empty where library, driver and GPU are there.
+
+    `device` is as for `find_gpu`; raises ConfigError where it is none.
+    """
     try:
         find_tensorrt()
-        find_gpu()
+        find_gpu(device)
     except EngineError as error:
         return str(error)
     return ''
 
 
 def open_tensorrt(
-    model_dir: Path, manifest: ModelManifest, options: TensorRtOptions, loading: Loading
+    model_dir: Path,
+    manifest: ModelManifest,
+    options: TensorRtOptions,
+    loading: Loading,
+    device: str = '',
 ) -> TensorRtEngine:
     """Return the engine of a model, built first where it is missing or stale and may be.
+
+    `device` is as for `find_gpu`.
 
     Raises EngineError or ManifestError saying what was found, what was expected and the command
     that mends it; LoadingCancelled.
     """
     check_manifest(manifest)
-    library, gpu = find_tensorrt(), find_gpu()
+    library, gpu = find_tensorrt(), find_gpu(device)
     key = engine_key(model_dir, manifest, options, library, gpu)
-    store = EngineStore(engine_folder(options, model_dir), build_command(options, model_dir))
+    command = build_command(options, model_dir, device)
+    store = EngineStore(engine_folder(options, model_dir), command)
     try:
         store.find(key, manifest)
     except EngineMissingError as error:
         if not options.build_missing:
             raise
         logger.warning('%s; doing that now, it takes minutes', error)
-        build_in_process(model_dir, options, loading)
+        build_in_process(model_dir, options, loading, device)
 
     def session() -> TensorRtSession:
         # Read again for a new context: hundreds of megabytes are not kept for the rare case.

@@ -98,11 +98,13 @@ def engine_folder(options: TensorRtOptions, model_dir: Path) -> Path:
     return Path(options.engine_dir).expanduser() if options.engine_dir else model_dir
 
 
-def build_arguments(options: TensorRtOptions, model_dir: Path) -> list[str]:
+def build_arguments(options: TensorRtOptions, model_dir: Path, device: str = '') -> list[str]:
     """Return the words of the command that builds the engine these options ask for."""
-    return ['build-engine', '--model', str(model_dir), *option_words(options, build_options())]
+    words = ['build-engine', '--model', str(model_dir)]
+    words += ['--device', device] if device else []
+    return [*words, *option_words(options, build_options())]
 
 
-def build_command(options: TensorRtOptions, model_dir: Path) -> str:
+def build_command(options: TensorRtOptions, model_dir: Path, device: str = '') -> str:
     """Return that command as one line for people."""
-    return shlex.join(['cigocc', *build_arguments(options, model_dir)])
+    return shlex.join(['cigocc', *build_arguments(options, model_dir, device)])
