@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,6 +63,12 @@ class CameraModel:
     def offset(self) -> NDArray[np.float64]:
         """Return p, (3,) float64: the fourth column of the projection."""
         return self.projection[:, 3]
+
+    def centred(self) -> CameraModel:
+        """Return the camera [K | 0]: at the origin of its own frame, whatever p says."""
+        if not self.offset.any():
+            return self
+        return CameraModel(self.width, self.height, np.hstack([self.intrinsics, np.zeros((3, 1))]))
 
     @property
     def key(self) -> bytes:
@@ -146,12 +153,74 @@ def camera_from_info(
     return camera
 
 
-def stereo_focal_baseline(left: CameraModel, right: CameraModel) -> float:
-    """Return f*b in pixel-metres: P_left[0, 3] - P_right[0, 3]; raise where it is not positive."""
-    focal_baseline = float(left.projection[0, 3] - right.projection[0, 3])
+class StereoPair(NamedTuple):
+    """What turns disparities into depths: depth = focal_baseline / (disparity - cx_difference).
+
+    focal_baseline: f*b in pixel-metres. cx_difference: cx of the left camera less that of the
+    right one, pixels: the disparity of points at infinity. Both for images of the cameras' size.
+    """
+
+    focal_baseline: float
+    cx_difference: float = 0.0
+
+
+BASELINE_LIMITS_M = (0.01, 10.0)
+FOCAL_TOLERANCE_PX = 0.5
+"""How far pixels at the border may lie apart for two focal lengths."""
+ROW_TOLERANCE_PX = 0.5
+TILT_SHARE = 0.02
+"""Of the baseline: how far the right camera may stand above or behind the left (KITTI: 0.005)."""
+
+
+def stereo_pair(left: CameraModel, right: CameraModel) -> StereoPair:
+    """Return the geometry of two rectified cameras; raise CalibrationError for no such pair.
+
+    Rows and depths of both must be the same: size, fx, fy, cy, and a right camera that stands to
+    the right. cx may differ, and is taken into account.
+    """
+    _require_one_rectification(left, right)
+    ahead = left.projection[:, 3] - right.projection[:, 3]
+    focal_baseline = float(ahead[0])
+    baseline_m = focal_baseline / float(left.projection[0, 0])
+    least_m, most_m = BASELINE_LIMITS_M
     if not focal_baseline > 0:
         raise CalibrationError(
             f'stereo needs P_left[0,3] - P_right[0,3] > 0, found {focal_baseline}: '
             'are left and right exchanged, or is the right P without its -f*b?'
         )
-    return focal_baseline
+    if not least_m <= baseline_m <= most_m:
+        raise CalibrationError(
+            f'the cameras stand {baseline_m:g} m apart by P[0,3], expected {least_m} to {most_m} '
+            'm: P[0,3] of the right camera is -f*b in pixel-metres'
+        )
+    if abs(ahead[1]) > TILT_SHARE * focal_baseline or abs(ahead[2]) > TILT_SHARE * baseline_m:
+        raise CalibrationError(
+            'the right camera does not stand beside the left one: P[:,3] differs by '
+            f'{ahead.round(4).tolist()}, expected [f*b, 0, 0]; vertical pairs are not matched'
+        )
+    return StereoPair(focal_baseline, float(left.projection[0, 2] - right.projection[0, 2]))
+
+
+def _require_one_rectification(left: CameraModel, right: CameraModel) -> None:
+    if (left.width, left.height) != (right.width, right.height):
+        raise CalibrationError(
+            f'left and right camera are of {left.width}x{left.height} and '
+            f'{right.width}x{right.height} pixels: no rectified pair'
+        )
+    k_left, k_right = left.intrinsics, right.intrinsics
+    half = np.array([left.width / 2, left.height / 2])
+    focal_px = half * np.abs(1 - np.diag(k_right)[:2] / np.diag(k_left)[:2])
+    rows_px = abs(k_left[1, 2] - k_right[1, 2])
+    if (focal_px > FOCAL_TOLERANCE_PX).any() or rows_px > ROW_TOLERANCE_PX:
+        numbers = [
+            f'fx {k[0, 0]:.2f}, fy {k[1, 1]:.2f}, cy {k[1, 2]:.2f}' for k in (k_left, k_right)
+        ]
+        raise CalibrationError(
+            f'left ({numbers[0]}) and right ({numbers[1]}) are not of one rectification: '
+            'calibrate and rectify both cameras together'
+        )
+
+
+def stereo_focal_baseline(left: CameraModel, right: CameraModel) -> float:
+    """Return f*b in pixel-metres; raise CalibrationError as `stereo_pair` does."""
+    return stereo_pair(left, right).focal_baseline

@@ -1,19 +1,34 @@
-"""What PNG and JPEG bytes say of their size, read before a decoder allocates for it."""
+"""PNG and JPEG bytes: what they say of their size, and the pixels as they lie in them, or none.
+
+What a decoder makes of damaged bytes is a matter of its release: whether they are whole is decided
+here.
+"""
 
 from __future__ import annotations
 
 import struct
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.jpeg import (
+    BARE,
+    FRAME_MARKERS,
+    Jpeg,
+    ends_in_grey,
+    read_whole_jpeg,
+    with_more_data,
+)
+from cigocc_ros.core.opencv import import_cv2
 
 MAX_IMAGE_SIDE_PX = 16384
 MAX_IMAGE_PIXELS = 1 << 26
 """67 megapixels: 200 MB as rgb."""
 PNG_MAGIC, JPEG_MAGIC = b'\x89PNG\r\n\x1a\n', b'\xff\xd8'
-# SOF0..SOF15 without DHT, JPG and DAC, which lie between them
-_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ANIMATION = (b'acTL', b'fcTL', b'fdAT')
-_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
 def check_pixels(width: int, height: int, what: str) -> None:
@@ -42,6 +57,48 @@ def check_encoded_image(content: bytes | memoryview, what: str) -> tuple[int, in
     return size
 
 
+def decode_image(content: bytes | memoryview, what: str, grey: bool = False) -> NDArray[Any]:
+    """Return the pixels of a PNG or JPEG as they lie in it: (H, W, 3) uint8 in the order bgr.
+
+    grey: leave channels and depth as they are, e.g. (H, W) uint16. An orientation in the metadata
+    is not followed: calibrations speak of the pixels of the sensor. Raises DataFileError where
+    bytes are missing, ImportError without OpenCV.
+    """
+    cv2 = import_cv2('decoding images')
+    width, height = check_encoded_image(content, what)
+    jpeg = None if content[:8] == PNG_MAGIC else read_whole_jpeg(content, what)
+    color = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_UNCHANGED if grey else color
+    try:
+        image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error as error:
+        raise DataFileError(f'{what}: cannot be decoded: {error}') from error
+    if image is None or image.shape[:2] != (height, width):
+        raise DataFileError(f'{what}: {len(content)} bytes are no image that OpenCV reads')
+    if jpeg is not None and _is_short(jpeg, content, image):
+        raise DataFileError(f'{what}: no whole JPEG: its data ends before its picture does')
+    return image
+
+
+def _is_short(jpeg: Jpeg, content: bytes | memoryview, image: NDArray[Any]) -> bool:
+    """Say whether the decoder takes what is put behind the data for part of the picture.
+
+    Asked where the end looks as if something were missing; of pictures in several scans, which no
+    camera sends, always, for each of them refines what is there.
+    """
+    cv2 = import_cv2('decoding images')
+    flags = cv2.IMREAD_COLOR
+    if len(jpeg.scans) == 1 and not jpeg.progressive:
+        if not ends_in_grey(jpeg, image):
+            return False
+        flags = cv2.IMREAD_REDUCED_GRAYSCALE_8
+    one, other = (
+        cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        for data in with_more_data(jpeg, content)
+    )
+    return one is None or other is None or not np.array_equal(one, other)
+
+
 def _png_size(content: bytes | memoryview) -> tuple[int, int] | None:
     if content[12:16] != b'IHDR':
         return None
@@ -51,16 +108,18 @@ def _png_size(content: bytes | memoryview) -> tuple[int, int] | None:
 
 
 def _check_chunks(content: bytes | memoryview) -> None:
-    """Raise IndexError unless every chunk of a PNG lies within it: decoders make room for each.
+    """Raise IndexError unless every chunk of a PNG is whole: decoders make room for each.
 
     Frames of an animation are chunks with sizes of their own, and no camera sends them.
     """
     at, kind = len(PNG_MAGIC), b''
     while kind != b'IEND':
         length, kind = struct.unpack_from('>I4s', content, at)
-        at += 12 + length
-        if at > len(content) or kind in _ANIMATION:
+        end = at + 8 + length
+        (stated,) = struct.unpack_from('>I', content, end)
+        if kind in _ANIMATION or stated != zlib.crc32(content[at + 4 : end]):
             raise IndexError(f'chunk {kind!r} of {length} bytes')
+        at = end + 4
 
 
 def _jpeg_size(content: bytes | memoryview) -> tuple[int, int] | None:
@@ -75,9 +134,9 @@ def _jpeg_size(content: bytes | memoryview) -> tuple[int, int] | None:
             at += 1
         marker = content[at]
         at += 1
-        if marker in _BARE_MARKERS:
+        if marker in BARE:
             continue
-        if marker in _FRAME_MARKERS:
+        if marker in FRAME_MARKERS:
             height, width = struct.unpack_from('>HH', content, at + 3)
             return width, height
         (length,) = struct.unpack_from('>H', content, at)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.camera import stereo_focal_baseline
+from cigocc_ros.core.camera import stereo_pair
 from cigocc_ros.core.errors import CalibrationError, ConfigError, DataFileError
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.prior import AUTO, DEPTH, DEPTH_STEREO, NONE, STEREO, Prior, parse_prior
@@ -137,8 +137,8 @@ def image_frame(
     if right is not None:
         if mounted.right is None:
             raise CalibrationError(f'{calib}: no right camera (row P3, or key baseline_m)')
-        focal_baseline = stereo_focal_baseline(mounted.left, mounted.right)
-        prior = stereo_depth_m(pixels, read_image(right), focal_baseline)
+        pair = stereo_pair(mounted.left, mounted.right)
+        prior = stereo_depth_m(pixels, read_image(right), *pair)
     return CameraFrame(
         pixels,
         mounted.left,
@@ -161,5 +161,5 @@ def _sequence_depth(
         return sequence.depth(frame_id)
     if prior == DEPTH_STEREO:
         return sequence.stereo_depth(frame_id)
-    focal_baseline = stereo_focal_baseline(sequence.camera_left, sequence.camera_right)
-    return stereo_depth_m(image, sequence.image(frame_id, 'right'), focal_baseline)
+    pair = stereo_pair(sequence.camera_left, sequence.camera_right)
+    return stereo_depth_m(image, sequence.image(frame_id, 'right'), *pair)

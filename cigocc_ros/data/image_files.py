@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.arrays import read_array
-from cigocc_ros.core.encoded_images import check_encoded_image
+from cigocc_ros.core.encoded_images import decode_image
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.files import read_bytes, write_atomically
 from cigocc_ros.core.labels import IGNORE, NUM_CLASSES
@@ -24,7 +24,7 @@ LARGEST_MEDIAN_M = 300.0
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
     """Return a colour image, (H, W, 3) uint8 rgb; raise DataFileError."""
-    image = _decode(Path(path), cv2.IMREAD_COLOR)
+    image = _decode(Path(path))
     rgb: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return rgb
 
@@ -38,7 +38,7 @@ def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
 
 def read_depth_image(path: str | Path) -> NDArray[np.float32]:
     """Return metres along the optical axis, (H, W) float32, 0 = unknown; raise DataFileError."""
-    steps = _decode(Path(path), cv2.IMREAD_UNCHANGED)
+    steps = _decode(Path(path), grey=True)
     if steps.dtype != np.uint16 or steps.ndim != 2:
         raise DataFileError(f'{path}: a depth image is uint16 (H, W), found {_described(steps)}')
     return steps.astype(np.float32) / np.float32(DEPTH_STEPS_PER_M)
@@ -87,7 +87,7 @@ def write_depth_image(path: str | Path, depth_m: NDArray[Any]) -> None:
 
 def read_label_image(path: str | Path) -> NDArray[np.uint8]:
     """Return the ids of a class image, (H, W) uint8, whatever they mean; raise DataFileError."""
-    labels = _decode(Path(path), cv2.IMREAD_UNCHANGED)
+    labels = _decode(Path(path), grey=True)
     if labels.dtype != np.uint8 or labels.ndim != 2:
         raise DataFileError(f'{path}: a class image is uint8 (H, W), found {_described(labels)}')
     return labels.astype(np.uint8, copy=False)
@@ -109,16 +109,8 @@ def write_semantic_image(path: str | Path, labels: NDArray[np.uint8]) -> None:
     _encode(Path(path), labels)
 
 
-def _decode(path: Path, flags: int) -> NDArray[Any]:
-    content = read_bytes(path, MAX_IMAGE_BYTES)
-    check_encoded_image(content, str(path))
-    try:
-        image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except cv2.error as error:
-        raise DataFileError(f'{path}: cannot be decoded: {error}') from error
-    if image is None:
-        raise DataFileError(f'{path}: {len(content)} bytes are no image that OpenCV reads')
-    return image
+def _decode(path: Path, grey: bool = False) -> NDArray[Any]:
+    return decode_image(read_bytes(path, MAX_IMAGE_BYTES), str(path), grey)
 
 
 def _encode(path: Path, image: NDArray[Any]) -> None:

@@ -73,21 +73,31 @@ def stereo_depth_m(
     left_rgb: NDArray[np.uint8],
     right_rgb: NDArray[np.uint8],
     focal_baseline: float,
+    cx_difference: float = 0.0,
     config: StereoConfig = DEFAULT_STEREO,
 ) -> NDArray[np.float32]:
     """Return metres along the optical axis of the left camera, (H, W) float32, 0 = unknown.
 
-    left_rgb, right_rgb: rectified (H, W, 3) uint8. focal_baseline: f*b in pixel-metres at this
-    size (see core.camera.stereo_focal_baseline); depth = f*b / disparity. Raises FrameError where
-    the images do not fit, CalibrationError for f*b <= 0.
+    left_rgb, right_rgb: rectified (H, W, 3) uint8. focal_baseline, cx_difference: the geometry of
+    the pair at this size (core.camera.StereoPair); depth = f*b / (disparity - cx_difference).
+    Raises FrameError where the images do not fit, CalibrationError for numbers of no pair.
     """
     if not (math.isfinite(focal_baseline) and focal_baseline > 0):
         raise CalibrationError(f'f*b must be positive, found {focal_baseline}')
     _check_pair(left_rgb, right_rgb)
+    if not abs(cx_difference) < left_rgb.shape[1] / 2:
+        raise CalibrationError(
+            f'the principal points of the pair lie {cx_difference} px apart: expected less than '
+            f'half the width, {left_rgb.shape[1]} px'
+        )
     height, width = left_rgb.shape[:2]
     divisor = math.ceil(width / config.max_width_px)
     size = (max(round(width / divisor), 1), max(round(height / divisor), 1))
-    disparity = _disparity_px(_gray(left_rgb, size), _gray(right_rgb, size), config)
+    left, right = _gray(left_rgb, size), _gray(right_rgb, size)
+    # the whole pixels by moving the right image, so that the search begins at infinity
+    at_infinity = cx_difference * size[0] / width
+    whole = math.floor(at_infinity)
+    disparity = _disparity_px(left, _moved_right(right, whole), config) - (at_infinity - whole)
     known = disparity >= config.min_disparity_px
     numerator = focal_baseline * size[0] / width
     depth_m = np.where(known, numerator / np.where(known, disparity, 1), 0).astype(np.float32)
@@ -117,6 +127,16 @@ def _disparity_px(left: Gray, right: Gray, config: StereoConfig) -> NDArray[np.f
     steps = matcher.compute(_with_margin(left, search), _with_margin(right, search))
     disparity: NDArray[np.float32] = steps[:, search:].astype(np.float32) / DISPARITY_STEPS_PER_PX
     return disparity
+
+
+def _moved_right(gray: Gray, columns: int) -> Gray:
+    """Move an image to the right, or to the left for negative numbers; the border is repeated."""
+    if columns == 0:
+        return gray
+    sides = (columns, 0) if columns > 0 else (0, -columns)
+    moved: Gray = cv2.copyMakeBorder(gray, 0, 0, *sides, cv2.BORDER_REPLICATE)
+    width = gray.shape[1]
+    return np.ascontiguousarray(moved[:, :width] if columns > 0 else moved[:, -width:])
 
 
 def _with_margin(gray: Gray, columns: int) -> Gray:

@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from cigocc_ros.core.opencv import DOWNGRADE, INSTALL, import_cv2
 from cigocc_ros.doctor.finding import Finding, fail, ok, warn
 from cigocc_ros.runtime.engine import AUTO, ONNXRUNTIME, OPENVINO, TORCH
 
@@ -29,15 +30,12 @@ def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Find
 
 def check_opencv() -> Finding:
     """Check the library that rectifies, decodes JPEG and matches stereo."""
-    version = library_version('cv2')
-    if version is not None:
-        return ok('opencv', version)
-    return warn(
-        'opencv',
-        'not importable',
-        'OpenCV, for compressed and raw images and for stereo',
-        "pip install '.[runtime]' (with apt ROS: sudo apt install python3-opencv)",
-    )
+    try:
+        return ok('opencv', str(import_cv2('the node').__version__))
+    except ImportError as error:
+        found = f'not importable: {str(error).partition(": ")[2]}'
+    mend = DOWNGRADE if 'numpy' in found else INSTALL
+    return warn('opencv', found, 'OpenCV, for compressed and raw images and for stereo', mend)
 
 
 def check_backend(backend: str) -> Finding | None:

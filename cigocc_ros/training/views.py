@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.camera import CameraModel, stereo_focal_baseline
+from cigocc_ros.core.camera import CameraModel, stereo_pair
 from cigocc_ros.core.labels import IGNORE, train_from_raw
 from cigocc_ros.core.projection import project_points
 from cigocc_ros.data.kitti_sequence import KittiSequence, Side
@@ -64,15 +64,11 @@ class FrameView:
 
     def matched_depth(self, config: StereoConfig = DEFAULT_STEREO) -> NDArray[np.float32]:
         """Return the matcher's metres, (H, W), 0 = unknown; DataFileError without a pair."""
-        focal_baseline = stereo_focal_baseline(
-            self.sequence.camera_left, self.sequence.camera_right
-        )
+        pair = stereo_pair(self.sequence.camera_left, self.sequence.camera_right)
         other = self.sequence.image(self.frame_id, self._other)
         if self.side == 'left':
-            return stereo_depth_m(self.image, other, focal_baseline, config=config)
-        mirrored = stereo_depth_m(
-            _mirrored(self.image), _mirrored(other), focal_baseline, config=config
-        )
+            return stereo_depth_m(self.image, other, *pair, config=config)
+        mirrored = stereo_depth_m(_mirrored(self.image), _mirrored(other), *pair, config=config)
         return np.ascontiguousarray(mirrored[:, ::-1])
 
     @cached_property

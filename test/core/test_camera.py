@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from cigocc_ros.core.camera import CameraModel, camera_from_info, stereo_focal_baseline
+from cigocc_ros.core.camera import (
+    CameraModel,
+    camera_from_info,
+    stereo_focal_baseline,
+    stereo_pair,
+)
 from cigocc_ros.core.errors import CalibrationError
 from cigocc_ros.core.projection import project_points
 
@@ -82,3 +87,40 @@ def test_stereo_focal_baseline_is_exact_and_checked():
     assert stereo_focal_baseline(left, right_camera) == pytest.approx(380.348, abs=1e-9)
     with pytest.raises(CalibrationError, match='exchanged'):
         stereo_focal_baseline(right_camera, left)
+
+
+def camera(fx=700.0, fy=700.0, cx=600.0, cy=180.0, p=(0.0, 0.0, 0.0), size=(1241, 376)):
+    return CameraModel(*size, np.array([[fx, 0, cx, p[0]], [0, fy, cy, p[1]], [0, 0, 1, p[2]]]))
+
+
+def test_a_pair_tells_how_its_principal_points_differ():
+    pair = stereo_pair(camera(cx=600), camera(cx=580, p=(-378, 0.5, 0.001)))
+    assert pair == (378, 20)
+    assert stereo_pair(camera(p=(45, 0, 0)), camera(p=(-333, 0, 0))).focal_baseline == 378
+
+
+@pytest.mark.parametrize(
+    ('right', 'words'),
+    [
+        ({'fx': 703.0, 'fy': 703.0}, 'not of one rectification'),
+        ({'fy': 705.0}, 'not of one rectification'),
+        ({'cy': 181.0}, 'not of one rectification'),
+        ({'size': (1241, 370)}, 'no rectified pair'),
+        ({'p': (0, 0, 0)}, 'exchanged'),
+        ({'p': (378, 0, 0)}, 'exchanged'),
+        ({'p': (0, -378, 0)}, 'exchanged'),  # the lower camera of a vertical pair
+        ({'p': (-378, -378, 0)}, 'vertical'),
+        ({'p': (-378, 0, 0.2)}, 'beside'),
+        ({'p': (-378000, 0, 0)}, '540 m apart'),  # a baseline in millimetres
+        ({'p': (-0.54, 0, 0)}, 'apart'),  # -b instead of -f*b
+    ],
+)
+def test_what_cannot_be_one_rectified_pair_is_refused(right, words):
+    with pytest.raises(CalibrationError, match=words):
+        stereo_pair(camera(), camera(**{'p': (-378, 0, 0), **right}))
+
+
+def test_a_centred_camera_stands_where_its_frame_is():
+    right = camera(p=(-378, 0, 0))
+    assert right.centred() == camera()
+    assert camera().centred() is not None and right.offset[0] == -378

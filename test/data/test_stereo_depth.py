@@ -28,6 +28,22 @@ def test_a_plane_has_the_computed_depth(width, shift):
     assert np.median(known[known > 0]) == pytest.approx(100 / shift, rel=0.02)
 
 
+@pytest.mark.parametrize('cx_difference', [-30.0, -7.25, 0.5, 12.75, 20.0])
+def test_principal_points_that_differ_are_subtracted(cx_difference):
+    """The right camera of a pair whose cx is 20 px less sees infinity 20 px further left."""
+    shift = 16
+    seen_px = round(shift + cx_difference)
+    texture = np.random.default_rng(3).integers(0, 256, (120, 420, 3), np.uint8)
+    cv2 = pytest.importorskip('cv2')
+    texture = cv2.GaussianBlur(texture, (5, 5), 1.5)
+    left, right = texture[:, 50:370], texture[:, 50 + seen_px : 370 + seen_px]
+    depth = stereo_depth_m(left, right, 100.0, cx_difference)
+    known = depth[:, 60:-60]
+    assert (known > 0).mean() > 0.9
+    expected_m = 100.0 / (seen_px - cx_difference)
+    assert np.median(known[known > 0]) == pytest.approx(expected_m, rel=0.02)
+
+
 def test_without_texture_nothing_is_known():
     flat = np.full((100, 200, 3), 90, np.uint8)
     assert not stereo_depth_m(flat, flat, 100.0).any()
@@ -54,6 +70,8 @@ def test_what_does_not_fit_is_refused():
         stereo_depth_m(image, image[..., 0], 100.0)
     with pytest.raises(CalibrationError, match='positive'):
         stereo_depth_m(image, image, -100.0)
+    with pytest.raises(CalibrationError, match='half the width'):
+        stereo_depth_m(image, image, 100.0, cx_difference=20.0)
     with pytest.raises(ConfigError, match='odd'):
         StereoConfig(block_size_px=4)
 

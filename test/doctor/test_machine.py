@@ -134,3 +134,12 @@ def test_engines_need_a_folder_that_can_be_written(tmp_path, monkeypatch):
     assert check_writable(tmp_path / 'new').status == OK
     monkeypatch.setattr('os.access', lambda *_: False)  # root may write anywhere
     assert check_writable(tmp_path).status == WARN
+
+
+def test_an_opencv_of_another_numpy_is_told_from_one_that_is_missing(monkeypatch):
+    """`apt install python3-opencv` does not help where numpy 2 of pip hides apt's numpy."""
+    error = ImportError('numpy.core.multiarray failed to import')
+    monkeypatch.setattr('cigocc_ros.core.opencv._broken', error)
+    finding = check_opencv()
+    assert finding.status == WARN and 'built for another numpy' in finding.found
+    assert "pip install 'numpy<2'" in finding.mend and 'apt install' not in finding.mend
