@@ -158,7 +158,8 @@ class Camera:
     def __init__(self, graph: Graph, prefix: str = '', qos: QoSProfile | int = 1) -> None:
         self.images = graph.publisher(Image, prefix + 'image', qos)
         self.infos = graph.publisher(CameraInfo, prefix + 'camera_info', qos)
-        self.stamp_ns = 1_000_000_000
+        # of the present, as far back as no camera's fault and with room to run faster than time
+        self.stamp_ns = time.time_ns() - 8_000_000_000
 
     def matched(self) -> bool:
         counts = [p.get_subscription_count() for p in (self.images, self.infos)]

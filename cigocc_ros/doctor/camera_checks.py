@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
+from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.doctor.finding import Finding, fail, ok, warn
 from cigocc_ros.doctor.observation import Heard, Observation, TopicView
-from cigocc_ros.ros.input.camera_info import geometry_from_info, is_raw
+from cigocc_ros.ros.input.camera_info import (
+    ImageGeometry,
+    geometry_from_info,
+    geometry_of_topic,
+    implausible,
+    view_deg,
+)
 from cigocc_ros.ros.input.images import decode_rgb
 from cigocc_ros.ros.stamps import stamp_to_ns
 
@@ -22,11 +28,6 @@ REMAP = (
 CALIBRATE = 'ros2 run camera_calibration cameracalibrator ..., then load its YAML in the driver'
 RATE_RATIO = 0.8
 STALE_S = 5.0
-FIELD_OF_VIEW_DEG = (15.0, 150.0)
-FOCAL_RATIO = 1.25
-"""fx and fy of real cameras are nearly equal; resizing without keeping the shape is not."""
-CENTRE_SHARE = 0.25
-"""How far the principal point may lie from the centre, as a share of the image size."""
 
 
 def check_stream(view: TopicView, heard: Heard, duration_s: float) -> Finding:
@@ -56,14 +57,14 @@ def check_camera(seen: Observation) -> Iterator[Finding]:
         yield from check_calibration(info)
     if info is not None and size is not None:
         yield check_sizes(seen, info, size)
+        yield from check_doubts(seen, info, size)
         yield from check_together(seen)
 
 
 def check_sizes(seen: Observation, info: CameraInfo, size: tuple[int, int]) -> Finding:
     """Check that the CameraInfo is of images of this size."""
-    raw = is_raw(info, seen.image.name, seen.rectification)
     try:
-        geometry = geometry_from_info(info, size, raw)
+        geometry = _geometry(seen, info, size)
     except CigoccError as error:
         expected = f'camera_info that fits images of {size[0]}x{size[1]}'
         return fail('camera_info size', str(error), expected, REMAP)
@@ -71,8 +72,28 @@ def check_sizes(seen: Observation, info: CameraInfo, size: tuple[int, int]) -> F
         found = f'camera_info is of {info.width}x{info.height}, images are {size[0]}x{size[1]}'
         mend = 'publish the camera_info of the resized image (image_proc resize does)'
         return warn('camera_info size', f'{found}: rescaled', 'one size', mend)
-    state = 'raw, rectified by the node' if raw else 'rectified'
+    state = 'rectified' if geometry.maps is None else 'raw, rectified by the node'
     return ok('camera_info size', f'{size[0]}x{size[1]} like the images; taken as {state}')
+
+
+def check_doubts(seen: Observation, info: CameraInfo, size: tuple[int, int]) -> Iterator[Finding]:
+    """Say what the node will do with an image though it may be wrong (docs/trust.md)."""
+    try:
+        doubts = _geometry(seen, info, size).doubts
+    except CigoccError:
+        return  # a finding of `check_sizes`
+    advice = {
+        'rectification': ('a topic whose name agrees with its camera_info', 'docs/trust.md'),
+        'camera_info_offset': ('P[:,3] of zeros, as of a single camera', 'docs/camera.md'),
+    }
+    for name, text in doubts.items():
+        if name in advice:
+            yield warn(name.replace('_', ' '), text, *advice[name])
+
+
+def _geometry(seen: Observation, info: CameraInfo, size: tuple[int, int]) -> ImageGeometry:
+    topic = seen.image.name.removesuffix('/compressed')
+    return geometry_of_topic(info, size, topic, seen.rectification)
 
 
 def check_together(seen: Observation) -> Iterator[Finding]:
@@ -80,7 +101,9 @@ def check_together(seen: Observation) -> Iterator[Finding]:
     image, info = seen.images, seen.infos
     rates = f'images at {image.rate_hz:.1f} Hz, camera_info at {info.rate_hz:.1f} Hz'
     slow = info.rate_hz < RATE_RATIO * image.rate_hz or info.count < 2 <= image.count
-    if slow:
+    if info.count == 1 and _latched(seen.info):
+        yield ok('rates', f'images at {image.rate_hz:.1f} Hz, camera_info once, kept for all')
+    elif slow:
         yield warn('rates', rates, 'one camera_info for each image', REMAP)
     else:
         yield ok('rates', rates)
@@ -94,6 +117,12 @@ def check_together(seen: Observation) -> Iterator[Finding]:
         yield warn('frame_id', found, 'one optical frame', REMAP)
     else:
         yield ok('frame_id', repr(frames[0]))
+
+
+def _latched(view: TopicView) -> bool:
+    """Say whether every publisher keeps its last message for those who come late."""
+    kept = [e.qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for e in view.publishers]
+    return bool(kept) and all(kept)
 
 
 def check_stamp(seen: Observation) -> Finding:
@@ -121,21 +150,12 @@ def check_calibration(info: CameraInfo) -> list[Finding]:
 def _plausible(camera: CameraModel, info: CameraInfo) -> Finding:
     fx, fy = camera.intrinsics[0, 0], camera.intrinsics[1, 1]
     cx, cy = camera.intrinsics[0, 2], camera.intrinsics[1, 2]
-    view_deg = math.degrees(2 * math.atan(camera.width / (2 * fx)))
-    found = (
-        f'fx {fx:.1f}, fy {fy:.1f}, cx {cx:.1f}, cy {cy:.1f}, {view_deg:.0f} degrees wide, '
-        f'{info.distortion_model or "no distortion model"}'
-    )
-    wrong = []
-    if not FIELD_OF_VIEW_DEG[0] <= view_deg <= FIELD_OF_VIEW_DEG[1]:
-        wrong.append('a field of view of {:.0f} to {:.0f} degrees'.format(*FIELD_OF_VIEW_DEG))
-    if not 1 / FOCAL_RATIO <= fx / fy <= FOCAL_RATIO:
-        wrong.append('fx near fy')
-    off_x, off_y = abs(cx / camera.width - 0.5), abs(cy / camera.height - 0.5)
-    if off_x > CENTRE_SHARE or off_y > CENTRE_SHARE:
-        wrong.append(f'a principal point near the centre of {camera.width}x{camera.height}')
+    model = info.distortion_model or 'no distortion model'
+    found = f'fx {fx:.1f}, fy {fy:.1f}, cx {cx:.1f}, cy {cy:.1f}'
+    found += f', {view_deg(camera):.0f} degrees wide, {model}'
+    wrong = implausible(camera)
     if wrong:
-        return warn('camera_info', found, '; '.join(wrong), CALIBRATE)
+        return warn('camera_info', found, wrong.removeprefix('camera_info: expected '), CALIBRATE)
     return ok('camera_info', found)
 
 

@@ -14,6 +14,7 @@ from cigocc_ros.doctor.observation import (
     INFO_TYPE,
     Endpoint,
     Observation,
+    Report,
     TopicView,
 )
 
@@ -41,11 +42,31 @@ def check_report(seen: Observation) -> list[Finding]:
         found = 'no /diagnostics from the node: it loads its model, or hangs'
         return [warn('node state', found, 'a report every second', f'look at its log; {LAUNCH}')]
     if report.level == DiagnosticStatus.OK[0]:
-        return [ok('node state', report.message)]
+        return [ok('node state', report.message), *_unused_priors(report)]
     judge = warn if report.level == DiagnosticStatus.WARN[0] else fail
     last = report.values.get('last error', 'none')
     found = report.message if last == 'none' else f'{report.message} (last error: {last})'
-    return [judge('node state', found, 'running', 'docs/troubleshooting.md')]
+    state = judge('node state', found, 'running', 'docs/troubleshooting.md')
+    return [state, *_doubts(report), *_unused_priors(report)]
+
+
+def _doubts(report: Report) -> Iterator[Finding]:
+    """Repeat what the node uses though it may be wrong."""
+    for key, text in report.values.items():
+        name = key.removeprefix('doubt: ')
+        if name != key:
+            yield warn(f'doubt {name}', text, 'inputs that agree', 'docs/trust.md')
+
+
+def _unused_priors(report: Report) -> Iterator[Finding]:
+    """Say why depth that is published is not used."""
+    for key, count in report.values.items():
+        reason = key.removeprefix('depth prior: ')
+        if reason != key:
+            last = report.values.get('last error', '')
+            found = f'{count} not used, {reason}'
+            found += f' ({last})' if f'prior, {reason}:' in last else ''
+            yield warn('depth prior', found, 'depth that fits its image', 'docs/trust.md')
 
 
 def check_input(view: TopicView, kinds: tuple[str, ...], seen: Observation) -> Iterator[Finding]:
@@ -87,7 +108,9 @@ def check_optional(seen: Observation) -> Iterator[Finding]:
     for view in seen.optional_inputs:
         check = f'topic {view.name}'
         if not view.publishers:
-            yield ok(check, 'not published; optional')
+            other = f'{view.name}/compressedDepth'
+            there = f', but {other} is' if other in seen.all_topics else ''
+            yield ok(check, f'not published{there}; optional')
             continue
         yield ok(check, f'from {", ".join(sorted({e.node for e in view.publishers}))}')
         mine = [endpoint for endpoint in view.subscriptions if endpoint.node == seen.node]

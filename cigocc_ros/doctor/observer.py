@@ -15,7 +15,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from cigocc_ros.core.errors import CigoccError
@@ -33,6 +33,7 @@ from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.parameters import from_values, specs
 
 NAME = 'cigocc_doctor'
+USE_SIM_TIME = 'use_sim_time'
 STEP_S = 0.05
 REPORT_WITHIN_S = 4.0
 """Diagnostics come once a second; a node that is busy loading says less."""
@@ -91,6 +92,8 @@ class Observer:
         report = self._report(node) if node else Report()
         image, info = self._topics(report)
         parameters = self._parameters(report)
+        if report.parameters.get(USE_SIM_TIME):  # stamps are judged by the clock of the node
+            self._node.set_parameters([Parameter(USE_SIM_TIME, value=True)])
         self._spin(self._request.discovery_s, lambda: self._view.published(image, info))
         images, infos, pose = self._watch(image, info, parameters)
         others = self._view.inputs(node, {image, info}) if node else ()
@@ -135,7 +138,7 @@ class Observer:
             self._spin(STEP_S * 20, client.service_is_ready)
             if not client.service_is_ready():
                 return {}
-            names = [spec.name for spec in specs(OccParameters)]
+            names = [USE_SIM_TIME, *(spec.name for spec in specs(OccParameters))]
             answer = client.call_async(GetParameters.Request(names=names))
             self._spin(REPORT_WITHIN_S, answer.done)
             if not answer.done() or len(answer.result().values) != len(names):
@@ -149,6 +152,7 @@ class Observer:
     def _parameters(self, report: Report) -> OccParameters:
         """Return the parameters as the node has them; those that it did not tell are defaults."""
         told = {name: value for name, value in report.parameters.items() if value is not None}
+        told.pop(USE_SIM_TIME, None)
         return from_values(OccParameters, {'output_frame': self._request.output_frame, **told})
 
     def _watch(
@@ -183,6 +187,9 @@ class Observer:
         offers = {endpoint.qos.reliability for endpoint in topic.publishers}
         best_effort = ReliabilityPolicy.BEST_EFFORT in offers
         reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
-        qos = QoSProfile(depth=10, reliability=reliability)
+        kept = [endpoint.qos.durability for endpoint in topic.publishers]
+        latched = bool(kept) and set(kept) == {DurabilityPolicy.TRANSIENT_LOCAL}
+        durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
+        qos = QoSProfile(depth=10, reliability=reliability, durability=durability)
         self._node.create_subscription(kind, topic.name, note, qos)
         return heard

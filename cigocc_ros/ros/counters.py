@@ -6,10 +6,14 @@ import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from statistics import median
 
 import numpy as np
 
 LATENCY_WINDOW = 200
+KEPT_INTERVALS = 5
+DOUBT_S = 5.0
+"""How long a doubt is reported after the last frame that raised it."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,15 @@ class Snapshot:
     prior_used: int
     prior_failed: dict[str, int]
     stamp_faults: dict[str, int]
+    doubts: dict[str, str]
     lost: int
     processing_ms: tuple[float, ...]
     pipeline_ms: tuple[float, ...]
     last_error: str
     last_error_age_s: float | None
     last_image_age_s: float | None
+    image_interval_s: float = 0.0
+    """Between the last images, as a rule; 0 before the second."""
 
     @property
     def in_flight(self) -> int:
@@ -52,10 +59,12 @@ class Counters:
     dropped: Counter[str] = field(default_factory=Counter)
     prior_failed: Counter[str] = field(default_factory=Counter)
     stamp_faults: Counter[str] = field(default_factory=Counter)
+    doubts: dict[str, tuple[float, str]] = field(default_factory=dict)
     lost: int = 0
     last_error: str = ''
     _last_error_s: float | None = None
     _last_image_s: float | None = None
+    _intervals_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_INTERVALS))
     _processing_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
     _pipeline_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -64,7 +73,10 @@ class Counters:
         """Count an image that arrived, and what is wrong with its stamp."""
         with self._lock:
             self.frames_in += 1
-            self._last_image_s = time.monotonic()
+            now_s = time.monotonic()
+            if self._last_image_s is not None:
+                self._intervals_s.append(now_s - self._last_image_s)
+            self._last_image_s = now_s
             if stamp_fault:
                 self.stamp_faults[stamp_fault] += 1
 
@@ -93,6 +105,13 @@ class Counters:
             else:
                 self.prior_used += 1
 
+    def add_doubt(self, name: str, text: str) -> bool:
+        """Note what may be wrong with a frame that is used; return whether it is news."""
+        with self._lock:
+            _, before = self.doubts.get(name, (0.0, ''))
+            self.doubts[name] = time.monotonic(), text
+            return text != before
+
     def add_processed(self, processing_ms: float, pipeline_ms: float | None) -> None:
         """Count an image whose output was published; None where its stamp gives no latency."""
         with self._lock:
@@ -112,13 +131,20 @@ class Counters:
                 prior_used=self.prior_used,
                 prior_failed=dict(self.prior_failed),
                 stamp_faults=dict(self.stamp_faults),
+                doubts=self._recent_doubts(),
                 lost=self.lost,
                 processing_ms=tuple(self._processing_ms),
                 pipeline_ms=tuple(self._pipeline_ms),
                 last_error=self.last_error,
                 last_error_age_s=_age(self._last_error_s),
                 last_image_age_s=_age(self._last_image_s),
+                image_interval_s=median(self._intervals_s) if self._intervals_s else 0.0,
             )
+
+    def _recent_doubts(self) -> dict[str, str]:
+        now_s = time.monotonic()
+        noted = sorted(self.doubts.items())
+        return {name: text for name, (at_s, text) in noted if now_s - at_s < DOUBT_S}
 
     def _note(self, message: str) -> None:
         self.last_error = message

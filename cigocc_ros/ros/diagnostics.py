@@ -15,7 +15,8 @@ from cigocc_ros.ros.counters import Snapshot, percentile
 from cigocc_ros.ros.stamps import steady_clock
 
 PERIOD_S = 1.0
-SILENCE_S = 2.0
+SILENCE_S, LONGEST_SILENCE_S = 2.0, 30.0
+"""A camera is silent after so long; a slow one after twice its interval, and after the second."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,12 @@ def assess(state: NodeState, now: Snapshot, before: Snapshot) -> tuple[bytes, st
         return DiagnosticStatus.ERROR, f'no output: {state.engine_problem}'
     if not state.enabled:
         return DiagnosticStatus.OK, 'disabled by ~/enable'
-    if dropped:
+    silent = now.last_image_age_s is None or now.last_image_age_s >= silence_s(now)
+    if dropped and not silent:
         what = ', '.join(f'{count} {reason}' for reason, count in sorted(dropped.items()))
         level = DiagnosticStatus.ERROR if now.processed == before.processed else None
         return level or DiagnosticStatus.WARN, f'frames dropped: {what}'
-    if now.last_image_age_s is None or now.last_image_age_s >= SILENCE_S:
+    if silent:
         return DiagnosticStatus.WARN, f'no images on {state.image_topic}'
     lost = now.lost - before.lost
     if lost > arrived:
@@ -63,6 +65,10 @@ def assess(state: NodeState, now: Snapshot, before: Snapshot) -> tuple[bytes, st
         )
     if state.extrinsics_warning:
         return DiagnosticStatus.WARN, f'running, but {state.extrinsics_warning}'
+    if now.doubts:
+        first, *more = now.doubts.values()
+        others = f' ({len(more)} more below)' if more else ''
+        return DiagnosticStatus.WARN, f'running, but doubtful: {first}{others}'
     if now.stamp_faults != before.stamp_faults:
         new = Counter(now.stamp_faults) - Counter(before.stamp_faults)
         what = ', '.join(f'{count} {fault}' for fault, count in sorted(new.items()))
@@ -70,6 +76,11 @@ def assess(state: NodeState, now: Snapshot, before: Snapshot) -> tuple[bytes, st
     if now.prior_failed != before.prior_failed:
         return DiagnosticStatus.WARN, 'running, but depth priors could not be used'
     return DiagnosticStatus.OK, 'running'
+
+
+def silence_s(now: Snapshot) -> float:
+    """Return how long a camera of this rate may say nothing."""
+    return max(SILENCE_S, min(2 * now.image_interval_s, LONGEST_SILENCE_S))
 
 
 def values(state: NodeState, now: Snapshot) -> dict[str, str]:
@@ -84,6 +95,7 @@ def values(state: NodeState, now: Snapshot) -> dict[str, str]:
         **{f'dropped: {reason}': str(n) for reason, n in sorted(now.dropped.items())},
         'in flight': str(now.in_flight),
         **{f'stamp: {fault}': str(n) for fault, n in sorted(now.stamp_faults.items())},
+        **{f'doubt: {name}': text for name, text in now.doubts.items()},
         'depth priors used': str(now.prior_used),
         **{f'depth prior: {reason}': str(n) for reason, n in sorted(now.prior_failed.items())},
         'processing time median [ms]': f'{percentile(now.processing_ms, 50):.1f}',
@@ -129,12 +141,15 @@ class Diagnostics:
     def start(self, snapshot: Callable[[], Snapshot], state: Callable[[], NodeState]) -> None:
         """Start the reports of a node that runs."""
         self._snapshot, self._state = snapshot, state
-        self._before = snapshot()
+        self._before = self._news_since = snapshot()
         self._node.create_timer(PERIOD_S, self._report, clock=steady_clock())
 
     def _report(self) -> None:
         now, state = self._snapshot(), self._state()
-        level, message = assess(state, now, self._before)
+        if _fates(now) != _fates(self._before):
+            self._news_since = self._before
+        # between the images of a slow camera, what became of the last one is still true
+        level, message = assess(state, now, self._news_since)
         self._before = now
         self._publish(level, message, state.model_id, values(state, now))
 
@@ -151,6 +166,10 @@ class Diagnostics:
         report = DiagnosticArray(status=[status])
         report.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(report)
+
+
+def _fates(snapshot: Snapshot) -> tuple[int, int, int]:
+    return snapshot.frames_in, snapshot.processed, sum(snapshot.dropped.values())
 
 
 def _key_values(entries: Mapping[str, str]) -> list[KeyValue]:

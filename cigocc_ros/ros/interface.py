@@ -53,7 +53,15 @@ INPUTS = (
         'depth',
         'sensor_msgs/msg/Image',
         FALLBACK,
-        'Optional: depth registered to the image, 32FC1 in m or 16UC1 in mm (REP 118)',
+        'Optional: depth registered to the image, 32FC1 in m or 16UC1 in mm (REP 118); '
+        '`depth/compressedDepth` where only that is published',
+    ),
+    Row(
+        'depth/camera_info',
+        'sensor_msgs/msg/CameraInfo',
+        FALLBACK,
+        'Optional: of the depth image, compared with that of the image; `camera_info` beside '
+        '`depth` where that is remapped',
     ),
 )
 OUTPUTS = (

@@ -90,8 +90,9 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             class_info_json(manifest.model_id, self._predictor.grid, frame, GRID_LAYOUT)
         )
         self._inputs = Inputs(self, self.parameters, self._receive, self._counters.add_lost)
-        topics = self._inputs.image.topic, self._inputs.right_topic
-        self._decode = FrameDecoder(self.parameters, topics, self._extrinsics, self._counters)
+        self._decode = FrameDecoder(
+            self.parameters, self._inputs.topics, self._extrinsics, self._counters
+        )
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/save_grid', self._on_save_grid)
         self._diagnostics.start(self.snapshot, self._state)
@@ -187,7 +188,7 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             enabled=self._enabled,
             backend=self._predictor.engine.name,
             model_id=self._predictor.manifest.model_id,
-            info_age_s=self._inputs.info_age_s,
+            info_age_s=self._inputs.info.age_s,
             image_topic=self._inputs.image.topic,
             info_topic=self._inputs.info.topic,
             image_reliability=self._inputs.image.reliability.name.lower(),

@@ -45,7 +45,8 @@ class OccParameters:
     rectification: str = parameter(
         'auto',
         'Whether the images are rectified; auto takes them as raw where camera_info has a '
-        'non-zero D and the name of the topic does not contain rect',
+        'non-zero D or a fisheye model, unless the last part of the topic has the word rect or '
+        'rectified',
         choices=('auto', 'rectified', 'raw'),
     )
     extrinsics_source: str = parameter(
@@ -72,6 +73,13 @@ class OccParameters:
         'takes what is published, depth first',
         name='prior.source',
         choices=NODE_SOURCES,
+    )
+    prior_depth_transport: str = parameter(
+        'auto',
+        'raw subscribes to depth (sensor_msgs/Image), compressedDepth to depth/compressedDepth; '
+        'auto takes the second where only that is published',
+        name='prior.depth_transport',
+        choices=('auto', 'raw', 'compressedDepth'),
     )
     prior_wait_s: float = parameter(
         0.1,

@@ -12,18 +12,20 @@ from builtin_interfaces.msg import Time
 
 from cigocc_ros.core.frames import NANOSECONDS
 
-ZERO, FUTURE, REPEATED = 'zero', 'in the future', 'repeated'
+ZERO, FUTURE, PAST, REPEATED = 'zero', 'in the future', 'long past', 'repeated'
 OUT_OF_ORDER, JUMPED_BACK = 'out of order', 'jumped back'
 
 AHEAD_NS = NANOSECONDS
 """/clock ticks rarely in some simulators, and clocks of two machines differ: less is no fault."""
+BEHIND_NS = 10 * NANOSECONDS
+"""No camera takes so long: the clocks of two machines differ, or a bag plays without /clock."""
 JUMP_NS = NANOSECONDS
 """Back by more is a bag that starts again or a clock that was set, by less a frame too late."""
 
 
 def has_latency(stamp_ns: int, now_ns: int) -> bool:
     """Say whether the time since a stamp means anything."""
-    return stamp_ns > 0 and stamp_ns <= now_ns + AHEAD_NS
+    return stamp_ns > 0 and now_ns - BEHIND_NS <= stamp_ns <= now_ns + AHEAD_NS
 
 
 class StampWatch:
@@ -40,11 +42,11 @@ class StampWatch:
         if stamp_ns > now_ns + AHEAD_NS:
             return FUTURE
         last_ns, self._last_ns = self._last_ns, stamp_ns
-        if last_ns is None or stamp_ns > last_ns:
-            return ''
-        if stamp_ns == last_ns:
+        if last_ns is not None and stamp_ns == last_ns:
             return REPEATED
-        return JUMPED_BACK if last_ns - stamp_ns > JUMP_NS else OUT_OF_ORDER
+        if last_ns is not None and stamp_ns < last_ns:
+            return JUMPED_BACK if last_ns - stamp_ns > JUMP_NS else OUT_OF_ORDER
+        return PAST if stamp_ns < now_ns - BEHIND_NS else ''
 
 
 def stamp_to_ns(stamp: Time) -> int:

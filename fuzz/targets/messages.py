@@ -22,7 +22,8 @@ from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.replay.cloud_reading import points_from_cloud
 from cigocc_ros.replay.outcome import occupancy_from_points
 from cigocc_ros.ros.input.camera_info import geometry_from_info
-from cigocc_ros.ros.input.images import depth_from_image, rgb_from_compressed, rgb_from_image
+from cigocc_ros.ros.input.depth_images import depth_from_image
+from cigocc_ros.ros.input.images import rgb_from_compressed, rgb_from_image
 from cigocc_ros.ros.stamps import stamp_from_ns, stamp_to_ns
 from cigocc_ros.runtime.preprocess import calibration_tables
 from fuzz.targets import archives
@@ -91,7 +92,7 @@ def _rgb(data: bytes) -> None:
 
 def _depth(data: bytes) -> None:
     image = _image(data)
-    depth = depth_from_image(image).depth_m
+    depth = depth_from_image(image)
     assert depth.dtype == np.float32 and depth.shape == (image.height, image.width)
     assert np.isfinite(depth).all() and depth.min() >= 0
 

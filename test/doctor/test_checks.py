@@ -8,13 +8,14 @@ import pytest
 pytest.importorskip('rclpy')
 
 from fixtures_ros import CAMERA, FORWARD_XYZW
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from cigocc_ros.core.rotation import rigid_transform
 from cigocc_ros.doctor.camera_checks import (
     check_calibration,
     check_camera,
+    check_doubts,
     check_pose,
     check_sizes,
     check_stamp,
@@ -25,6 +26,7 @@ from cigocc_ros.doctor.finding import FAIL, OK, WARN
 from cigocc_ros.doctor.graph_checks import (
     check_input,
     check_node,
+    check_optional,
     check_reliability,
     check_report,
 )
@@ -92,6 +94,53 @@ def test_sizes_that_fit_are_rescaled_or_cannot_be_used():
     assert check_sizes(seen, info, (80, 80)).status == FAIL
     info.distortion_model, info.d = 'of my own', [0.1] * 5
     assert 'of my own' in check_sizes(seen, info, (80, 48)).found
+
+
+def test_what_is_used_though_it_may_be_wrong_is_told():
+    info = info_from_camera(CAMERA)
+    assert not list(check_doubts(observed(), info, (80, 48)))
+    info.p[3] = -40.0
+    (offset,) = check_doubts(observed(), info, (80, 48))
+    assert offset.status == WARN and 'camera of a pair' in offset.found
+    info = info_from_camera(CAMERA)
+    info.d = [0.1, 0.0, 0.0, 0.0, 0.0]
+    by_name = observed(image=TopicView('/cam/image_rect/compressed'))
+    (doubt,) = check_doubts(by_name, info, (80, 48))
+    assert doubt.status == WARN and 'against its camera_info' in doubt.found
+    assert not list(check_doubts(observed(image=TopicView('/cam/image_unrect')), info, (80, 48)))
+    fisheye = info_from_camera(CAMERA)
+    fisheye.distortion_model = 'thin_prism_fisheye'
+    assert check_sizes(observed(), fisheye, (80, 48)).status == FAIL
+    assert not list(check_doubts(observed(), fisheye, (80, 48)))
+
+
+def test_doubts_and_unused_depth_of_the_node_are_findings():
+    values = {
+        'doubt: depth_far_plane': '30 % of the depth pixels carry exactly 10 m',
+        'depth prior: prior_frame': '7',
+        'last error': "prior, prior_frame: depth is of frame 'depth', the image of 'color'",
+    }
+    state, doubt, prior = check_report(observed(report=Report(1, 'running, but', values)))
+    assert {state.status, doubt.status, prior.status} == {WARN}
+    assert 'exactly 10 m' in doubt.found
+    assert '7 not used, prior_frame' in prior.found and "'color'" in prior.found
+    assert prior.mend == doubt.mend == 'docs/trust.md'
+
+
+def test_a_camera_info_that_is_published_once_is_no_fault_where_it_is_kept():
+    kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    latched = TopicView('/camera_info', (Endpoint('/cam', INFO_TYPE, kept),))
+    once = observed(info=latched, infos=heard(info_from_camera(CAMERA), count=1))
+    assert statuses(check_together(once))['rates'] == OK
+    forgotten = replace(once, info=observed().info)
+    assert statuses(check_together(forgotten))['rates'] == WARN
+
+
+def test_depth_that_is_only_compressed_is_named():
+    view = TopicView('/depth')
+    seen = observed(optional_inputs=(view,), all_topics={'/depth/compressedDepth': ()})
+    (finding,) = check_optional(seen)
+    assert finding.found == 'not published, but /depth/compressedDepth is; optional'
 
 
 def test_an_image_that_cannot_be_decoded():

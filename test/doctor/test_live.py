@@ -198,4 +198,4 @@ def test_a_node_that_leaves_meanwhile_has_nothing(graph):
     assert view.find('occ') == () and view.inputs('/occ', set()) == () == view.outputs('/occ')
     graph.start()
     graph.until(lambda: view.find('occ') == view.find('/occ') == ('/occ',))
-    graph.until(lambda: len(view.inputs('/occ', {'/depth'})) == 4)
+    graph.until(lambda: len(view.inputs('/occ', {'/depth'})) == 5)

@@ -38,6 +38,38 @@ def test_levels():
     )
 
 
+def at_intervals(monkeypatch, interval_s, count):
+    now = [100.0]
+    monkeypatch.setattr('cigocc_ros.ros.counters.time.monotonic', lambda: now[0])
+    counters = Counters()
+    for _ in range(count):
+        now[0] += interval_s
+        counters.add_image()
+    return counters, now
+
+
+@pytest.mark.parametrize(
+    ('interval_s', 'age_s', 'silent'),
+    [(0.1, 1.9, False), (0.1, 2.1, True), (3.0, 5.0, False), (3.0, 6.5, True), (60.0, 31.0, True)],
+)
+def test_silence_is_measured_by_the_rate_of_the_camera(monkeypatch, interval_s, age_s, silent):
+    counters, now = at_intervals(monkeypatch, interval_s, 4)
+    before = counters.snapshot()
+    now[0] += age_s
+    _, message = assess(STATE, counters.snapshot(), before)
+    assert (message == 'no images on /image') is silent
+
+
+def test_a_camera_that_falls_silent_after_a_bad_frame_is_called_silent(monkeypatch):
+    counters, now = at_intervals(monkeypatch, 0.1, 4)
+    arrived = counters.snapshot()
+    counters.add_dropped('wrong_step', 'step is 3')
+    assert assess(STATE, counters.snapshot(), arrived)[0] == DiagnosticStatus.ERROR
+    now[0] += 5
+    level, message = assess(STATE, counters.snapshot(), arrived)
+    assert (level, message) == (DiagnosticStatus.WARN, 'no images on /image')
+
+
 def test_the_list_holds_what_was_counted():
     counters = Counters()
     for processing_ms in (10.0, 20.0, 90.0):

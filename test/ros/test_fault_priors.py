@@ -129,7 +129,7 @@ def test_the_first_right_image_comes_before_its_info(graph):
     graph.until(lambda: patient.camera.matched() and patient.rights.get_subscription_count())
     graph.until(patient.right_infos.get_subscription_count)
     with_right(patient, info=False)()
-    graph.until(lambda: graph.node._inputs._early_right is not None)
+    graph.until(lambda: graph.node._inputs._pairing.wait_s is not None)
     assert not graph.predictor.frames
     patient.right_infos.publish(right_info(48))
     graph.until(lambda: graph.predictor.frames)

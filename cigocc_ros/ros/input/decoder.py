@@ -1,4 +1,4 @@
-"""Messages of one frame -> CameraFrame."""
+"""Messages of one frame -> CameraFrame: the one place where they are decoded and compared."""
 
 from __future__ import annotations
 
@@ -15,16 +15,24 @@ from cigocc_ros.core.frames import NANOSECONDS, CameraFrame
 from cigocc_ros.core.prior import DEPTH, NONE
 from cigocc_ros.ros.counters import Counters
 from cigocc_ros.ros.dropped import DroppedFrame
-from cigocc_ros.ros.input.camera_info import ImageGeometry, geometry_from_info, info_key, is_raw
-from cigocc_ros.ros.input.depth_prior import depth_prior, require_right_info, stereo_prior
+from cigocc_ros.ros.input.camera_info import ImageGeometry, geometry_of_topic, info_key
+from cigocc_ros.ros.input.depth_images import depth_from_message
+from cigocc_ros.ros.input.depth_prior import (
+    check_frames,
+    pair_doubt,
+    registered_depth,
+    stereo_prior,
+)
 from cigocc_ros.ros.input.extrinsics import Extrinsics
-from cigocc_ros.ros.input.images import decode_rgb
+from cigocc_ros.ros.input.images import AnyImage, decode_rgb, format_doubt
 from cigocc_ros.ros.input.pairing import Bundle
+from cigocc_ros.ros.input.subscriptions import Topics
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.stamps import stamp_to_ns
 
 logger = logging.getLogger(__name__)
 CACHED_GEOMETRIES = 8
+Depth = NDArray[np.float32]
 
 
 class GeometryCache:
@@ -45,9 +53,8 @@ class GeometryCache:
         return self._known[key]
 
     def _computed(self, info: CameraInfo, size: tuple[int, int]) -> ImageGeometry:
-        raw = is_raw(info, self._topic, self._rectification)
-        geometry = geometry_from_info(info, size, raw)
-        state = 'raw, will be rectified here' if raw else 'rectified'
+        geometry = geometry_of_topic(info, size, self._topic, self._rectification)
+        state = 'rectified' if geometry.maps is None else 'raw, will be rectified here'
         logger.info('%s: %dx%d, taken as %s', self._topic, *size, state)
         if geometry.rescaled:
             logger.warning('%s: camera_info is of another size, intrinsics rescaled', self._topic)
@@ -55,39 +62,38 @@ class GeometryCache:
 
 
 class FrameDecoder:
-    """Decode the messages of a frame; used by the worker thread."""
+    """Decode the messages of a frame; used by one thread."""
 
     def __init__(
         self,
         parameters: OccParameters,
-        topics: tuple[str, str],
+        topics: Topics,
         extrinsics: Extrinsics,
         counters: Counters,
     ) -> None:
-        """Take the topics of left and right image, and where failed priors are counted."""
-        left, right = (GeometryCache(topic, parameters.rectification) for topic in topics)
-        self._geometries, self._right_geometries = left, right
+        """Take the topics, the poses, and where failed priors and doubts are counted."""
+        self._image, self._right, self._depth = (
+            GeometryCache(topic, parameters.rectification) for topic in topics
+        )
         self._output_frame = parameters.output_frame
         self._extrinsics, self._counters = extrinsics, counters
 
     def __call__(self, bundle: Bundle) -> CameraFrame:
         """Return the rectified frame; raise DroppedFrame with what is wrong."""
-        header = bundle.image.header
-        if header.stamp.nanosec >= NANOSECONDS:
-            raise DroppedFrame(
-                'invalid_stamp', f'the stamp has {header.stamp.nanosec} ns beyond its seconds'
-            )
-        if bundle.info is None:
-            raise DroppedFrame(
-                'no_camera_info', 'no message on camera_info yet: is it published and remapped?'
-            )
+        header, info = bundle.image.header, _require_info(bundle)
         cam_from_velo = self._extrinsics.cam_from_velo(header.frame_id)
         raw_image = decode_rgb(bundle.image)
-        geometry = self._geometries.geometry(bundle.info, _size(raw_image))
+        geometry = self._image.geometry(info, _size(raw_image))
         image = geometry.rectify(raw_image)
+        self._doubt(
+            **geometry.doubts,
+            camera_info_frame=_frame_doubt(header.frame_id, info.header.frame_id),
+            compressed_format=format_doubt(bundle.image),
+        )
         return CameraFrame(
             image=image,
-            camera=geometry.camera,
+            # where the camera stands is the pose of its frame: P[:,3] is not added to it
+            camera=geometry.camera.centred(),
             cam_from_velo=cam_from_velo,
             stamp_ns=stamp_to_ns(header.stamp),
             frame_id=header.frame_id,
@@ -97,7 +103,7 @@ class FrameDecoder:
 
     def _prior(
         self, bundle: Bundle, geometry: ImageGeometry, image: NDArray[np.uint8]
-    ) -> NDArray[np.float32] | None:
+    ) -> Depth | None:
         """Return the depth prior, or None, which is valid input, after counting why."""
         if bundle.prior_kind == NONE:
             return None
@@ -112,16 +118,54 @@ class FrameDecoder:
 
     def _decoded_prior(
         self, bundle: Bundle, geometry: ImageGeometry, image: NDArray[np.uint8]
-    ) -> NDArray[np.float32]:
+    ) -> Depth:
         if bundle.prior is None:
             raise DroppedFrame('prior_late', f'no {bundle.prior_kind} message with this stamp')
         if bundle.prior_kind == DEPTH:
-            return depth_prior(bundle.prior, geometry)
+            frame_id = bundle.image.header.frame_id
+            return self._from_depth(bundle.prior, bundle.prior_info, geometry, frame_id)
+        if bundle.prior_info is None:
+            raise DroppedFrame('prior_no_camera_info', 'no message on right/camera_info yet')
         right_raw = decode_rgb(bundle.prior)
-        info = require_right_info(bundle.right_info)
-        right = self._right_geometries.geometry(info, _size(right_raw))
-        return stereo_prior(image, geometry.camera, right.rectify(right_raw), right.camera)
+        right = self._right.geometry(bundle.prior_info, _size(right_raw))
+        self._doubt(right_camera_info=pair_doubt(geometry, right))
+        return stereo_prior(image, geometry, right.rectify(right_raw), right)
+
+    def _from_depth(
+        self, message: AnyImage, info: CameraInfo | None, image: ImageGeometry, frame_id: str
+    ) -> Depth:
+        frame_doubt = check_frames(frame_id, message.header.frame_id)
+        depth, value_doubt = depth_from_message(message)
+        self._doubt(depth_frame=frame_doubt, depth_far_plane=value_doubt)
+        own = None if info is None else self._depth.geometry(info, _size(depth))
+        return registered_depth(depth, image, own)
+
+    def _doubt(self, **doubts: str) -> None:
+        for name, text in doubts.items():
+            if text and self._counters.add_doubt(name, text):
+                logger.warning('%s', text)
 
 
-def _size(image: NDArray[np.uint8]) -> tuple[int, int]:
+def _require_info(bundle: Bundle) -> CameraInfo:
+    """Return the CameraInfo; raise DroppedFrame where it or the stamp is none."""
+    nanoseconds = bundle.image.header.stamp.nanosec
+    if nanoseconds >= NANOSECONDS:
+        raise DroppedFrame('invalid_stamp', f'the stamp has {nanoseconds} ns beyond its seconds')
+    if bundle.info is None:
+        raise DroppedFrame(
+            'no_camera_info', 'no message on camera_info yet: is it published and remapped?'
+        )
+    return bundle.info
+
+
+def _frame_doubt(image_frame: str, info_frame: str) -> str:
+    if not info_frame or info_frame == image_frame:
+        return ''
+    return (
+        f'images are of frame {image_frame!r}, camera_info of {info_frame!r}: is camera_info of '
+        'this camera?'
+    )
+
+
+def _size(image: NDArray[Any]) -> tuple[int, int]:
     return image.shape[1], image.shape[0]

@@ -1,4 +1,4 @@
-"""Messages -> numpy: images of every encoding, compressed images and depth images.
+"""Messages -> numpy: images of every encoding, and compressed ones.
 
 Views honour `step` and `is_bigendian`. What numpy cannot decode (Bayer, YUV, 16 bit) goes to
 cv_bridge where it is installed, else to OpenCV; both are imported on first need only.
@@ -6,20 +6,23 @@ cv_bridge where it is installed, else to OpenCV; both are imported on first need
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import functools
+import io
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
-from cigocc_ros.core.encoded_images import check_encoded_image, check_pixels
+from cigocc_ros.core.encoded_images import check_pixels, decode_image
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.opencv import has_cv2
 from cigocc_ros.core.text import excerpt
 from cigocc_ros.ros.dropped import DroppedFrame, opencv
 
 AnyImage: TypeAlias = Image | CompressedImage
+DEPTH_ENCODINGS = ('16uc1', '32fc1')
 
 
 def check_size(message: Image) -> None:
@@ -90,23 +93,6 @@ def decode_other(message: Image) -> NDArray[np.uint8]:
     )
 
 
-def decode_compressed(data: NDArray[np.uint8], stated_format: str) -> NDArray[np.uint8]:
-    """Decode the bytes of a JPEG or PNG to (H, W, 3) uint8 rgb; raise DroppedFrame."""
-    cv2 = opencv('decoding this image')
-    what = f'{data.size} bytes of format {excerpt(stated_format)}'
-    decoded: NDArray[np.uint8] | None
-    try:
-        check_encoded_image(data.data, what)
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except (DataFileError, cv2.error) as error:
-        raise DroppedFrame('broken_compressed_image', str(error)) from error
-    if decoded is None:
-        raise DroppedFrame(
-            'broken_compressed_image', f'{what} are no JPEG or PNG that OpenCV reads'
-        )
-    return np.ascontiguousarray(decoded[..., ::-1])
-
-
 def _elements(message: Image, channels: int, item_bytes: int = 1) -> NDArray[np.uint8]:
     """Return (H, W, channels * item_bytes) uint8, checked like every other encoding."""
     rows = image_rows(message, channels * item_bytes)
@@ -128,13 +114,16 @@ def _converted(pixels: NDArray[np.uint8], code: str) -> NDArray[np.uint8]:
     return rgb
 
 
+@functools.cache
 def _cv_bridge() -> Any:
-    """Return a CvBridge, or None where it is absent or built for another numpy."""
+    """Return a CvBridge, or None where it is absent or built for another numpy; asked once."""
     try:
-        from cv_bridge import CvBridge
+        with contextlib.redirect_stderr(io.StringIO()):  # numpy's forty lines
+            from cv_bridge import CvBridge
+
+            return CvBridge()
     except Exception:  # the apt build raises AttributeError, ImportError or worse with numpy 2
         return None
-    return CvBridge()
 
 
 def _with_cv_bridge(bridge: Any, message: Image) -> NDArray[np.uint8]:
@@ -155,19 +144,6 @@ RGB_CHANNELS = {
     'bgra8': (4, (2, 1, 0), 'COLOR_BGRA2RGB'),
     'mono8': (1, (0, 0, 0), 'COLOR_GRAY2RGB'),
 }
-MILLIMETRE_M = 0.001
-
-
-@dataclass(frozen=True)
-class DepthImage:
-    """Depth of an Image message.
-
-    depth_m: (H, W) float32 metres along the optical axis, 0 where unknown (REP-118).
-    rejected_px: pixels that carried NaN, infinity or a negative number.
-    """
-
-    depth_m: NDArray[np.float32]
-    rejected_px: int
 
 
 def rgb_from_image(message: Image) -> NDArray[np.uint8]:
@@ -196,32 +172,73 @@ def _reordered(pixels: NDArray[np.uint8], order: tuple[int, ...]) -> NDArray[np.
 
 
 def rgb_from_compressed(message: CompressedImage) -> NDArray[np.uint8]:
-    """Decode a JPEG or PNG CompressedImage to (H, W, 3) uint8 rgb; raise DroppedFrame."""
-    if not len(message.data):
+    """Decode a JPEG or PNG CompressedImage to (H, W, 3) uint8 rgb; raise DroppedFrame.
+
+    Bytes that are not whole are refused. A Bayer mosaic that was compressed as it came from the
+    sensor is interpolated. See `stated_format` for what the format says.
+    """
+    content = message.data.tobytes() if hasattr(message.data, 'tobytes') else bytes(message.data)
+    if not content:
         raise DroppedFrame('empty_image', 'the compressed image has no bytes')
-    return decode_compressed(np.frombuffer(message.data, np.uint8), message.format)
+    encoding, stored = stated_format(message.format)
+    what = f'{len(content)} bytes of format {excerpt(message.format)}'
+    if encoding in DEPTH_ENCODINGS or 'compresseddepth' in message.format.lower():
+        raise DroppedFrame('unknown_encoding', f'{what}: a depth image on the topic of the camera')
+    mosaic = encoding.startswith('bayer_') and not stored
+    pixels = _decoded(content, what, as_stored=mosaic)
+    if mosaic:
+        return _from_mosaic(pixels, encoding)
+    return np.ascontiguousarray(pixels[..., ::-1])
 
 
-def depth_from_image(message: Image) -> DepthImage:
-    """Decode a depth Image, 32FC1 metres or 16UC1 millimetres (REP-118); raise DroppedFrame."""
-    if message.encoding == '32FC1':
-        depth = image_rows(message, 4).view(_order('f4', message)).astype(np.float32)
-        with np.errstate(invalid='ignore'):
-            bad = ~np.isfinite(depth) | (depth < 0)
-        depth[bad] = 0
-        return DepthImage(depth, int(bad.sum()))
-    if message.encoding == '16UC1':
-        raw = image_rows(message, 2).view(_order('u2', message))
-        return DepthImage(raw.astype(np.float32) * np.float32(MILLIMETRE_M), 0)
-    raise DroppedFrame(
-        'unknown_encoding',
-        f'depth encoding {excerpt(message.encoding)}: expected 32FC1 (metres) or 16UC1 '
-        '(millimetres)',
+def stated_format(text: str) -> tuple[str, str]:
+    """Return the encoding of the camera and that of the compressed pixels; '' where not stated.
+
+    `ORIGINAL; CODEC compressed STORED`, as compressed_image_transport writes it and
+    sensor_msgs/CompressedImage documents it; a lone codec says neither. STORED is left out for
+    grey images and for Bayer mosaics, which are compressed as they are.
+    """
+    original, separator, rest = text.lower().partition(';')
+    if not separator:
+        return '', ''
+    _, _, stored = rest.partition('compressed')
+    return original.strip(), stored.strip()
+
+
+def format_doubt(message: AnyImage) -> str:
+    """Say where the stated format contradicts what a JPEG or PNG says of its own colours."""
+    if not isinstance(message, CompressedImage):
+        return ''
+    _, stored = stated_format(message.format)
+    if not stored.startswith('rgb'):
+        return ''
+    return (
+        f'format {excerpt(message.format)} says that red and blue were exchanged before they were '
+        'compressed: taken as the file says, which most senders mean'
     )
 
 
-def _order(kind: str, message: Image) -> np.dtype[Any]:
-    return np.dtype(('>' if message.is_bigendian else '<') + kind)
+def _decoded(content: bytes, what: str, as_stored: bool) -> NDArray[Any]:
+    opencv('decoding this image')
+    try:
+        return decode_image(content, what, as_stored)
+    except DataFileError as error:
+        raise DroppedFrame('broken_compressed_image', str(error)) from error
+
+
+def _from_mosaic(pixels: NDArray[Any], encoding: str) -> NDArray[np.uint8]:
+    """Interpolate a Bayer mosaic; a picture whose channels differ was interpolated before."""
+    if pixels.ndim == 3 and not (pixels == pixels[..., :1]).all():
+        return np.ascontiguousarray(_high_byte(pixels)[..., 2::-1])
+    grey = _high_byte(pixels if pixels.ndim == 2 else pixels[..., 0])
+    if encoding[6:10] not in BAYER:
+        raise DroppedFrame('unknown_encoding', f'Bayer pattern {excerpt(encoding)} is not known')
+    return _converted(grey, f'COLOR_Bayer{BAYER[encoding[6:10]]}2RGB')
+
+
+def _high_byte(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    wide = pixels.dtype == np.uint16
+    return (pixels >> 8).astype(np.uint8) if wide else pixels.astype(np.uint8, copy=False)
 
 
 def decode_rgb(message: AnyImage) -> NDArray[np.uint8]:

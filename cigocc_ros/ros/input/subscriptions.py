@@ -1,4 +1,4 @@
-"""The subscriptions: reliable first, best effort where the publisher offers no more.
+"""The subscriptions: each follows what is offered on its topic in QoS and transport.
 
 Messages that were published but never arrived are counted by the numbers that DDS gives them.
 """
@@ -8,22 +8,34 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from cigocc_ros.core.prior import AUTO, DEPTH, NONE, STEREO
+from cigocc_ros.core.prior import AUTO, DEPTH, STEREO
 from cigocc_ros.ros.input.images import AnyImage
-from cigocc_ros.ros.input.pairing import Bundle, Pairing
+from cigocc_ros.ros.input.pairing import IMAGE, Bundle, Pairing
 from cigocc_ros.ros.occ_parameters import OccParameters
+from cigocc_ros.ros.stamps import steady_clock
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
+
+logger = logging.getLogger(__name__)
+# The callbacks only fill the mailbox, so a queue adds no latency; with depth 1 a frame that a busy
+# CPU lets be overwritten is neither counted nor paired with its right image.
+QUEUE_DEPTH = 5
+LOOK_S = 0.5
+SILENT_S = 2.0
+"""A topic that says nothing for so long is looked at: it may be latched, or of another form."""
+MessageInfo = Mapping[str, Any]
+Callback = Callable[[Any, MessageInfo], None]
 
 
 class SequenceGaps:
@@ -38,7 +50,7 @@ class SequenceGaps:
         self._publishers = publishers
         self._last: int | None = None
 
-    def missed(self, message_info: Mapping[str, Any]) -> int:
+    def missed(self, message_info: MessageInfo) -> int:
         """Return how many messages got lost between the last one and the one that arrived."""
         number = message_info.get('publication_sequence_number')
         if number is None:
@@ -49,56 +61,130 @@ class SequenceGaps:
         return int(number) - last - 1 if self._publishers() == 1 else 0
 
 
-logger = logging.getLogger(__name__)
-# The callbacks only fill the mailbox, so a queue adds no latency; with depth 1 a frame that a busy
-# CPU lets be overwritten is neither counted nor paired with its right image.
-QUEUE_DEPTH = 5
-RIGHT_INFO = 'right/camera_info'
+def as_rclpy_calls(callback: Callback) -> Callable[..., None]:
+    """Return the callback with the arguments that this rclpy gives.
+
+    rclpy tells what it knows of a message since 3.4 (ros2/rclpy#922), and then only callbacks of
+    exactly two arguments. Humble has 3.3, which calls them with the message alone
+    (rclpy/executors.py, `await_or_execute(sub.callback, msg)`): there is nothing to tell.
+    """
+    if hasattr(Subscription, 'CallbackType'):
+        return lambda message, info: callback(message, info)
+    return lambda message: callback(message, {})
 
 
-class FallbackSubscription:
-    """A RELIABLE subscription that turns BEST_EFFORT when a publisher offers only that.
+@dataclass(frozen=True)
+class Form:
+    """A message type, and the topic that carries it."""
 
-    Large best-effort messages get lost with Fast DDS defaults, so best effort is not the start.
+    kind: type[Any]
+    topic: str
+
+
+class AdaptiveSubscription:
+    """A subscription that takes what publishers offer.
+
+    RELIABLE, until one offers only BEST_EFFORT: large best-effort messages get lost with Fast DDS
+    defaults. VOLATILE, unless every publisher keeps its message for those who come late and none
+    was heard. The first of its forms, unless only another one is published.
     """
 
-    def __init__(
-        self, node: Node, kind: type[Any], topic: str, callback: Callable[..., None]
-    ) -> None:
-        """Subscribe reliably."""
-        self._node, self._kind, self._topic, self._callback = node, kind, topic, callback
-        self.reliability = ReliabilityPolicy.RELIABLE
-        self._subscription: Subscription | None = self._subscribe()
+    def __init__(self, node: Node, forms: tuple[Form, ...], callback: Callback) -> None:
+        """Subscribe to the first form; the topics are resolved names."""
+        self._node, self._forms = node, forms
+        self._callback = as_rclpy_calls(self._heard(callback))
+        self.form = forms[0]
+        self.reliability, self._durability = ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE
+        self._made_s = time.monotonic()
+        self._seen_s: float | None = None
+        self._subscription: Subscription = self._subscribe()
 
     @property
     def topic(self) -> str:
-        """Fully resolved topic name."""
-        return str(self._node.resolve_topic_name(self._topic))
+        """The topic that is listened to."""
+        return self.form.topic
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the last message; None before the first."""
+        return None if self._seen_s is None else time.monotonic() - self._seen_s
+
+    def look(self) -> None:
+        """Look at a silent topic: is it latched, or published in another form only?"""
+        last_s = self._made_s if self._seen_s is None else self._seen_s
+        if time.monotonic() - last_s < (SILENT_S if self._seen_s else 0.0):
+            return
+        if self._all_offer_latched() and self._durability == DurabilityPolicy.VOLATILE:
+            logger.info('%s: published once for those who come late, subscribing so', self.topic)
+            self._again(durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        elif not self._offers():
+            self._try_other_form()
+
+    def _heard(self, callback: Callback) -> Callback:
+        def note(message: Any, info: MessageInfo) -> None:
+            self._seen_s = time.monotonic()
+            callback(message, info)
+
+        return note
 
     def _subscribe(self) -> Subscription:
-        events = None
-        if self.reliability == ReliabilityPolicy.RELIABLE:
-            events = SubscriptionEventCallbacks(incompatible_qos=self._fall_back)
-        qos = QoSProfile(depth=QUEUE_DEPTH, reliability=self.reliability)
+        events = SubscriptionEventCallbacks(incompatible_qos=self._fall_back)
+        qos = QoSProfile(
+            depth=QUEUE_DEPTH, reliability=self.reliability, durability=self._durability
+        )
+        kind, topic = self.form.kind, self.form.topic
         return self._node.create_subscription(
-            self._kind, self._topic, self._callback, qos, event_callbacks=events
+            kind, topic, self._callback, qos, event_callbacks=events
         )
 
+    def _again(
+        self,
+        reliability: ReliabilityPolicy | None = None,
+        durability: DurabilityPolicy = DurabilityPolicy.VOLATILE,
+    ) -> None:
+        self.reliability = reliability or self.reliability
+        self._durability = durability
+        self._node.destroy_subscription(self._subscription)
+        self._subscription = self._subscribe()
+
     def _fall_back(self, _event: Any) -> None:
-        if self.reliability != ReliabilityPolicy.RELIABLE or self._subscription is None:
+        """Ask for less where a publisher offers less."""
+        best_effort = self.reliability == ReliabilityPolicy.BEST_EFFORT
+        if best_effort and self._durability == DurabilityPolicy.VOLATILE:
+            return
+        offers = self._offers()
+        if self._durability == DurabilityPolicy.TRANSIENT_LOCAL and not self._all_offer_latched():
+            self._again()
             return
         logger.warning(
             '%s: a publisher does not offer RELIABLE (%s), subscribing BEST_EFFORT',
             self.topic,
-            ', '.join(self._offers()) or 'gone again',
+            ', '.join(f'{o.node_name} {o.qos_profile.reliability.name}' for o in offers)
+            or 'gone again',
         )
-        self.reliability = ReliabilityPolicy.BEST_EFFORT
-        self._node.destroy_subscription(self._subscription)
-        self._subscription = self._subscribe()
+        self._again(ReliabilityPolicy.BEST_EFFORT)
 
-    def _offers(self) -> list[str]:
-        publishers = self._node.get_publishers_info_by_topic(self.topic)
-        return [f'{info.node_name} {info.qos_profile.reliability.name}' for info in publishers]
+    def _try_other_form(self) -> None:
+        published = [form for form in self._forms if self._node.count_publishers(form.topic)]
+        if published and published[0] != self.form:
+            logger.info('%s: only %s is published, taking it', self.topic, published[0].topic)
+            self.form = published[0]
+            self._again()
+
+    def _all_offer_latched(self) -> bool:
+        offers = [offer.qos_profile.durability for offer in self._offers()]
+        return bool(offers) and all(o == DurabilityPolicy.TRANSIENT_LOCAL for o in offers)
+
+    def _offers(self) -> list[Any]:
+        return list(self._node.get_publishers_info_by_topic(self.topic))
+
+
+class Topics(NamedTuple):
+    """The names that images go by, without the suffix of a transport."""
+
+    image: str
+    right: str
+    depth: str
 
 
 class Inputs:
@@ -115,89 +201,99 @@ class Inputs:
 
         `lost` gets the number of images that were published and did not arrive.
         """
-        self._deliver, self._lost = deliver, lost
+        self._node, self._deliver, self._lost = node, deliver, lost
         self._gaps = SequenceGaps(lambda: int(node.count_publishers(self.image.topic)))
-        self._pairing = Pairing(parameters.prior_source, parameters.prior_tolerance_s)
-        self._infos: dict[str, CameraInfo] = {}
-        self._info_seen_s: float | None = None
-        self._early_right: AnyImage | None = None
-        self._deadline = node.create_timer(parameters.prior_wait_s, self._give_up_waiting)
+        self._pairing = Pairing(
+            parameters.prior_source, parameters.prior_tolerance_s, parameters.prior_wait_s
+        )
+        # a steady clock: /clock may stand still while an image waits
+        self._deadline = node.create_timer(LOOK_S, self._give_up_waiting, clock=steady_clock())
         self._deadline.cancel()
-        compressed = parameters.image_transport == 'compressed'
-        self._kind = CompressedImage if compressed else Image
-        self._suffix = '/compressed' if compressed else ''
+        raw_first = parameters.image_transport == 'raw'
         # camera_info before image: of two messages that wait, the executor takes it first
-        self.info = self._info(node, 'camera_info')
-        self._subscriptions = [self.info]
-        self._subscriptions += self._prior_subscriptions(node, parameters.prior_source)
-        self.image = self._image(node, 'image', self._on_image)
-        self.right_topic = f'{node.resolve_topic_name("right/image")}{self._suffix}'
+        self.info = self._info(IMAGE, self._resolved('camera_info'))
+        self.others = self._prior_inputs(parameters, raw_first)
+        self.topics = Topics(*map(self._resolved, ('image', 'right/image', 'depth')))
+        forms = _image_forms(self.topics.image, raw_first)[:1]  # what was asked for, no other
+        self.image = AdaptiveSubscription(node, forms, self._on_image)
+        node.create_timer(LOOK_S, self._look, clock=steady_clock())
 
-    @property
-    def info_age_s(self) -> float | None:
-        """Seconds since the last camera_info; None before the first."""
-        return None if self._info_seen_s is None else time.monotonic() - self._info_seen_s
+    def _resolved(self, topic: str) -> str:
+        return str(self._node.resolve_topic_name(topic))
 
-    def _prior_subscriptions(self, node: Node, source: str) -> list[FallbackSubscription]:
-        made = []
+    def _prior_inputs(
+        self, parameters: OccParameters, raw_first: bool
+    ) -> dict[str, AdaptiveSubscription]:
+        """Subscribe to depth and right camera, each with its CameraInfo, as far as wanted."""
+        source, made = parameters.prior_source, {}
         if source in (AUTO, DEPTH):
-            made.append(FallbackSubscription(node, Image, 'depth', self._on_depth))
+            made['depth/camera_info'] = self._info(DEPTH, self._depth_info_topic())
+            forms = _depth_forms(self._resolved('depth'), parameters.prior_depth_transport)
+            made['depth'] = AdaptiveSubscription(
+                self._node, forms, lambda message, _: self._on_prior(DEPTH, message)
+            )
         if source in (AUTO, STEREO):
-            made.append(self._info(node, RIGHT_INFO))
-            made.append(self._image(node, 'right/image', self._on_right))
+            made['right/camera_info'] = self._info(STEREO, self._resolved('right/camera_info'))
+            forms = _image_forms(self._resolved('right/image'), raw_first)
+            made['right/image'] = AdaptiveSubscription(
+                self._node, forms, lambda message, _: self._on_prior(STEREO, message)
+            )
         return made
 
-    def _image(
-        self, node: Node, topic: str, callback: Callable[..., None]
-    ) -> FallbackSubscription:
-        # like image_transport: the suffix comes after the remapping of the base topic
-        resolved = f'{node.resolve_topic_name(topic)}{self._suffix}'
-        return FallbackSubscription(node, self._kind, resolved, callback)
+    def _depth_info_topic(self) -> str:
+        """Return where the CameraInfo of the depth images is: beside them, unless remapped."""
+        topic, given = 'depth/camera_info', self._resolved('depth/camera_info')
+        expand, depth = self._node.resolve_topic_name, self._resolved('depth')
+        if given != expand(topic, only_expand=True) or depth == expand('depth', only_expand=True):
+            return given
+        return sibling_info(depth)
 
-    def _info(self, node: Node, topic: str) -> FallbackSubscription:
-        def remember(message: CameraInfo) -> None:
-            self._infos[topic] = message
-            if topic == 'camera_info':
-                self._info_seen_s = time.monotonic()
-            else:
-                self._release_early_right()
+    def _info(self, owner: str, topic: str) -> AdaptiveSubscription:
+        def take(message: CameraInfo, _: MessageInfo) -> None:
+            self._forward(self._pairing.add_info(owner, message))
 
-        return FallbackSubscription(node, CameraInfo, topic, remember)
+        return AdaptiveSubscription(self._node, (Form(CameraInfo, topic),), take)
 
-    def _on_image(self, message: AnyImage, info: Mapping[str, Any]) -> None:
+    def _on_image(self, message: AnyImage, info: MessageInfo) -> None:
         missed = self._gaps.missed(info)
         if missed:
             self._lost(missed)
-        self._forward(self._pairing.add_image(Bundle(message, self._infos.get('camera_info'))))
-        if self._pairing.waiting:
+        self._forward(self._pairing.add_image(message))
+        wait_s = self._pairing.wait_s
+        if wait_s is not None:
+            self._deadline.timer_period_ns = round(wait_s * 1e9)
             self._deadline.reset()
 
-    def _on_depth(self, message: AnyImage) -> None:
-        self._forward(self._pairing.add_prior(DEPTH, message))
-
-    def _on_right(self, message: AnyImage) -> None:
-        self._release_early_right()
-        if RIGHT_INFO in self._infos:
-            self._forward(self._pairing.add_prior(STEREO, message))
-        else:  # in the first moments its camera_info may be on the way
-            self._early_right = message
-
-    def _release_early_right(self) -> None:
-        early, self._early_right = self._early_right, None
-        if early is not None:
-            self._forward(self._pairing.add_prior(STEREO, early))
+    def _on_prior(self, kind: str, message: AnyImage) -> None:
+        self._forward(self._pairing.add_prior(kind, message))
 
     def _give_up_waiting(self) -> None:
         self._deadline.cancel()
-        self._release_early_right()
         self._forward(self._pairing.flush())
 
     def _forward(self, bundles: list[Bundle]) -> None:
         for bundle in bundles:
-            self._deliver(self._with_right_info(bundle))
+            self._deliver(bundle)
 
-    def _with_right_info(self, bundle: Bundle) -> Bundle:
-        if bundle.prior_kind in (NONE, DEPTH):
-            return bundle
-        info = self._infos.get(RIGHT_INFO)
-        return Bundle(bundle.image, bundle.info, bundle.prior_kind, bundle.prior, info)
+    def _look(self) -> None:
+        for subscription in (self.info, *self.others.values()):
+            subscription.look()
+
+
+def sibling_info(topic: str) -> str:
+    """Return the CameraInfo topic that belongs to an image topic: camera_info beside it.
+
+    The convention of image_transport (camera_common.cpp, getCameraInfoTopic).
+    """
+    return f'{topic.rpartition("/")[0]}/camera_info'
+
+
+def _image_forms(base: str, raw_first: bool) -> tuple[Form, ...]:
+    # like image_transport: the suffix comes after the remapping of the base topic
+    forms = Form(Image, base), Form(CompressedImage, f'{base}/compressed')
+    return forms if raw_first else forms[::-1]
+
+
+def _depth_forms(base: str, transport: str) -> tuple[Form, ...]:
+    raw, compressed = Form(Image, base), Form(CompressedImage, f'{base}/compressedDepth')
+    return {AUTO: (raw, compressed), 'raw': (raw,)}.get(transport, (compressed,))

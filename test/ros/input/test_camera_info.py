@@ -12,6 +12,7 @@ from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.ros.dropped import DroppedFrame
 from cigocc_ros.ros.input.camera_info import (
     geometry_from_info,
+    geometry_of_topic,
     info_from_camera,
     info_key,
     is_raw,
@@ -70,19 +71,115 @@ def test_unusable_distortion_says_why():
     assert reason(info, raw=True) == 'camera_info_invalid'
 
 
+NONE, SOME = [0.0] * 5, [0.1, 0.0, 0.0, 0.0, 0.0]
+
+
+def lens(d, model='plumb_bob') -> CameraInfo:
+    info = info_from_camera(CameraModel.from_intrinsics(70, 70, 40, 24, 80, 48))
+    info.d, info.distortion_model = d, model
+    return info
+
+
 @pytest.mark.parametrize(
-    ('d', 'topic', 'rectification', 'raw'),
+    ('d', 'topic', 'rectification', 'raw', 'doubted'),
     [
-        ([], '/camera/image_raw', 'auto', False),
-        ([0.0] * 5, '/camera/image_raw', 'auto', False),
-        ([0.1, 0, 0, 0, 0], '/camera/image_raw', 'auto', True),
-        ([0.1, 0, 0, 0, 0], '/camera/image_rect_color', 'auto', False),
-        ([0.1, 0, 0, 0, 0], '/camera/image_raw', 'rectified', False),
-        ([0.0] * 5, '/camera/image_rect', 'raw', True),
+        ([], '/camera/image_raw', 'auto', False, False),
+        (NONE, '/camera/image_raw', 'auto', False, False),
+        (SOME, '/camera/image_raw', 'auto', True, False),
+        (SOME, '/camera/image_rect_color', 'auto', False, True),
+        (SOME, '/camera/image_rectified', 'auto', False, True),
+        (SOME, '/camera/image_rect_color', 'rectified', False, False),
+        (SOME, '/camera/image_raw', 'rectified', False, False),
+        (NONE, '/camera/image_rect', 'raw', True, False),
+        # letters are no words, and only the last part counts
+        (SOME, '/cam/image_unrect', 'auto', True, False),
+        (SOME, '/cam/image_unrectified', 'auto', True, False),
+        (SOME, '/direct/image', 'auto', True, False),
+        (SOME, '/correct/image', 'auto', True, False),
+        (SOME, '/rect_robot/image_raw', 'auto', True, False),
+        (SOME, '/rectangle', 'auto', True, False),
     ],
 )
-def test_which_images_are_raw(d, topic, rectification, raw):
-    assert is_raw(CameraInfo(d=[float(x) for x in d]), topic, rectification) is raw
+def test_which_images_are_raw(d, topic, rectification, raw, doubted):
+    found, doubt = is_raw(lens(d), topic, rectification)
+    assert (found, bool(doubt)) == (raw, doubted)
+
+
+@pytest.mark.parametrize('model', ['equidistant', 'fisheye'])
+def test_a_fisheye_is_raw_whatever_d_is(model):
+    found, doubt = is_raw(lens([0.0] * 4, model), '/camera/image', 'auto')
+    assert found and 'ideal fisheye' in doubt
+    assert is_raw(lens([0.1, 0, 0, 0.0], model), '/camera/image', 'auto') == (True, '')
+    found, doubt = is_raw(lens([0.1, 0, 0, 0.0], model), '/camera/image_rect', 'auto')
+    assert not found and 'taken as rectified for its name' in doubt
+
+
+def test_an_ideal_fisheye_is_rectified_and_one_without_numbers_refused():
+    """79 px at 40 degrees lie between a pinhole and r = f theta."""
+    info = lens([0.0] * 4, 'equidistant')
+    geometry = geometry_of_topic(info, (80, 48), '/camera/image', 'auto')
+    angle = np.radians(25)
+    u, v = 40 + 70 * np.tan(angle), 24
+    raw_u = geometry.maps[0][round(v), round(u)]
+    assert raw_u == pytest.approx(40 + 70 * np.arctan((round(u) - 40) / 70), abs=0.01)
+    assert reason_of_topic(lens([], 'equidistant')) == 'camera_info_invalid'
+
+
+def reason_of_topic(info, topic='/camera/image', rectification='auto') -> str:
+    with pytest.raises(DroppedFrame) as caught:
+        geometry_of_topic(info, (80, 48), topic, rectification)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize('d', [[], [0.0] * 5, [0.1, 0, 0, 0, 0.0]])
+@pytest.mark.parametrize('model', ['division', 'omnidirectional', 'thin_prism_fisheye', 'ftheta'])
+def test_models_that_the_node_cannot_rectify_are_refused_whatever_d_is(model, d):
+    for topic in ('/camera/image', '/camera/image_rect'):
+        assert reason_of_topic(lens(d, model), topic) == 'unknown_distortion'
+    info = lens(d, model)
+    assert geometry_of_topic(info, (80, 48), '/camera/image', 'rectified').maps is None
+
+
+def test_a_lens_without_distortion_has_names_too():
+    assert geometry_of_topic(lens(NONE, 'pinhole'), (80, 48), '/c/image', 'auto').maps is None
+    assert reason_of_topic(lens(SOME, 'pinhole')) == 'unknown_distortion'
+
+
+def test_without_distortion_r_and_k_may_still_tell_of_a_raw_image():
+    info = lens(NONE)
+    info.r = cv2.Rodrigues(np.array([0.0, 0.05, 0.0]))[0].ravel().tolist()
+    assert is_raw(info, '/left/image_raw', 'auto') == (True, '')
+    assert is_raw(info, '/left/image_rect', 'auto') == (False, '')
+    found, doubt = is_raw(info, '/left/image', 'auto')
+    assert not found and 'set rectification' in doubt
+    info = lens(NONE)
+    info.k[0] = 75.0
+    assert is_raw(info, '/left/image_raw', 'auto')[0]
+    info = lens(NONE)
+    info.r = [0.0] * 9  # simulators leave it out
+    assert is_raw(info, '/left/image', 'auto') == (False, '')
+
+
+@pytest.mark.parametrize(
+    ('change', 'name'),
+    [
+        ({'p3': -38.0}, 'camera_info_offset'),
+        ({'p7': -38.0}, 'camera_info_offset'),
+        ({'fx': 300.0}, 'camera_info_numbers'),
+        ({'cx': 79.0}, 'camera_info_numbers'),
+        ({'fx': 9.0, 'fy': 9.0}, 'camera_info_numbers'),
+    ],
+)
+def test_doubtful_numbers_are_named(change, name):
+    numbers = {'fx': 70.0, 'fy': 70.0, 'cx': 40.0, 'cy': 24.0}
+    camera = CameraModel.from_intrinsics(
+        **{k: change.get(k, v) for k, v in numbers.items()}, width=80, height=48
+    )
+    info = info_from_camera(camera)
+    info.p[3], info.p[7] = change.get('p3', 0.0), change.get('p7', 0.0)
+    doubts = geometry_of_topic(info, (80, 48), '/camera/image', 'auto').doubts
+    assert list(doubts) == [name] and doubts[name]
+    assert not geometry_of_topic(lens(NONE), (80, 48), '/camera/image', 'auto').doubts
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from cigocc_ros.ros.dropped import DroppedFrame
 from cigocc_ros.ros.input import images as conversions
-from cigocc_ros.ros.input.images import depth_from_image, rgb_from_compressed, rgb_from_image
+from cigocc_ros.ros.input.images import format_doubt, rgb_from_compressed, rgb_from_image
 from cigocc_ros.ros.output.clouds import byte_array
-from cigocc_ros.ros.players.kitti_messages import image_from_depth, image_from_rgb
+from cigocc_ros.ros.players.kitti_messages import image_from_rgb
 from cigocc_ros.ros.stamps import stamp_from_ns, stamp_to_ns
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -115,44 +115,75 @@ def test_bad_images_say_why():
     assert reason(rgb_from_image, huge) == 'oversized_image'
 
 
-def test_compressed_images():
-    png = cv2.imencode('.png', RGB[..., ::-1])[1].tobytes()
-    decoded = rgb_from_compressed(CompressedImage(format='png', data=png))
+def compressed(pixels, stated, suffix='.png') -> CompressedImage:
+    return CompressedImage(format=stated, data=cv2.imencode(suffix, pixels)[1].tobytes())
+
+
+PICTURE = cv2.GaussianBlur(
+    np.random.default_rng(1).integers(0, 256, (96, 160, 3), dtype=np.uint8), (0, 0), 2
+)
+
+
+@pytest.mark.parametrize('stated', ['png', '', 'bgr8; png compressed bgr8', 'nonsense'])
+def test_compressed_images(stated):
+    decoded = rgb_from_compressed(compressed(RGB[..., ::-1], stated))
     np.testing.assert_array_equal(decoded, RGB)
+
+
+def test_compressed_images_that_are_none():
     broken = CompressedImage(format='jpeg', data=b'\xff\xd8nonsense')
     assert reason(rgb_from_compressed, broken) == 'broken_compressed_image'
     assert reason(rgb_from_compressed, CompressedImage(format='jpeg')) == 'empty_image'
 
 
-def test_depth_in_metres_marks_what_is_not_measured():
-    values = np.array([[1.5, np.nan, -1.0], [np.inf, 0.0, 80.0]], np.float32)
-    depth = depth_from_image(message(values, '32FC1', padding=4))
-    assert depth.depth_m.tolist() == [[1.5, 0, 0], [0, 0, 80]]
-    assert depth.rejected_px == 3
+@pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
+@pytest.mark.parametrize('suffix', ['.png', '.jpg'])
+def test_a_compressed_mosaic_becomes_a_colour_picture(pattern, suffix):
+    """As compressed_image_transport sends it: the mosaic of the sensor, squeezed as grey."""
+    colour = {'r': 180, 'g': 120, 'b': 60}
+    mosaic = np.tile(np.array([colour[c] for c in pattern], np.uint8).reshape(2, 2), (12, 12))
+    codec = {'.png': 'png', '.jpg': 'jpeg'}[suffix]
+    sent = compressed(mosaic, f'bayer_{pattern}8; {codec} compressed ', suffix)
+    np.testing.assert_allclose(rgb_from_compressed(sent)[8, 8], [180, 120, 60], atol=25)
+    of_equal_channels = compressed(np.repeat(mosaic[..., None], 3, -1), sent.format, '.png')
+    assert np.ptp(rgb_from_compressed(of_equal_channels)[8, 8].astype(int)) > 90
 
 
-@pytest.mark.parametrize('big', [False, True])
-def test_depth_in_millimetres_honours_the_byte_order(big):
-    values = np.array([[0, 1500, 65535]], dtype='>u2' if big else '<u2')
-    depth = depth_from_image(message(values, '16UC1', padding=2, big=big))
-    np.testing.assert_allclose(depth.depth_m, [[0, 1.5, 65.535]], rtol=1e-6)
-    assert depth.depth_m.dtype == np.float32
+def test_a_mosaic_of_16_bits_and_one_that_was_interpolated_by_its_sender():
+    mosaic = np.tile(np.array([[200, 100], [100, 50]], np.uint16) << 8, (12, 12))
+    decoded = rgb_from_compressed(compressed(mosaic, 'bayer_rggb16; png compressed '))
+    np.testing.assert_allclose(decoded[8, 8], [200, 100, 50], atol=2)
+    done = compressed(PICTURE, 'bayer_rggb8; png compressed bgr8')
+    np.testing.assert_array_equal(rgb_from_compressed(done), PICTURE[..., ::-1])
+    unstated = compressed(PICTURE, 'bayer_rggb8; png compressed ')
+    np.testing.assert_array_equal(rgb_from_compressed(unstated), PICTURE[..., ::-1])
+    unknown = compressed(mosaic, 'bayer_xtrans8; png compressed ')
+    assert reason(rgb_from_compressed, unknown) == 'unknown_encoding'
 
 
-def test_big_endian_depth_in_metres():
-    values = np.array([[2.25, -3.0]], dtype='>f4')
-    assert depth_from_image(message(values, '32FC1', big=True)).depth_m.tolist() == [[2.25, 0]]
+@pytest.mark.parametrize(
+    'stated', ['16UC1; png compressed ', '32FC1; compressedDepth png', '16UC1; compressedDepth']
+)
+def test_compressed_depth_is_no_picture(stated):
+    depth = compressed(np.full((8, 8), 1500, np.uint16), stated)
+    assert reason(rgb_from_compressed, depth) == 'unknown_encoding'
 
 
-def test_depth_of_another_encoding_is_refused():
-    assert reason(depth_from_image, message(RGB, 'rgb8')) == 'unknown_encoding'
+def test_red_and_blue_that_the_format_says_are_exchanged_are_doubted():
+    assert 'exchanged' in format_doubt(compressed(RGB, 'rgb8; jpeg compressed rgb8', '.jpg'))
+    assert not format_doubt(compressed(RGB, 'rgb8; jpeg compressed bgr8', '.jpg'))
+    assert not format_doubt(message(RGB, 'rgb8'))
 
 
-def test_depth_round_trip():
-    depth = np.array([[0, 3.5]], np.float32)
-    sent = image_from_depth(depth)
-    assert np.isnan(np.frombuffer(sent.data, '<f4')[0])
-    np.testing.assert_array_equal(depth_from_image(sent).depth_m, depth)
+def test_an_orientation_in_the_metadata_is_not_followed():
+    """Exif says "turn by 90 degrees"; the calibration speaks of the pixels of the sensor."""
+    jpeg = cv2.imencode('.jpg', PICTURE)[1].tobytes()
+    entry = b'\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00'
+    exif = b'Exif\0\0MM\0*\x00\x00\x00\x08\x00\x01' + entry + bytes(4)
+    turned = jpeg[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif + jpeg[2:]
+    assert cv2.imdecode(np.frombuffer(turned, np.uint8), 1).shape == (160, 96, 3)
+    decoded = rgb_from_compressed(CompressedImage(format='jpeg', data=turned))
+    assert decoded.shape == (96, 160, 3)
 
 
 @pytest.mark.parametrize('stamp_ns', [0, 1, 999_999_999, 1_000_000_000, 1_795_406_921_359_860_921])

@@ -17,8 +17,9 @@ from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.data.recording import TOPICS, Recording
 from cigocc_ros.data.rig import camera_pose, rig_of_sequence
 from cigocc_ros.ros.input.camera_info import geometry_from_info
+from cigocc_ros.ros.input.depth_images import depth_from_image
 from cigocc_ros.ros.input.extrinsics import ParameterExtrinsics
-from cigocc_ros.ros.input.images import depth_from_image, rgb_from_image
+from cigocc_ros.ros.input.images import rgb_from_image
 from cigocc_ros.ros.players.kitti_messages import (
     frame_messages,
     static_transform,
@@ -66,9 +67,7 @@ def test_messages_of_a_frame(sequence, recording):
     np.testing.assert_array_equal(
         rgb_from_image(messages['right/image']), sequence.image(1, 'right')
     )
-    np.testing.assert_array_equal(
-        depth_from_image(messages['depth']).depth_m, sequence.depth('000001')
-    )
+    np.testing.assert_array_equal(depth_from_image(messages['depth']), sequence.depth('000001'))
     size = (messages['image'].width, messages['image'].height)
     rig = recording.rig
     for topic, camera in (('camera_info', rig.left), ('right/camera_info', rig.right)):
