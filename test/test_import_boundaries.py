@@ -72,6 +72,7 @@ OPTIONAL = {
     'ai_edge_litert',
     'cv2',
     'embreex',
+    'nvtx',
     'onnx',
     'onnxruntime',
     'onnxscript',

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.core.manifest import load_manifest
@@ -20,6 +20,9 @@ from cigocc_ros.runtime.loading import Loading, LoadingCancelled
 from cigocc_ros.runtime.predictor import find_model_dir
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions, build_options
 from cigocc_ros.runtime.tensorrt.progress import BuildProgress
+
+if TYPE_CHECKING:
+    from cigocc_ros.runtime.tensorrt.builder import BuildResult
 
 HELP = 'compile a model with TensorRT for the GPU of this machine'
 EXIT_CANCELLED = 130
@@ -41,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, build_options())
     parser.add_argument('--force', action='store_true', help='build even where an engine fits')
     parser.add_argument(
+        '--inspect',
+        action='store_true',
+        help='instead of an engine to keep, build one in memory and show its layers with their '
+        'types and times',
+    )
+    parser.add_argument(
         '--progress',
         choices=('text', 'json'),
         default='text',
@@ -51,31 +60,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build, or find, the engine; return 0. SIGINT and SIGTERM cancel."""
     from cigocc_ros.runtime.tensorrt.builder import build_engine
+    from cigocc_ros.runtime.tensorrt.inspection import inspect_engine
 
     options = options_from(TensorRtOptions, args)
     model_dir = find_model_dir(args.model)
     manifest = load_manifest(model_dir)
     loading, show = Loading(), _ProgressPrinter(args.progress == 'json')
+    device = gpu_name(args.device)
     try:
         with _cancelling(loading, args.progress == 'json'):
-            result = build_engine(
-                model_dir, manifest, options, show, loading, args.force, gpu_name(args.device)
-            )
+            if args.inspect:
+                found, path = inspect_engine(model_dir, manifest, options, show, loading, device)
+                text = '\n'.join([*found.lines(), '', str(path)])
+            else:
+                result = build_engine(
+                    model_dir, manifest, options, show, loading, args.force, device
+                )
+                text = _described(result)
     except LoadingCancelled:
         print('cigocc build-engine: cancelled, nothing was written', file=sys.stderr)
         return EXIT_CANCELLED
     finally:
         show.end()
     if args.progress == 'text':
-        sidecar = result.sidecar
-        what = f'built in {sidecar.build_s:.0f} s' if result.built else 'is up to date'
-        print(
-            f'{result.path} {what}: {sidecar.engine_bytes / 1e6:.1f} MB, {sidecar.layers} layers, '
-            f'{sidecar.plugins} plugins, '
-            f'{sidecar.key.precision}, {sidecar.key.library} {sidecar.key.library_version}, '
-            f'GPU {sidecar.key.gpu}'
-        )
+        print(text)
     return 0
+
+
+def _described(result: BuildResult) -> str:
+    sidecar = result.sidecar
+    what = f'built in {sidecar.build_s:.0f} s' if result.built else 'is up to date'
+    return (
+        f'{result.path} {what}: {sidecar.engine_bytes / 1e6:.1f} MB, {sidecar.layers} layers, '
+        f'{sidecar.plugins} of {sidecar.samplings} plugins, '
+        f'{sidecar.key.precision}, {sidecar.key.library} {sidecar.key.library_version}, '
+        f'GPU {sidecar.key.gpu}'
+    )
 
 
 class _ProgressPrinter:

@@ -20,6 +20,7 @@ from cigocc_ros.runtime.engine import AUTO, TORCH, Engine, create_engine
 from cigocc_ros.runtime.loading import Loading
 from cigocc_ros.runtime.postprocess import occupancy_from_outputs
 from cigocc_ros.runtime.preprocess import Preprocessor
+from cigocc_ros.runtime.ranges import named_range
 from cigocc_ros.runtime.self_check import Golden, check_engine, load_golden
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
@@ -84,11 +85,14 @@ class Predictor:
     def __call__(self, frame: CameraFrame) -> Occupancy:
         """Return the occupancy of a frame; `timing` then holds how long it took."""
         started = time.perf_counter()
-        arrays = self._preprocess(frame)
+        with named_range('preprocess'):
+            arrays = self._preprocess(frame)
         prepared = time.perf_counter()
-        outputs = self.engine.run(arrays)
+        with named_range('engine'):
+            outputs = self.engine.run(arrays)
         inferred = time.perf_counter()
-        occupancy = occupancy_from_outputs(outputs, self.grid, frame)
+        with named_range('postprocess'):
+            occupancy = occupancy_from_outputs(outputs, self.grid, frame)
         done = time.perf_counter()
         steps = (prepared - started, inferred - prepared, done - inferred)
         self.timing = Timing(*(1e3 * seconds for seconds in steps))

@@ -16,6 +16,7 @@ from cigocc_ros.runtime.tensorrt.gpus import find_gpu
 from cigocc_ros.runtime.tensorrt.kernel_cache import kernel_cache
 from cigocc_ros.runtime.tensorrt.key import engine_key
 from cigocc_ros.runtime.tensorrt.library import find_tensorrt
+from cigocc_ros.runtime.tensorrt.network import plugin_loss
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions, build_command, engine_folder
 from cigocc_ros.runtime.tensorrt.session import TensorRtSession
 from cigocc_ros.runtime.tensorrt.store import EngineMissingError, EngineStore
@@ -56,12 +57,16 @@ def open_tensorrt(
     command = build_command(options, model_dir, device)
     store = EngineStore(engine_folder(options, model_dir), command)
     try:
-        store.find(key, manifest)
+        sidecar = store.find(key, manifest)
     except EngineMissingError as error:
         if not options.build_missing:
             raise
         logger.warning('%s; doing that now, it takes minutes', error)
         build_in_process(model_dir, options, loading, device)
+        sidecar = store.find(key, manifest)
+    loss = plugin_loss(str(library), sidecar.plugins, sidecar.samplings)
+    if key.stock_plugins and loss:
+        logger.warning('%s', loss)
 
     def session() -> TensorRtSession:
         # Read again for a new context: hundreds of megabytes are not kept for the rare case.

@@ -119,14 +119,20 @@ def compile_network(
     cache: TimingCache,
     report: Callable[[BuildProgress], None],
     loading: Loading,
+    detailed: bool = False,
 ) -> bytes:
-    """Return the plan of a network; raise LoadingCancelled or EngineError."""
+    """Return the plan of a network; raise LoadingCancelled or EngineError.
+
+    A `detailed` one can say what its layers are.
+    """
     trt, (_, messages) = library.module, library_log(library)
     config = parsed.builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb * MEBIBYTE)
     config.builder_optimization_level = options.optimization_level
     # On by default; it rounds float32 factors to 10 bits, and projections would be off by a pixel.
     config.clear_flag(trt.BuilderFlag.TF32)
+    if detailed:
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     monitor = listening(_Monitor, trt.IProgressMonitor)(report, loading)
     config.progress_monitor = monitor
     cache.attach(config)

@@ -93,6 +93,17 @@ class TensorRtSession:
         self._cuda.wait(self._event, self._stream)
         return {buffer.name: buffer.staging.copy() for buffer in self._outputs}
 
+    def attach_profiler(self, profiler: Any) -> None:
+        """Let an IProfiler of the library hear how long each layer takes, in every later run."""
+        self._context.profiler = profiler
+
+    def layer_information(self) -> str:
+        """Return what the library says of the engine's layers, as JSON."""
+        inspector = self._engine.create_engine_inspector()
+        inspector.execution_context = self._context
+        form = self._library.module.LayerInformationFormat.JSON
+        return str(inspector.get_engine_information(form))
+
     def close(self) -> None:
         """Release everything, the latest first."""
         self._owned.close()

@@ -213,6 +213,50 @@ class IProgressMonitor:
     pass
 
 
+class IProfiler:
+    pass
+
+
+class ProfilingVerbosity(enum.IntEnum):
+    LAYER_NAMES_ONLY, DETAILED, NONE = range(3)
+
+
+class LayerInformationFormat(enum.IntEnum):
+    ONELINE, JSON = range(2)
+
+
+class EngineInspector:
+    """Layers as TensorRT 10 writes them: names alone unless the build was detailed."""
+
+    execution_context: Any = None
+
+    def __init__(self, engine: 'Engine') -> None:
+        self.engine = engine
+
+    def get_engine_information(self, form: Any) -> str:
+        assert form == LayerInformationFormat.JSON and self.execution_context is not None
+        layers: list[Any] = list(LAYERS)
+        if self.engine.verbosity == ProfilingVerbosity.DETAILED:
+            layers = [_layer_information(name) for name in LAYERS]
+        return json.dumps({'Layers': layers, 'Bindings': list(self.engine.tensors)})
+
+
+LAYERS = {
+    'Reformatting CopyNode for Input Tensor 0 to stem': ('Reformat', 'Half', 0.25),
+    'stem + relu [Convolution]': ('CaskConvolution', 'Channel major FP16 format where ...', 1.5),
+    'geometry': ('kgen', 'Row major linear FP32 format', 0.5),
+    'labels': ('kgen', 'UInt8', 0.0),
+}
+"""Layer of every fake engine -> kind, Format/Datatype, milliseconds."""
+
+
+def _layer_information(name: str) -> dict[str, Any]:
+    kind, form, _ = LAYERS[name]
+    ends = [{'Name': 'a', 'Location': 'Device', 'Dimensions': [1], 'Format/Datatype': form}]
+    facts = {'Name': name, 'LayerType': kind, 'Inputs': ends, 'Outputs': ends}
+    return {**facts, 'TacticName': f'tactic of {kind}', 'StreamId': 0}
+
+
 class _TimingCache:
     def __init__(self, content: bytes) -> None:
         self.content = content or f'timings of {__version__}'.encode()
@@ -226,6 +270,7 @@ class BuilderConfig:
         self.pools: dict[Any, int] = {}
         self.flags = {BuilderFlag.TF32}
         self.builder_optimization_level = 3
+        self.profiling_verbosity = ProfilingVerbosity.LAYER_NAMES_ONLY
         self.progress_monitor: Any = None
         self.timing_cache: Any = None
         self.cache_given = b''
@@ -271,7 +316,7 @@ class Builder:
             return None
         if not self._steps(config.progress_monitor):
             return None
-        header = {'version': __version__}
+        header = {'version': __version__, 'verbosity': int(config.profiling_verbosity)}
         if fail == 'contract':
             header['rename'] = 'labels'
         if network.misbound:
@@ -305,12 +350,16 @@ class Runtime:
             )
             return None
         engine = Engine(content, facts.get('rename'), facts.get('wrong_by', 0))
-        engine.logger = self.logger
+        engine.logger, engine.verbosity = self.logger, facts['verbosity']
         return engine
 
 
 class Engine:
     num_layers = 9
+    verbosity = 0
+
+    def create_engine_inspector(self) -> EngineInspector:
+        return EngineInspector(self)
 
     def __init__(self, content: bytes, renamed: str | None, wrong_by: int = 0) -> None:
         graph = onnx.load_from_string(content).graph
@@ -381,6 +430,9 @@ ENQUEUED = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class Context:
+    profiler: Any = None
+    """Hears of every enqueue, for `enqueue_emits_profile` is on by default."""
+
     def __init__(self, engine: Engine, memory: int) -> None:
         self.engine, self.memory, self.driver = engine, memory, driver()
         itself = weakref.ref(self)  # a cycle would keep what `del` must free at once
@@ -402,6 +454,8 @@ class Context:
         if refuse_capture and self.driver.recording(stream):
             self.driver.invalidate(stream)
             return False
+        for name, (_, _, milliseconds) in LAYERS.items() if self.profiler is not None else ():
+            self.profiler.report_layer_time(name, milliseconds)
         return self.driver.cuLaunchHostFunc(ctypes.c_void_p(stream), self.work, None) == 0
 
     def __del__(self) -> None:

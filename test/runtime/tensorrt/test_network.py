@@ -12,6 +12,7 @@ from cigocc_ros.core.manifest import MIXED_ROLE, load_manifest
 from cigocc_ros.core.onnx_file import SAMPLE_OP
 from cigocc_ros.doctor.gpu import Accelerator
 from cigocc_ros.doctor.models import check_engine_cache
+from cigocc_ros.runtime.engine import create_engine
 from cigocc_ros.runtime.predictor import Predictor
 from cigocc_ros.runtime.tensorrt.gpus import find_gpu
 from cigocc_ros.runtime.tensorrt.library import find_tensorrt
@@ -74,6 +75,9 @@ def test_a_library_without_the_plugin_is_told_of_in_log_sidecar_and_doctor(
     sidecar = build(model_dir, force=True).sidecar
     assert (sidecar.plugins, sidecar.samplings) == (0, 2)
     assert f'took 0 of 2 deformable samplings as its plugin {SAMPLE_OP}' in caplog.text
+    caplog.clear()
+    create_engine('tensorrt', model_dir, load_manifest(model_dir)).close()
+    assert 'took 0 of 2 deformable samplings' in caplog.text  # at every start, of the node too
     finding = doctor(model_dir)
     assert finding.status == 'WARN' and 'took 0 of 2' in finding.found
     assert finding.mend.endswith('--force')
