@@ -82,7 +82,7 @@ OUTPUTS = (
         'sensor_msgs/msg/Image',
         RELIABLE,
         'Every label: mono8, row x * Y + y, column z; `foxglove_msgs/msg/VoxelGrid` instead '
-        'where that package is installed',
+        'with `grid_type:=foxglove`',
     ),
     Row(
         '~/bev',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,16 +26,23 @@ from cigocc_ros.ros.input.pairing import Bundle
 from cigocc_ros.ros.input.subscriptions import Inputs
 from cigocc_ros.ros.log_forwarding import Throttle, forward_logging
 from cigocc_ros.ros.occ_parameters import OccParameters
-from cigocc_ros.ros.output.grids import GRID_LAYOUT, class_info_json, save_grid
+from cigocc_ros.ros.output.grids import class_info_json, grid_format, save_grid
 from cigocc_ros.ros.output.publishers import Outputs
-from cigocc_ros.ros.parameters import current, declare, guard
-from cigocc_ros.ros.process import remove_orphans, run_node, without_hung_threads
+from cigocc_ros.ros.parameters import Live, declare, guard, usage
+from cigocc_ros.ros.process import remove_orphans, run_node, wants_help, without_hung_threads
 from cigocc_ros.ros.stamps import StampWatch, has_latency, stamp_to_ns
 from cigocc_ros.ros.worker import FramePredictor, Worker
 from cigocc_ros.runtime.loading import Loading, LoadingCancelled
 
 logger = logging.getLogger(__name__)
 NODE_NAME = 'occ'
+USAGE = """\
+occ_node: camera images in, semantic voxels out.
+
+    ros2 launch cigocc_ros occ.launch.py image:=/cam/image_rect camera_info:=/cam/camera_info
+    ros2 run cigocc_ros occ_node --ros-args -r image:=/cam/image_rect -p model:=mid
+
+Topics and parameters: docs/interface.md. Parameters:"""
 PredictorFactory = Callable[[OccParameters, Loading], FramePredictor]
 
 
@@ -77,7 +85,8 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         self.parameters = declare(self, OccParameters)
         self._extrinsics = create_extrinsics(self, self.parameters)
         guard(self, OccParameters)
-        self._outputs = Outputs(self, lambda: current(self, self.parameters))
+        grid = grid_format(self.parameters.grid_type)
+        self._outputs = Outputs(self, Live(self, self.parameters), grid)
         self.worker = Worker(
             lambda: predictor_factory(self.parameters, self._loading),
             self._handle,
@@ -87,7 +96,7 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         self._predictor = self._loaded(self.worker)
         manifest, frame = self._predictor.manifest, self.parameters.output_frame
         self._outputs.publish_class_info(
-            class_info_json(manifest.model_id, self._predictor.grid, frame, GRID_LAYOUT)
+            class_info_json(manifest.model_id, self._predictor.grid, frame, grid.layout)
         )
         self._inputs = Inputs(self, self.parameters, self._receive, self._counters.add_lost)
         self._decode = FrameDecoder(
@@ -239,6 +248,9 @@ def _spin(node: OccNode, executor: SingleThreadedExecutor) -> int:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return 1 where it cannot start or breaks."""
+    if wants_help(args):
+        sys.stdout.write(usage(OccParameters, USAGE) + '\n')
+        return 0
     freed_mb = remove_orphans() / 1e6
     if freed_mb:
         rclpy.logging.get_logger(NODE_NAME).info(

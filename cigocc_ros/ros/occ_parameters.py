@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.frames import LIDAR_FRAME
 from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.core.prior import NODE_SOURCES
@@ -15,8 +16,18 @@ from cigocc_ros.runtime.engine import AUTO, BACKENDS
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
 FARTHEST_M = 200.0
+GRID_TYPES = GRID_IMAGE, GRID_FOXGLOVE = 'image', 'foxglove'
 RATE_LIMITS_HZ = (0.0, 100.0)
 UNSET_ROTATION = (0.0, 0.0, 0.0, 0.0)
+
+
+def checked_frame(name: str) -> str:
+    """Return a name that tf2 takes for a frame; raise ConfigError."""
+    if not name.strip() or name != name.strip():
+        raise ConfigError(f'expected the name of a frame, found {name!r}')
+    if name.startswith('/'):
+        raise ConfigError(f'frames of tf2 have no slash in front, found {name!r}')
+    return name
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,13 @@ class OccParameters:
         LIDAR_FRAME,
         'Frame of the voxel grid: x forward, y left, z up, placed like the lidar of '
         'SemanticKITTI (the grid reaches from 2 m below it to 4.4 m above)',
+        check=checked_frame,
+    )
+    grid_type: str = parameter(
+        GRID_IMAGE,
+        'What ~/grid is: image is a sensor_msgs/Image, foxglove a foxglove_msgs/VoxelGrid, which '
+        'needs that package',
+        choices=GRID_TYPES,
     )
     image_transport: str = parameter(
         'raw',

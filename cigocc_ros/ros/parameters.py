@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import array
 import dataclasses
+import difflib
+import logging
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import yaml
 from rcl_interfaces.msg import (
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar('T')
 Parameters = TypeVar('Parameters', bound='DataclassInstance')
 YAML_WIDTH = 99
+OF_EVERY_NODE = ('use_sim_time', 'start_type_description_service')
+logger = logging.getLogger(__name__)
 
 
 def parameter(
@@ -44,7 +48,7 @@ def parameter(
 
     `name` is the ROS name where it has dots; `limits` are inclusive; `check` raises ConfigError
     for values that neither they nor `choices` exclude. A parameter that is not `read_only` may
-    change at any time: take its value from `current` each time it is used.
+    change at any time: take its value from `Live` each time it is used.
     """
     more = {'name': name, 'read_only': read_only, 'check': check}
     return option(default, description, choices=choices, limits=limits, **more)
@@ -197,6 +201,9 @@ def declare(node: Node, cls: type[T]) -> T:
         default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
         value = node.declare_parameter(spec.name, default, spec.descriptor()).value
         values[spec.name] = value
+    # rclpy keeps what was given and not declared, and tells nobody
+    for sentence in unknown_parameters(getattr(node, '_parameter_overrides', {}), cls):
+        logger.warning('%s', sentence)
     return from_values(cls, values)
 
 
@@ -216,14 +223,43 @@ def guard(node: Node, cls: type[Any]) -> None:
     node.add_on_set_parameters_callback(judge)
 
 
-def current(node: Node, values: Parameters) -> Parameters:
-    """Return `values` with the live parameters as they are now."""
-    live = {
-        spec.attribute: spec.checked(node.get_parameter(spec.name).value)
-        for spec in specs(type(values))
-        if not spec.read_only
-    }
-    return dataclasses.replace(values, **live)
+class Live(Generic[Parameters]):
+    """The parameters as they are now; made anew only when one of the live ones changed."""
+
+    def __init__(self, node: Node, values: Parameters) -> None:
+        """Take the values at start, and watch those that may change."""
+        self._node, self._values = node, values
+        self._live = [spec for spec in specs(type(values)) if not spec.read_only]
+        self._raw = self._read()
+
+    def __call__(self) -> Parameters:
+        """Return the values."""
+        raw = self._read()
+        if raw != self._raw:
+            pairs = zip(self._live, raw, strict=True)
+            changed = {spec.attribute: spec.checked(value) for spec, value in pairs}
+            self._values, self._raw = dataclasses.replace(self._values, **changed), raw
+        return self._values
+
+    def _read(self) -> list[Any]:
+        return [self._node.get_parameter(spec.name).value for spec in self._live]
+
+
+def unknown_parameters(given: Iterable[str], cls: type[Any]) -> list[str]:
+    """Return a sentence for each name that is no parameter of `cls`, with the nearest that is."""
+    known = [spec.name for spec in specs(cls)]
+    strange = (name for name in given if name not in known and not _of_rclpy(name))
+    return [_sentence(name, difflib.get_close_matches(name, known, 1)) for name in sorted(strange)]
+
+
+def _of_rclpy(name: str) -> bool:
+    """Say whether every node has this parameter."""
+    return name in OF_EVERY_NODE or name.startswith('qos_overrides.')
+
+
+def _sentence(name: str, nearest: list[str]) -> str:
+    meant = f'; did you mean {nearest[0]!r}?' if nearest else ''
+    return f'no parameter is called {name!r}: it has no effect{meant}'
 
 
 def param_yaml(cls: type[Any], title: str) -> str:
@@ -256,6 +292,20 @@ def param_table(cls: type[Any]) -> str:
         cells = (f'`{spec.name}`', spec.kind, f'`{_scalar(spec.default)}`', spec.allowed)
         rows.append((*cells, f'{spec.description}.{when}'))
     return '\n'.join(table(('parameter', 'type', 'default', 'allowed', 'meaning'), rows, 5)) + '\n'
+
+
+def usage(cls: type[Any], head: str) -> str:
+    """Return what `--help` prints: the head, and each parameter with its default."""
+    lines = [head]
+    for spec in specs(cls):
+        lines.append(f'  {spec.name}  ({_scalar(spec.default)})')
+        note = f' ({spec.allowed})' if spec.allowed else ''
+        lines.append(
+            textwrap.fill(
+                spec.description + note, 92, initial_indent='      ', subsequent_indent='      '
+            )
+        )
+    return '\n'.join(lines)
 
 
 def _scalar(value: Any) -> str:

@@ -24,7 +24,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions, install_signal_handlers
-from rclpy.utilities import ok
+from rclpy.utilities import ok, remove_ros_args
 
 from cigocc_ros.core.dds import SHARED_MEMORY
 from cigocc_ros.core.errors import CigoccError
@@ -108,6 +108,12 @@ def run_node(
         # rclpy gave the handlers back, and Python resets its own ones before it is gone
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+
+
+def wants_help(args: list[str] | None) -> bool:
+    """Say whether the command line, without what is ROS's, asks for help instead of a node."""
+    given = remove_ros_args(sys.argv if args is None else args)
+    return bool({'-h', '--help'} & set(given))
 
 
 def without_hung_threads(code: int) -> int:

@@ -13,15 +13,19 @@ pytest.importorskip('rclpy')
 from cigocc_ros.commands import build_engine
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.options import option
+from cigocc_ros.ros.node import main
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.parameters import (
+    Live,
     declare,
     from_values,
     param_table,
     param_yaml,
     parameter,
     specs,
+    unknown_parameters,
 )
+from cigocc_ros.ros.process import wants_help
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions, build_options
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -146,3 +150,56 @@ def test_every_option_of_tensorrt_is_a_parameter_and_what_builds_an_argument():
         action = parser._option_string_actions[argument]
         assert (action.default, action.dest) == (spec.default, field.name)
         assert spec.description[1:] in action.help
+
+
+def test_names_without_effect_are_named_with_the_nearest(graph, caplog):
+    with caplog.at_level('WARNING', 'cigocc_ros'):
+        sentences = unknown_parameters(
+            ['shown.max_rnage_m', 'nosuchparam', 'model', 'use_sim_time', 'qos_overrides./tf.x'],
+            OccParameters,
+        )
+    assert sentences == [
+        "no parameter is called 'nosuchparam': it has no effect",
+        "no parameter is called 'shown.max_rnage_m': it has no effect; did you mean "
+        "'shown.max_range_m'?",
+    ]
+
+
+def test_a_node_warns_of_them_once(graph, capfd):
+    graph.start(max_marker=5, use_sim_time=False)
+    said = capfd.readouterr().err
+    assert said.count("no parameter is called 'max_marker'") == 1
+    assert "did you mean 'max_markers'" in said and 'use_sim_time' not in said
+
+
+@pytest.mark.parametrize('name', ['', ' ', 'velo_link ', '/velo_link'])
+def test_what_tf_takes_for_no_frame_is_refused(graph, name):
+    with pytest.raises(ConfigError, match='output_frame: .*frame'):
+        graph.start(output_frame=name)
+
+
+def test_live_values_are_made_anew_only_when_one_changes(graph):
+    from rclpy.parameter import Parameter
+
+    node = graph.start()
+    live = Live(node, node.parameters)
+    first = live()
+    assert live() is first
+    node.set_parameters([Parameter('max_markers', value=12)])
+    changed = live()
+    assert changed.max_markers == 12 and changed is not first and live() is changed
+    refused = node.set_parameters([Parameter('shown.classes', value='lava')])
+    assert not refused[0].successful and live() is changed
+
+
+@pytest.mark.parametrize('flag', ['-h', '--help'])
+def test_help_starts_nothing(flag, capsys, monkeypatch):
+    monkeypatch.setattr('cigocc_ros.ros.node.run_node', lambda *_: pytest.fail('a node'))
+    assert main(['occ_node', flag]) == 0
+    said = capsys.readouterr().out
+    for spec in specs(OccParameters):
+        assert f'  {spec.name}  (' in said and spec.description[:40] in ' '.join(said.split())
+
+
+def test_help_within_ros_arguments_is_ros_s(monkeypatch):
+    assert not wants_help(['occ_node', '--ros-args', '-p', 'model:=-h'])

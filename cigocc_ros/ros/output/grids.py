@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from cigocc_ros.core.labels import (
     raw_from_train,
 )
 from cigocc_ros.data.kitti_files import write_voxel_labels
+from cigocc_ros.ros.occ_parameters import GRID_IMAGE
 from cigocc_ros.ros.output.clouds import byte_array, header
 from cigocc_ros.ros.stamps import stamp_from_ns
 from cigocc_ros.runtime.postprocess import labels_on_grid
@@ -88,17 +91,33 @@ def _facts(occupancy: Occupancy, model_id: str) -> str:
     return json.dumps(facts, indent=2) + '\n'
 
 
-GRID_TYPE: Any = FoxgloveGrid or Image
-"""Type of ~/grid on this machine."""
-GRID_LAYOUT = 'foxglove_msgs/VoxelGrid' if FoxgloveGrid else 'mono8 image: row x * Y + y, column z'
+@dataclass(frozen=True)
+class GridFormat:
+    """How ~/grid carries the labels: the type of its messages, in words, and what makes them."""
+
+    kind: type[Any]
+    layout: str
+    make: Callable[[Occupancy], Any]
+
+
+def grid_format(name: str) -> GridFormat:
+    """Return the format of a name in `GRID_TYPES`; raise ConfigError where its package is missing.
+
+    An installed package never changes the type of a topic: whoever listens would hear nothing.
+    """
+    if name == GRID_IMAGE:
+        return GridFormat(Image, 'mono8 image: row x * Y + y, column z', label_image)
+    if FoxgloveGrid is None:
+        raise ConfigError(
+            'grid_type is foxglove, but foxglove_msgs is not installed: '
+            'sudo apt install ros-$ROS_DISTRO-foxglove-msgs'
+        )
+    return GridFormat(FoxgloveGrid, 'foxglove_msgs/VoxelGrid', foxglove_grid)
+
+
 _UINT8 = 1  # foxglove_msgs/PackedElementField
 _CELL_FIELDS = ('label', 'red', 'green', 'blue', 'alpha')
 _OPAQUE = 255
-
-
-def grid_message(occupancy: Occupancy) -> Any:
-    """Return every label of the grid as GRID_TYPE."""
-    return foxglove_grid(occupancy) if FoxgloveGrid else label_image(occupancy)
 
 
 def label_image(occupancy: Occupancy) -> Image:

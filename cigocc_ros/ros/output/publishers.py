@@ -16,7 +16,7 @@ from visualization_msgs.msg import MarkerArray
 from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.output.clouds import cloud_from_occupancy
-from cigocc_ros.ros.output.grids import GRID_TYPE, bev_message, grid_message
+from cigocc_ros.ros.output.grids import GridFormat, bev_message
 from cigocc_ros.ros.output.markers import MarkerWriter
 
 RELIABLE_LATEST = QoSProfile(depth=1)
@@ -49,13 +49,15 @@ class Outputs:
     latest: Occupancy | None = None
     """The newest occupancy, whole."""
 
-    def __init__(self, node: Node, settings: Callable[[], OccParameters]) -> None:
+    def __init__(
+        self, node: Node, settings: Callable[[], OccParameters], grid: GridFormat
+    ) -> None:
         """Create the publishers; `settings` is asked before each frame."""
-        self._settings = settings
+        self._settings, self._grid_format = settings, grid
         self._write_markers = MarkerWriter()
         self._cloud = node.create_publisher(PointCloud2, '~/occupancy', RELIABLE_LATEST)
         self._markers = node.create_publisher(MarkerArray, '~/markers', RELIABLE_LATEST)
-        self._grid = node.create_publisher(GRID_TYPE, '~/grid', RELIABLE_LATEST)
+        self._grid = node.create_publisher(grid.kind, '~/grid', RELIABLE_LATEST)
         # like every map in ROS 2; Nav2's static layer asks for it (map_subscribe_transient_local)
         self._bev = node.create_publisher(OccupancyGrid, '~/bev', LATCHED)
         self._rates = {topic: Rate() for topic in (self._markers, self._grid, self._bev)}
@@ -83,7 +85,7 @@ class Outputs:
         if markers:
             self._markers.publish(self._write_markers(shown, settings.max_markers))
         if self._wanted(self._grid, settings.rates_grid_hz):
-            self._grid.publish(grid_message(occupancy))
+            self._grid.publish(self._grid_format.make(occupancy))
         if self._wanted(self._bev, settings.rates_bev_hz):
             self._bev.publish(bev_message(occupancy))
 

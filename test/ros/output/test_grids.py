@@ -32,7 +32,7 @@ def occupancy() -> Occupancy:
 
 
 def test_both_grids_reach_who_listens(graph):
-    dense, above = graph.hear(grids.GRID_TYPE, 'occ/grid'), graph.hear(OccupancyGrid, 'occ/bev')
+    dense, above = graph.hear(Image, 'occ/grid'), graph.hear(OccupancyGrid, 'occ/bev')
     node, camera = graph.start(**EXTRINSICS), Camera(graph)
     graph.until(lambda: node.count_subscribers('/occ/grid') and node.count_subscribers('/occ/bev'))
     graph.until(lambda: dense and above, every=camera.publish)
@@ -61,8 +61,8 @@ def test_nothing_is_computed_without_subscribers(graph, monkeypatch):
     def fail(*_: Any) -> None:
         raise AssertionError('computed for nobody')
 
-    for name in ('grid_message', 'bev_message'):
-        monkeypatch.setattr(f'cigocc_ros.ros.output.publishers.{name}', fail)
+    monkeypatch.setattr(grids, 'label_image', fail)
+    monkeypatch.setattr('cigocc_ros.ros.output.publishers.bev_message', fail)
     graph.start(**EXTRINSICS)
     camera = Camera(graph)
     graph.until(lambda: graph.report().processed >= 2, every=camera.publish)
@@ -120,7 +120,7 @@ class FakeGrid:
 def test_foxglove_reads_each_voxel_where_it_is(occupancy, monkeypatch):
     monkeypatch.setattr(grids, 'FoxgloveGrid', FakeGrid)
     monkeypatch.setattr(grids, 'PackedElementField', FakeField, raising=False)
-    message = grids.grid_message(occupancy)
+    message = grids.grid_format('foxglove').make(occupancy)
     data = np.frombuffer(message.data, np.uint8)
     assert len(data) == 2 * message.slice_stride
     for x, y, z in np.ndindex(*GRID.shape):
@@ -132,15 +132,22 @@ def test_foxglove_reads_each_voxel_where_it_is(occupancy, monkeypatch):
         assert list(cell.values()) == PALETTE_RGB[label].tolist()
 
 
-def test_the_type_is_foxgloves_where_it_is_installed(monkeypatch):
+def test_the_type_is_what_the_parameter_says_not_what_is_installed(monkeypatch):
     import importlib
 
     fake = SimpleNamespace(VoxelGrid=FakeGrid, PackedElementField=FakeField)
     monkeypatch.setitem(sys.modules, 'foxglove_msgs', SimpleNamespace(msg=fake))
     monkeypatch.setitem(sys.modules, 'foxglove_msgs.msg', fake)
     try:
-        assert importlib.reload(grids).GRID_TYPE is FakeGrid
+        installed = importlib.reload(grids)
+        assert installed.grid_format('image').kind is Image
+        assert installed.grid_format('foxglove').kind is FakeGrid
     finally:
         monkeypatch.undo()
         importlib.reload(grids)
-    assert grids.GRID_TYPE in (Image, grids.FoxgloveGrid)
+
+
+def test_a_format_whose_package_is_missing_is_refused_at_start(graph, monkeypatch):
+    monkeypatch.setattr(grids, 'FoxgloveGrid', None)
+    with pytest.raises(ConfigError, match='foxglove-msgs'):
+        graph.start(**EXTRINSICS, grid_type='foxglove')
