@@ -11,6 +11,7 @@ from types import ModuleType
 
 from cigocc_ros import __version__
 from cigocc_ros.core.errors import CigoccError
+from cigocc_ros.core.installing import install_line
 
 VERBS = (
     'bag',
@@ -83,7 +84,7 @@ def install_hint(error: ModuleNotFoundError) -> str | None:
         return None
     return (
         f"needs the Python library '{library}', which is not installed; "
-        f"from the source folder: pip install '.[{extra}]'"
+        f'from the source folder: {install_line(library, extra)}'
     )
 
 

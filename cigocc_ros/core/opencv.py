@@ -7,7 +7,7 @@ import io
 import sys
 from types import ModuleType
 
-INSTALL = 'pip install opencv-python-headless, or apt install python3-opencv'
+INSTALL = 'apt install python3-opencv beside a system ROS, else pip install opencv-python-headless'
 DOWNGRADE = "pip uninstall numpy, so that apt's is used, or pip install 'numpy<2'"
 _broken: ImportError | None = None
 """Why an installed OpenCV could not be imported: it is not tried for every frame."""

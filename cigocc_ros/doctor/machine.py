@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from cigocc_ros.core.installing import install_line
 from cigocc_ros.core.opencv import DOWNGRADE, INSTALL, import_cv2
 from cigocc_ros.doctor.finding import Finding, fail, ok, warn
 from cigocc_ros.runtime.engine import AUTO, ONNXRUNTIME, OPENVINO, TORCH
@@ -50,7 +51,7 @@ def check_backend(backend: str) -> Finding | None:
     advice = (
         f'{library} not importable',
         f'{library}, which runs the network',
-        f"pip install '.[{EXTRA_OF_BACKEND[name]}]'",
+        install_line(library, EXTRA_OF_BACKEND[name]),
     )
     # TensorRT may still do it where the user left the choice open
     return (warn if backend == AUTO else fail)(f'backend {name}', *advice)

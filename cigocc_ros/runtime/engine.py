@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from cigocc_ros.core.errors import EngineError
+from cigocc_ros.core.installing import pip_line
 from cigocc_ros.core.manifest import ModelManifest, TensorSpec
 from cigocc_ros.runtime.contract import DEFAULT_THREADS, Arrays
 from cigocc_ros.runtime.devices import AUTO_DEVICE, CPU, gpu_name, is_gpu, require_no_gpu
@@ -113,6 +114,5 @@ def _automatic(device: str) -> str:
 def _require_onnxruntime(reason: str) -> None:
     if importlib.util.find_spec(ONNXRUNTIME) is None:
         raise EngineError(
-            'backend auto: onnxruntime is not installed; install it with "pip install onnxruntime"'
-            f'. {reason}'
+            f'backend auto: onnxruntime is not installed; do: {pip_line("onnxruntime")}. {reason}'
         )

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from cigocc_ros.core.errors import EngineError
+from cigocc_ros.core.installing import pip_line
 from cigocc_ros.core.manifest import ModelManifest, TensorSpec, verified_content
 from cigocc_ros.runtime.contract import (
     DEFAULT_THREADS,
@@ -25,7 +26,7 @@ from cigocc_ros.runtime.devices import CPU, gpu_ordinal, is_gpu
 logger = logging.getLogger(__name__)
 
 CUDA_PROVIDER, CPU_PROVIDER = 'CUDAExecutionProvider', 'CPUExecutionProvider'
-INSTALL_CUDA = 'pip install onnxruntime-gpu in place of onnxruntime, with cuDNN 9 and its CUDA'
+INSTALL_CUDA = f'{pip_line("onnxruntime-gpu")}, in place of onnxruntime, with cuDNN 9 and its CUDA'
 NUMPY_NAMES = {
     'tensor(uint8)': 'uint8',
     'tensor(float)': 'float32',
@@ -174,7 +175,7 @@ def _import_onnxruntime() -> ModuleType:
         import onnxruntime
     except ImportError as error:
         raise EngineError(
-            'onnxruntime is not installed; install it with "pip install onnxruntime"'
+            f'onnxruntime is not installed; do: {pip_line("onnxruntime")}'
         ) from error
     module: ModuleType = onnxruntime
     return module

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from cigocc_ros.core.errors import EngineError
+from cigocc_ros.core.installing import pip_line
 from cigocc_ros.core.manifest import ModelManifest, TensorSpec, verified_content
 from cigocc_ros.runtime.contract import (
     DEFAULT_THREADS,
@@ -102,8 +103,8 @@ def _import_openvino() -> ModuleType:
         import openvino
     except ImportError as error:
         raise EngineError(
-            'backend openvino: openvino is not installed; use backend onnxruntime, or install it '
-            'with "pip install openvino"'
+            'backend openvino: openvino is not installed; use backend onnxruntime, or do: '
+            f'{pip_line("openvino")}'
         ) from error
     module: ModuleType = openvino
     return module

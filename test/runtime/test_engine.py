@@ -229,10 +229,10 @@ def test_onnxruntime_takes_the_threads_it_is_given_and_never_spins(handmade_mode
 
 def test_missing_onnxruntime_gives_the_install_line(handmade_model, monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
-    with pytest.raises(EngineError, match='pip install onnxruntime'):
+    with pytest.raises(EngineError, match=r"pip install 'numpy<\d' onnxruntime"):
         open_engine(handmade_model, 'onnxruntime')
     monkeypatch.setattr(engine_module.importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(EngineError, match='pip install onnxruntime'):
+    with pytest.raises(EngineError, match=r"pip install 'numpy<\d' onnxruntime"):
         open_engine(handmade_model, 'auto')
 
 
