@@ -58,8 +58,6 @@ def fake_gpu(fake_driver) -> Iterator[Any]:
 
 @pytest.fixture(scope='session')
 def tiny_checkpoint(repository, tmp_path_factory):
-    import json
-
     import torch
     from fixtures_export import lively
 
@@ -69,18 +67,18 @@ def tiny_checkpoint(repository, tmp_path_factory):
     torch.manual_seed(2)
     model = lively(build_model(load_model_config(repository / 'config' / 'model' / 'tiny.yaml')))
     run = tmp_path_factory.mktemp('run')
-    save_checkpoint(model, run / 'best')
-    data = ['/home/someone/streets:0.5', '/home/someone/real@00:0.5']
-    record = {'model': {}, 'train': {'seed': 2}, 'data': data, 'val': None}
-    (run / 'run.json').write_text(json.dumps(record))
-    lines = [
-        {'stage': '1', 'step': 9, 'time_s': 4.0, 'prior': 'stereo', 'iou': 0.9, 'miou': 0.9},
-        {'stage': '2', 'step': 10, 'time_s': 5.0, 'prior': 'stereo', 'iou': 0.4, 'miou': 0.2},
-        {'stage': '2', 'step': 10, 'time_s': 5.0, 'prior': 'none', 'iou': 0.6, 'miou': 0.3},
-        {'stage': '2', 'step': 20, 'time_s': 9.0, 'prior': 'stereo', 'iou': 0.5, 'miou': 0.1},
-        {'stage': '2', 'step': 30, 'time_s': 12.0, 'loss': 1.0},
-    ]
-    (run / 'log.jsonl').write_text('\n'.join(json.dumps(line) for line in lines) + '\n')
+    record = {
+        'model': '{}',
+        'train': '{"seed": 2}',
+        'data': '["streets:0.5", "real@00:0.5"]',
+        'val': 'null',
+        'stage': '"2"',
+        'step': '10',
+        'scores': '{"stereo": {"iou": 0.4, "miou": 0.2}}',
+        'commit': '"1234abc"',
+    }
+    save_checkpoint(model, run / 'best', record)
+    (run / 'run.json').write_text('{"data": "of another run"}')
     return run / 'best', model
 
 

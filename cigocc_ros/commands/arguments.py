@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cigocc_ros.core.class_presets import PRESETS
 from cigocc_ros.core.errors import ConfigError
@@ -17,6 +18,9 @@ from cigocc_ros.runtime.predictor import Predictor
 
 if TYPE_CHECKING:
     from cigocc_ros.data.label_images import LabelImages
+
+if TYPE_CHECKING:
+    from cigocc_ros.data.stereo_depth import StereoConfig
 
 
 def add_engine_arguments(arguments: argparse._ActionsContainer) -> None:
@@ -89,3 +93,34 @@ def add_threads_argument(arguments: argparse._ActionsContainer) -> None:
     arguments.add_argument(
         '--threads', type=int, default=DEFAULT_THREADS, help='0 (default): every core'
     )
+
+
+def add_stereo_arguments(arguments: argparse._ActionsContainer) -> None:
+    """Declare the settings of the stereo matcher."""
+    arguments.add_argument(
+        '--stereo-width',
+        type=int,
+        metavar='PX',
+        help='wider pairs are shrunk for the stereo matcher (default: as the model was trained, '
+        'else 640)',
+    )
+    arguments.add_argument(
+        '--stereo-offset',
+        type=float,
+        metavar='PX',
+        help='added to every disparity of the stereo matcher (default: as the model was trained, '
+        'else 0)',
+    )
+
+
+def stereo_config(args: argparse.Namespace, training: Mapping[str, Any]) -> StereoConfig:
+    """Return the settings of the matcher: those given, else those of the model's training."""
+    from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig
+
+    trained = training.get('train') or {}
+    width, offset = args.stereo_width, args.stereo_offset
+    if width is None:
+        width = trained.get('stereo_width_px', DEFAULT_STEREO.max_width_px)
+    if offset is None:
+        offset = trained.get('stereo_offset_px', DEFAULT_STEREO.disparity_offset_px)
+    return StereoConfig(max_width_px=int(width), disparity_offset_px=float(offset))

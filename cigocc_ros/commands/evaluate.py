@@ -10,8 +10,10 @@ from cigocc_ros.commands.arguments import (
     add_engine_arguments,
     add_prior_argument,
     add_semantics_arguments,
+    add_stereo_arguments,
     open_predictor,
     opened_semantics,
+    stereo_config,
 )
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.data.kitti_layout import FrameKey
@@ -73,6 +75,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine_arguments(group)
     add_prior_argument(group)
     add_semantics_arguments(group, 'folder with label images sequences/SS/FFFFFF.png')
+    add_stereo_arguments(group)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -145,6 +148,7 @@ def predictions_of(
         frames,
         args.prior,
         opened_semantics(args),
+        stereo_config(args, predictor.manifest.training),
     )
 
 

@@ -6,13 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cigocc_ros.core.errors import ConfigError, DataFileError
-from cigocc_ros.core.yaml_json import parse_json
-
 HELP = 'turn a checkpoint into a verified ONNX model folder'
 DEFAULT_LICENSE = 'Apache-2.0'
-RECORD_FILE, LOG_FILE = 'run.json', 'log.jsonl'
-"""What training.record and training.loop write; named here so that --help needs no torch."""
+RECORDED = ('stage', 'step', 'scores', 'data', 'commit')
+"""What a manifest should say of the training."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,51 +69,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def training_facts(checkpoint: Path) -> dict[str, Any]:
-    """Return what `cigocc train` recorded of the run, fit for the manifest of a shipped model.
+    """Return what the header of the weights says of their making, fit for a manifest.
 
-    run.json and log.jsonl lie beside the checkpoint's folder. The network's config is left out
-    (the manifest has it) and data folders are named, not located. Empty where there is no record:
-    weights need not come from `cigocc train`.
+    The network's config is left out, which the manifest has. A checkpoint of 0.1.0 has no stage,
+    step and scores there; weights need not come from `cigocc train` at all: what is missing is
+    said, not guessed.
     """
-    folder = checkpoint.resolve().parent
-    if not (folder / RECORD_FILE).is_file():
-        return {}
-    facts = _parsed(folder / RECORD_FILE, (folder / RECORD_FILE).read_bytes())
-    facts.pop('model', None)
-    if facts.get('data'):
-        facts['data'] = [Path(one).name for one in _as_list(facts['data'])]
-    if facts.get('val'):
-        facts['val'] = Path(facts['val']).name
-    log = folder / LOG_FILE
-    if log.is_file():
-        facts['log'] = log_facts([_parsed(log, line) for line in log.read_bytes().splitlines()])
-    return facts
+    from cigocc_ros.model.build import read_checkpoint_record
 
-
-def log_facts(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return where training ended and the scores of the best validation.
-
-    That is how `best` was chosen: by the first kind of depth prior, and not in stage 1, which is
-    scored on a coarser grid.
-    """
-    facts: dict[str, Any] = {}
-    if lines:
-        facts['last'] = {key: lines[-1][key] for key in ('stage', 'step', 'time_s')}
-    validations = [line for line in lines if 'miou' in line and line['stage'] != '1']
-    validations = [one for one in validations if one.get('prior') == validations[0].get('prior')]
-    if validations:
-        best = max(validations, key=lambda line: float(line['miou']))
-        keys = ('stage', 'step', 'prior', 'iou', 'miou')
-        facts['best'] = {key: best[key] for key in keys if key in best}
-    return facts
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _parsed(path: Path, content: bytes) -> dict[str, Any]:
-    try:
-        return parse_json(content, str(path))
-    except ConfigError as error:
-        raise DataFileError(str(error)) from error
+    record = read_checkpoint_record(checkpoint)
+    for left_out in ('model', 'progress'):
+        record.pop(left_out, None)
+    missing = [name for name in RECORDED if name not in record]
+    if missing:
+        print(
+            f'{checkpoint}: its header does not say {", ".join(missing)}; the manifest will not '
+            'either'
+        )
+    return record

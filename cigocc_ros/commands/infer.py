@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,11 @@ from cigocc_ros.commands.arguments import (
     add_engine_arguments,
     add_prior_argument,
     add_semantics_arguments,
+    add_stereo_arguments,
     open_predictor,
     opened_semantics,
     semantics_of,
+    stereo_config,
 )
 from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.frames import CameraFrame, Occupancy
@@ -33,6 +35,7 @@ from cigocc_ros.runtime.predictor import Predictor
 
 if TYPE_CHECKING:
     from cigocc_ros.data.label_images import LabelImages
+    from cigocc_ros.data.stereo_depth import StereoConfig
 
 HELP = 'map one image, or a KITTI sequence, to .label files without ROS'
 
@@ -73,12 +76,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument_group('classes from outside'),
         'label image, or for sequences the folder with sequences/SS/FFFFFF.png,',
     )
+    add_stereo_arguments(parser.add_argument_group('stereo matching'))
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict every frame, write its labels, print latencies and a summary; return 0."""
-    frames = named_frames(args)
+    check_input(args)
     with closing(open_predictor(args)) as predictor:
+        frames = named_frames(args, predictor.manifest.training)
         predictor.warm_up()
         print(f'{predictor.manifest.model_id} on {predictor.engine.name}')
         predict_all(predictor, frames, args.out, args.picture)
@@ -130,19 +135,26 @@ def draw(path: Path, frame: CameraFrame, occupancy: Occupancy) -> None:
     save_picture(path, draw_sheet(path.stem, [VoxelPanel.of(occupancy)], frame.image))
 
 
-def named_frames(args: argparse.Namespace) -> Iterator[NamedFrame]:
-    """Return the frames of the input; raise ConfigError for options that do not belong to it."""
+def check_input(args: argparse.Namespace) -> None:
+    """Raise ConfigError for options that do not belong to the input, DataFileError without one."""
     if args.input.is_dir():
         given = [name for name in ('calib', 'right', 'depth') if getattr(args, name) is not None]
         if given:
             raise ConfigError(f'--{given[0]} is for one image; a sequence brings its own')
-        return sequence_frames(args.input, args.prior, opened_semantics(args))
+        return
     if not args.input.is_file():
         raise DataFileError(f'no image file or sequence folder {args.input}')
     if args.prior != AUTO:
         raise ConfigError('--prior is for a sequence; give an image --right or --depth')
+
+
+def named_frames(args: argparse.Namespace, training: Mapping[str, Any]) -> Iterator[NamedFrame]:
+    """Return the frames of the input; `training` is what the model says of its own."""
+    stereo = stereo_config(args, training)
+    if args.input.is_dir():
+        return sequence_frames(args.input, args.prior, opened_semantics(args), stereo)
     classes = image_classes(args)
-    frame = image_frame(args.input, args.calib, args.right, args.depth, classes)
+    frame = image_frame(args.input, args.calib, args.right, args.depth, classes, stereo)
     return iter([NamedFrame(frame, Path(args.input.stem))])
 
 
@@ -155,7 +167,10 @@ def image_classes(args: argparse.Namespace) -> NDArray[np.uint8] | None:
 
 
 def sequence_frames(
-    root: Path, prior: str, semantics: LabelImages | None = None
+    root: Path,
+    prior: str,
+    semantics: LabelImages | None = None,
+    stereo: StereoConfig | None = None,
 ) -> Iterator[NamedFrame]:
     """Yield the frames of all sequences; targets follow the layout of benchmark submissions."""
     from cigocc_ros.data.kitti_layout import find_sequences
@@ -166,5 +181,5 @@ def sequence_frames(
         source = sequence_prior(sequence, prior)
         print(f'sequence {sequence.name}: {len(sequence.frame_ids)} frames, prior: {source}')
         for frame_id in sequence.frame_ids:
-            frame = sequence_frame(sequence, frame_id, source, semantics)
+            frame = sequence_frame(sequence, frame_id, source, semantics, stereo)
             yield NamedFrame(frame, Path('sequences', sequence.name, 'predictions', frame_id))

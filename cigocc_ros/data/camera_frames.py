@@ -27,6 +27,7 @@ from cigocc_ros.data.kitti_layout import (
 if TYPE_CHECKING:
     from cigocc_ros.data.kitti_sequence import KittiSequence
     from cigocc_ros.data.label_images import LabelImages
+    from cigocc_ros.data.stereo_depth import StereoConfig
 
 PRIOR_PARTS: dict[Prior, Part] = {
     STEREO: RIGHT_IMAGES,
@@ -61,11 +62,16 @@ def sequence_prior(
 
 
 def sequence_frame(
-    sequence: KittiSequence, frame_id: str, prior: Prior, semantics: LabelImages | None = None
+    sequence: KittiSequence,
+    frame_id: str,
+    prior: Prior,
+    semantics: LabelImages | None = None,
+    stereo: StereoConfig | None = None,
 ) -> CameraFrame:
     """Return a frame of a sequence with a kind of prior; raise DataFileError where it has none.
 
-    `semantics` are the label images that give its classes, if any.
+    `semantics` are the label images that give its classes, if any; `stereo` settings of the
+    matcher other than its own.
     """
     image = sequence.image(frame_id)
     return CameraFrame(
@@ -74,7 +80,7 @@ def sequence_frame(
         cam_from_velo=sequence.cam_from_velo,
         stamp_ns=sequence.stamp_ns(frame_id),
         frame_id=sequence.name,
-        depth_m=_sequence_depth(sequence, frame_id, image, prior),
+        depth_m=_sequence_depth(sequence, frame_id, image, prior, stereo),
         classes=semantics.train_ids(FrameKey(sequence.name, frame_id)) if semantics else None,
     )
 
@@ -116,13 +122,14 @@ def image_frame(
     right: Path | None = None,
     depth: Path | None = None,
     classes: NDArray[np.uint8] | None = None,
+    stereo: StereoConfig | None = None,
 ) -> CameraFrame:
     """Read one image with its calibration and, where given, its right image or depth file.
 
     `classes` are train ids (h, w) uint8 of the same view, 0 = unknown.
     """
     from cigocc_ros.data.image_files import read_depth_file, read_image  # needs OpenCV
-    from cigocc_ros.data.stereo_depth import stereo_depth_m  # needs OpenCV
+    from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, stereo_depth_m  # needs OpenCV
 
     if calib is None:
         raise CalibrationError(
@@ -138,7 +145,8 @@ def image_frame(
         if mounted.right is None:
             raise CalibrationError(f'{calib}: no right camera (row P3, or key baseline_m)')
         pair = stereo_pair(mounted.left, mounted.right)
-        prior = stereo_depth_m(pixels, read_image(right), *pair)
+        config = stereo or DEFAULT_STEREO
+        prior = stereo_depth_m(pixels, read_image(right), *pair, config=config)
     return CameraFrame(
         pixels,
         mounted.left,
@@ -151,9 +159,13 @@ def image_frame(
 
 
 def _sequence_depth(
-    sequence: KittiSequence, frame_id: str, image: NDArray[np.uint8], prior: Prior
+    sequence: KittiSequence,
+    frame_id: str,
+    image: NDArray[np.uint8],
+    prior: Prior,
+    stereo: StereoConfig | None,
 ) -> NDArray[np.float32] | None:
-    from cigocc_ros.data.stereo_depth import stereo_depth_m  # needs OpenCV
+    from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, stereo_depth_m  # needs OpenCV
 
     if prior == NONE:
         return None
@@ -162,4 +174,5 @@ def _sequence_depth(
     if prior == DEPTH_STEREO:
         return sequence.stereo_depth(frame_id)
     pair = stereo_pair(sequence.camera_left, sequence.camera_right)
-    return stereo_depth_m(image, sequence.image(frame_id, 'right'), *pair)
+    right = sequence.image(frame_id, 'right')
+    return stereo_depth_m(image, right, *pair, config=stereo or DEFAULT_STEREO)

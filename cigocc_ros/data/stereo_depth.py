@@ -19,6 +19,7 @@ from cigocc_ros.core.errors import CalibrationError, ConfigError, FrameError
 
 Gray = NDArray[np.uint8]
 DISPARITY_STEPS_PER_PX = 16
+MAX_OFFSET_PX = 5.0
 DISPARITY_GRANULE = 16
 """StereoSGBM searches multiples of 16 disparities."""
 
@@ -33,7 +34,8 @@ class StereoConfig:
     a disparity step by 1 and by more, per pixel of the block. uniqueness_percent: lead of the best
     match over the second. left_right_px: largest difference between matching left to right and
     back. speckle_px, speckle_range_px: smallest island of similar disparity that is kept.
-    min_disparity_px: smaller ones, far away, are unknown.
+    min_disparity_px: smaller ones, far away, are unknown. disparity_offset_px: added to every
+    disparity, pixels of the image given, where a rig is known to be off by so much.
     """
 
     max_width_px: int = 640
@@ -46,6 +48,7 @@ class StereoConfig:
     speckle_px: int = 100
     speckle_range_px: int = 2
     min_disparity_px: float = 1.0
+    disparity_offset_px: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise ConfigError for settings that StereoSGBM cannot work with."""
@@ -58,6 +61,11 @@ class StereoConfig:
             raise ConfigError(
                 'expected an odd block_size_px and min_disparity_px > 0, found '
                 f'{self.block_size_px} and {self.min_disparity_px}'
+            )
+        if not abs(self.disparity_offset_px) <= MAX_OFFSET_PX:
+            raise ConfigError(
+                f'expected a disparity_offset_px of at most {MAX_OFFSET_PX} pixels, found '
+                f'{self.disparity_offset_px}: more is a wrong calibration'
             )
 
     def num_disparities(self, width: int) -> int:
@@ -98,7 +106,9 @@ def stereo_depth_m(
     at_infinity = cx_difference * size[0] / width
     whole = math.floor(at_infinity)
     disparity = _disparity_px(left, _moved_right(right, whole), config) - (at_infinity - whole)
-    known = disparity >= config.min_disparity_px
+    found = disparity >= config.min_disparity_px
+    disparity = disparity + config.disparity_offset_px * size[0] / width
+    known = found & (disparity >= config.min_disparity_px)
     numerator = focal_baseline * size[0] / width
     depth_m = np.where(known, numerator / np.where(known, disparity, 1), 0).astype(np.float32)
     if size != (width, height):

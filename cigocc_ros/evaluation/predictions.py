@@ -30,6 +30,7 @@ from cigocc_ros.data.kitti_layout import (
 
 if TYPE_CHECKING:
     from cigocc_ros.data.label_images import LabelImages
+    from cigocc_ros.data.stereo_depth import StereoConfig
 
 FOLDER = 'predictions'
 
@@ -101,10 +102,12 @@ class SequencePredictions:
         frames: tuple[FrameKey, ...],
         prior: str,
         semantics: LabelImages | None = None,
+        stereo: StereoConfig | None = None,
     ) -> None:
         """Check that the files of all `frames` are there; raise DataFileError naming the gaps.
 
-        `prior` is one of core.prior.FILE_SOURCES; `semantics` are label images of every frame.
+        `prior` is one of core.prior.FILE_SOURCES; `semantics` are label images of every frame;
+        `stereo` are settings of the matcher other than its own.
         """
         from cigocc_ros.data.kitti_sequence import KittiSequence  # needs OpenCV
 
@@ -115,7 +118,7 @@ class SequencePredictions:
             ids[key.sequence].append(key.frame_id)
         for key in frames if semantics else ():
             semantics.path(key)
-        self.infer, self.semantics = infer, semantics
+        self.infer, self.semantics, self.stereo = infer, semantics, stereo
         self.sequences = {name: KittiSequence(sequence_folder(root, name)) for name in sorted(ids)}
         self.priors = {
             name: sequence_prior(sequence, prior, ids[name])
@@ -126,7 +129,8 @@ class SequencePredictions:
         """Return the train ids of a frame, (X, Y, Z) uint8."""
         sequence = self.sequences[key.sequence]
         prior = self.priors[key.sequence]
-        return self.infer(sequence_frame(sequence, key.frame_id, prior, self.semantics))
+        frame = sequence_frame(sequence, key.frame_id, prior, self.semantics, self.stereo)
+        return self.infer(frame)
 
     def prior_text(self) -> str:
         """Return e.g. `stereo`, or `none (00), stereo (01, 02)`."""

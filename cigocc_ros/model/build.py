@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from cigocc_ros.core.config import ModelConfig, from_mapping, to_mapping
 from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.files import replacing, write_atomically
-from cigocc_ros.core.yaml_json import load_json
+from cigocc_ros.core.yaml_json import load_json, parse_json
 from cigocc_ros.model.backbone import load_strictly
 from cigocc_ros.model.cigocc import CigOcc
 
@@ -63,6 +64,30 @@ def load_checkpoint(folder: Path) -> CigOcc:
     model = build_model(config)
     load_strictly(model, tensors, str(path))
     return model.eval()
+
+
+def read_checkpoint_record(folder: Path) -> dict[str, Any]:
+    """Return what a checkpoint says of its making; empty where its file says nothing.
+
+    Values that are no JSON, as other programs write them, stay text. Raises DataFileError where
+    the weights cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / WEIGHTS_FILE
+    try:
+        with safe_open(path, 'pt') as file:
+            header = dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise DataFileError(f'{path}: no weights that can be read: {error}') from error
+    return {name: _value(text) for name, text in header.items()}
+
+
+def _value(text: str) -> Any:
+    try:
+        return parse_json(f'{{"value": {text}}}', '')['value']
+    except ConfigError:
+        return text
 
 
 def checkpoint_config(folder: Path) -> ModelConfig:

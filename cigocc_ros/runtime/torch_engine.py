@@ -98,7 +98,12 @@ def load_checkpoint_manifest(checkpoint_dir: Path) -> ModelManifest:
 
 
 def _manifest(config: Any, checkpoint_dir: Path) -> ModelManifest:
-    return manifest_for(config, checkpoint_dir.name, license='unreleased', files={}, training={})
+    from cigocc_ros.model.build import read_checkpoint_record
+
+    training = read_checkpoint_record(checkpoint_dir)
+    return manifest_for(
+        config, checkpoint_dir.name, license='unreleased', files={}, training=training
+    )
 
 
 def _import_torch() -> ModuleType:

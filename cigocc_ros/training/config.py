@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from cigocc_ros.core.config import from_mapping
+from cigocc_ros.core.config_files import load_config_file
 from cigocc_ros.core.errors import ConfigError
-from cigocc_ros.core.installed import config_file
 from cigocc_ros.core.prior import PRIORS, Prior, current_word
-from cigocc_ros.core.typed_yaml import load_yaml
+from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig
 
 Stage = Literal['1', '2', 'joint']
 Precision = Literal['fp32', 'bf16', 'fp16']
@@ -100,6 +101,10 @@ class TrainConfig:
     """Largest norm of the gradient."""
     ema_decay: float | None = 0.998
     """Of the moving average of the weights, which is validated and saved; None for none."""
+    backbone_rate: float = 1.0
+    """Learning rate of the image backbone relative to the rest; pretrained ones take 0.1."""
+    require_backbone: bool = False
+    """Whether a new network must be given the weights of a pretrained image backbone."""
     freeze_norm_share: float = 0.7
     """Share of a stage after which batch norms keep their statistics."""
     precision: Precision = 'fp32'
@@ -118,6 +123,13 @@ class TrainConfig:
     """Frames scored at a validation, evenly spread; 0 for all."""
     validation_priors: tuple[Prior, ...] = ('stereo', 'none')
     """Kinds of depth prior to validate with; the first decides which weights are the best."""
+    stereo_width_px: int = DEFAULT_STEREO.max_width_px
+    """Wider pairs are shrunk for the stereo matcher; 1280 matches KITTI at its full size, which
+    takes four times as long once, and halves the error of far depths."""
+    stereo_offset_px: float = DEFAULT_STEREO.disparity_offset_px
+    """Added to every disparity, pixels of the image file; see docs/training.md."""
+    wandb_project: str | None = None
+    """Project at Weights & Biases to log to as well, where `wandb` is installed; None for none."""
     losses: LossWeights = LossWeights()
     augment: AugmentConfig = AugmentConfig()
 
@@ -133,19 +145,37 @@ class TrainConfig:
         share, decay = self.stage1_share, self.ema_decay
         self._require(0 < share < 1, 'stage1_share must lie between 0 and 1', share)
         self._require(decay is None or 0 <= decay < 1, 'ema_decay must lie in [0, 1)', decay)
+        self._require(self.backbone_rate >= 0, 'backbone_rate must be >= 0', self.backbone_rate)
         priors = self.validation_priors
         once = len(priors) == len(set(priors)) > 0
         self._require(once, 'validation_priors must name at least one, each once', priors)
+
+    @property
+    def stereo(self) -> StereoConfig:
+        """Settings of the stereo matcher that prepares the frames."""
+        return StereoConfig(
+            max_width_px=self.stereo_width_px, disparity_offset_px=self.stereo_offset_px
+        )
 
     def _require(self, condition: bool, message: str, found: object) -> None:
         if not condition:
             raise ConfigError(f'train config: {message}, found {found}')
 
 
-def load_train_config(name_or_path: str | Path) -> TrainConfig:
-    """Load config/train/<name>.yaml or a YAML file; raise ConfigError naming what is wrong."""
-    path = config_file('train', name_or_path)
-    return from_mapping(TrainConfig, with_current_words(load_yaml(path), str(path)), str(path))
+def load_train_config(name_or_path: str | Path, settings: Sequence[str] = ()) -> TrainConfig:
+    """Load config/train/<name>.yaml or a YAML file; raise ConfigError naming what is wrong.
+
+    `settings` are `key=value` of the command line, see core.config_files.
+    """
+    mapping = load_config_file('train', name_or_path, settings)
+    missing = [name for name in ('steps', 'learning_rate') if name not in mapping]
+    if missing:
+        raise ConfigError(
+            f'{name_or_path}: missing key {missing[0]!r}; a file that changes some settings of '
+            'another one begins with "base: semantic_kitti", or whatever that one is'
+        )
+    where = str(name_or_path)
+    return from_mapping(TrainConfig, with_current_words(mapping, where), where)
 
 
 def with_current_words(mapping: Any, where: str) -> Any:

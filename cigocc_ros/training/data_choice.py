@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +14,19 @@ from cigocc_ros.data.kitti_layout import (
     SPLITS,
     VOXEL_INVALID,
     VOXEL_LABELS,
+    Part,
     find_sequences,
     labelled_frames,
     require_files,
 )
 from cigocc_ros.data.kitti_sequence import LEFT_ONLY, Side
+from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig
 from cigocc_ros.training.cache import FrameRef, find_frames
 
 SYNTAX = 'DIR[@SEQUENCES][:WEIGHT]'
 _PATTERN = re.compile(r'(?P<root>.+?)(@(?P<names>[\w,-]+))?(:(?P<weight>[\d.]+))?')
-_OFFICIAL_PARTS = (IMAGES, VOXEL_LABELS, VOXEL_INVALID)
+OFFICIAL_PARTS = (IMAGES, VOXEL_LABELS, VOXEL_INVALID)
+"""What every use of an official split needs."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,13 @@ class DataChoice:
     root: Path
     sequences: tuple[str, ...] | None = None
     weight: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The choice without the place of its folder, for records that travel."""
+        sequences = '' if self.sequences is None else f'@{",".join(self.sequences)}'
+        weight = '' if self.weight is None else f':{self.weight:g}'
+        return f'{self.root.resolve().name}{sequences}{weight}'
 
     @classmethod
     def parse(cls, text: str) -> DataChoice:
@@ -60,19 +70,22 @@ class DataChoice:
         truth: Path | None = None,
         sides: Collection[Side] = LEFT_ONLY,
         teacher: Path | None = None,
+        parts: Sequence[Part] = OFFICIAL_PARTS,
+        stereo: StereoConfig = DEFAULT_STEREO,
     ) -> list[FrameRef]:
         """List the frames; raise DataFileError where a sequence that is named has none.
 
         `truth` stands in for the volumes of a data set that has none; `teacher` is a cache of
-        these frames.
+        these frames. `parts` are what an official split must have; `stereo` the settings of the
+        matcher.
         """
         names = self.sequences
         if names is not None and len(names) == 1 and names[0] in SPLITS:
             names = SPLITS[names[0]]
-            require_files(self.root, labelled_frames(names), _OFFICIAL_PARTS)
+            require_files(self.root, labelled_frames(names), parts)
         has_volumes = any(VOXEL_LABELS.files(path) for path in find_sequences(self.root))
         truth = None if has_volumes else truth
-        frames = find_frames(self.root, config, cache, names, truth, sides, teacher)
+        frames = find_frames(self.root, config, cache, names, truth, sides, teacher, stereo)
         missing = sorted(set(names or ()) - {frame.sequence.name for frame in frames})
         if missing:
             raise DataFileError(

@@ -6,8 +6,8 @@ import copy
 import functools
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +15,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from cigocc_ros.core.prior import Prior
 from cigocc_ros.core.typed_yaml import to_mapping
-from cigocc_ros.model.build import save_checkpoint
+from cigocc_ros.evaluation.metrics import SscScores
+from cigocc_ros.model.build import load_checkpoint, save_checkpoint
 from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.training.batches import split_batch, training_batches
 from cigocc_ros.training.config import Stage, TrainConfig
+from cigocc_ros.training.data_needs import TEACHING
 from cigocc_ros.training.losses import total_loss
 from cigocc_ros.training.meters import ProgressBar, Throughput, device_name, peak_memory_gib
 from cigocc_ros.training.objectives import (
@@ -43,8 +46,11 @@ from cigocc_ros.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
-LATEST, BEST = 'latest', 'best'
-"""Folders of the averaged weights: of the last checkpoint, and of the best validation mIoU."""
+LATEST, BEST, BEST_STAGE_ONE = 'latest', 'best', 'best_stage1'
+"""Folders of the averaged weights: of the last checkpoint, of the best validation mIoU, and of the
+best IoU of stage 1, which is scored on the query grid."""
+SILENT = 0.0
+"""A loss of exactly this has nothing to be learnt from."""
 
 
 class Step(NamedTuple):
@@ -68,6 +74,8 @@ class Trainer:
     out: Path
     fabric: Fabric
     """See `make_fabric`."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """Names of the data trained on and validated with, for the records of the run."""
 
     def facts(self) -> dict[str, Any]:
         """Return configs and the number of frames, plain values for the record of the run."""
@@ -76,6 +84,7 @@ class Trainer:
             'train': to_mapping(self.config),
             'train_frames': len(self.stream.frames),
             'val_frames': len(self.validation[0]) if self.validation else 0,
+            **self.data,
         }
 
     def run(self, plans: list[StagePlan], *, resume: bool = False) -> list[dict[str, Any]]:
@@ -107,11 +116,13 @@ class Trainer:
             self.model = copy.deepcopy(self.model)
         self.model.to(fabric.device)
         average = WeightAverage(self.model, self.config.ema_decay)
-        log = RunLog(self.out, enabled=fabric.is_global_zero)
+        log = RunLog(self.out, fabric.is_global_zero, self.config.wandb_project)
         measured = []
         resumed = bool(progress.stage)
         for index, plan in enumerate(plans[progress.stage_index :], progress.stage_index):
             if not resumed:
+                if index > 0:
+                    self._carry_on(average, plans[index - 1])
                 progress.stage, progress.stage_index = plan.stage, index
                 progress.step, progress.elapsed_s = 0, 0.0
             optimizer = self._optimizer(set_trainable(self.model, plan.stage))
@@ -123,15 +134,36 @@ class Trainer:
         log.close()
         return measured
 
+    def _carry_on(self, average: WeightAverage, before: StagePlan) -> None:
+        """Start a stage from the averaged weights of the one before: its best ones, if validated.
+
+        The raw weights of its last step were never scored, and may be those of an overfit.
+        """
+        best = self.out / (BEST_STAGE_ONE if before.stage == '1' else BEST)
+        self.fabric.barrier()  # the first process may still be writing it
+        carried = load_checkpoint(best) if self.validation else average.current(self.model)
+        self.model.load_state_dict(carried.state_dict())
+        average.restart(self.model)
+
     def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.AdamW:
-        """Decay matrices and kernels; biases, norms and scales stay free."""
-        decayed = [parameter for parameter in parameters if parameter.ndim > 1]
-        free = [parameter for parameter in parameters if parameter.ndim <= 1]
-        groups = [
-            {'params': decayed, 'weight_decay': self.config.weight_decay},
-            {'params': free, 'weight_decay': 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=self.config.learning_rate)
+        """Decay matrices and kernels; biases, norms and scales stay free.
+
+        The image backbone has groups of its own where its learning rate differs.
+        """
+        config = self.config
+        backbone = {id(parameter) for parameter in self.model.backbone.parameters()}
+        groups = []
+        for factor, inside in ((1.0, False), (config.backbone_rate, True)):
+            own = [
+                parameter
+                for parameter in parameters
+                if (id(parameter) in backbone and config.backbone_rate != 1.0) == inside
+            ]
+            for decay, matrices in ((config.weight_decay, True), (0.0, False)):
+                chosen = [parameter for parameter in own if (parameter.ndim > 1) == matrices]
+                if chosen:
+                    groups.append({'params': chosen, 'weight_decay': decay, 'rate_factor': factor})
+        return torch.optim.AdamW(groups, lr=config.learning_rate)
 
     def set_up(
         self, stage: Stage, optimizer: torch.optim.Optimizer
@@ -166,7 +198,9 @@ class Trainer:
             done = plan.horizon.progress(progress.step, progress.elapsed_s)
             bar.update(done, step.total.item())
             if progress.step % config.log_every == 0 or done >= 1.0:
-                log.losses(progress, lr=rate, grad_norm=step.grad_norm, **self._losses(step))
+                losses = self._losses(step)
+                log.losses(progress, lr=rate, grad_norm=step.grad_norm, **losses)
+                self._warn_of_silence(losses, state)
             if progress.step % config.validate_every == 0 or done >= 1.0:
                 self._checkpoint(plan.stage, state, log)
         bar.close()
@@ -182,7 +216,7 @@ class Trainer:
         """Take one optimiser step over this process's share of a batch."""
         config, fabric = self.config, self.fabric
         for group in optimizer.param_groups:
-            group['lr'] = rate
+            group['lr'] = rate * group.get('rate_factor', 1.0)
         optimizer.zero_grad(set_to_none=True)
         weights = to_mapping(config.losses)
         passes = split_batch(config, fabric.world_size).micro_batches
@@ -215,26 +249,64 @@ class Trainer:
         mean = self.fabric.all_reduce(torch.stack([v.float() for v in values.values()]))
         return dict(zip(values, mean.tolist(), strict=True))
 
+    def _warn_of_silence(self, losses: Mapping[str, float], state: RunState) -> None:
+        """Say once of each loss that is asked for and exactly 0: nothing teaches it."""
+        weights = to_mapping(self.config.losses)
+        for name, value in losses.items():
+            if value == SILENT and weights.get(name, 0.0) > 0 and name not in state.silent:
+                state.silent.add(name)
+                if self.fabric.is_global_zero:
+                    logger.warning(
+                        'the loss %s is exactly 0 at step %d: these frames have nothing that it '
+                        'learns from (%s); set losses.%s to 0 if that is meant',
+                        name,
+                        state.progress.step,
+                        TEACHING.get(name, 'ground truth'),
+                        name,
+                    )
+
     def _checkpoint(self, stage: Stage, state: RunState, log: RunLog) -> None:
-        """Validate the averaged weights, then save them and the state to resume from."""
+        """Save the averaged weights and the state to resume from, then validate them.
+
+        In this order: a validation takes minutes, and a run may be killed in it.
+        """
         fabric, progress = self.fabric, state.progress
         model = state.average.current(self.model)
         if fabric.world_size > 1:
             for buffer in model.buffers():  # batch statistics are those of the first process
                 torch.distributed.broadcast(buffer, src=0)
-        self._save(LATEST, model, progress)
-        for position, dataset in enumerate(self.validation):
-            frames = self.config.validation_frames
-            scores = validate(model, dataset, frames, stage, fabric)
-            log.scores(progress, dataset.prior, scores)
-            if position == 0 and stage != '1' and scores.miou > progress.best_miou:
-                progress.best_miou = scores.miou
-                self._save(BEST, model, progress)
+        self._save(LATEST, model, progress, {})
         save_state(self.out / STATE_FILE, state, fabric)
+        scores: dict[Prior, SscScores] = {}
+        for dataset in self.validation:
+            frames = self.config.validation_frames
+            scores[dataset.prior] = validate(model, dataset, frames, stage, fabric)
+            log.scores(progress, dataset.prior, scores[dataset.prior])
+        if scores:
+            self._save(LATEST, model, progress, scores)
+            if self._is_best(stage, progress, next(iter(scores.values()))):
+                self._save(BEST_STAGE_ONE if stage == '1' else BEST, model, progress, scores)
+                save_state(self.out / STATE_FILE, state, fabric)
 
-    def _save(self, folder: str, model: CigOcc, progress: Progress) -> None:
+    def _is_best(self, stage: Stage, progress: Progress, scores: SscScores) -> bool:
+        """Say whether scores are the best so far, and remember them then."""
+        if stage == '1':
+            better = scores.iou > progress.best_stage1_iou
+            progress.best_stage1_iou = max(scores.iou, progress.best_stage1_iou)
+        else:
+            better = scores.miou > progress.best_miou
+            progress.best_miou = max(scores.miou, progress.best_miou)
+        return better
+
+    def _save(
+        self,
+        folder: str,
+        model: CigOcc,
+        progress: Progress,
+        scores: Mapping[Prior, SscScores],
+    ) -> None:
         if self.fabric.is_global_zero:
-            record = checkpoint_record(self.config, progress)
+            record = checkpoint_record(self.facts(), progress, scores)
             save_checkpoint(model, self.out / folder, record)
 
     def _measured(self, plan: StagePlan, throughput: Throughput) -> dict[str, Any]:

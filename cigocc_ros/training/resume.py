@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -34,6 +34,7 @@ class Progress:
     draws: int = 0
     """Samples drawn since the start of the run, by all processes."""
     best_miou: float = -1.0
+    best_stage1_iou: float = -1.0
     num_processes: int = 1
 
 
@@ -45,6 +46,8 @@ class RunState:
     average: WeightAverage
     optimizer: torch.optim.Optimizer
     progress: Progress
+    silent: set[str] = field(default_factory=set)
+    """Losses that were said to teach nothing; not kept over a resume."""
 
 
 def save_state(path: Path, state: RunState, fabric: Fabric) -> None:

@@ -12,30 +12,37 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.files import write_atomically
 from cigocc_ros.core.installed import code_commit
 from cigocc_ros.core.prior import Prior
-from cigocc_ros.core.typed_yaml import to_mapping
 from cigocc_ros.evaluation.metrics import SscScores
-from cigocc_ros.training.config import TrainConfig
 from cigocc_ros.training.resume import Progress
 
 RECORD_FILE = 'run.json'
 LOG_FILE = 'log.jsonl'
+SCORE_NAMES = ('iou', 'miou', 'precision', 'recall')
 TENSORBOARD_FOLDER = 'tensorboard'
 
 
 class RunLog:
     """One JSON object a line, appended; scalars of each stage as TensorBoard curves."""
 
-    def __init__(self, out: Path, enabled: bool = True) -> None:
-        """Write into `out`; a log that is not enabled, of a process other than 0, keeps still."""
+    def __init__(self, out: Path, enabled: bool = True, wandb_project: str | None = None) -> None:
+        """Write into `out`; a log that is not enabled, of a process other than 0, keeps still.
+
+        With `wandb_project` the curves go to Weights & Biases too. Raises ConfigError without the
+        library for it.
+        """
         self.path = out / LOG_FILE
         self.board = None
+        self.wandb_run: Any = None
         if enabled:
             from torch.utils.tensorboard import SummaryWriter
 
             self.board = SummaryWriter(str(out / TENSORBOARD_FOLDER))
+            if wandb_project is not None:
+                self.wandb_run = _start_wandb(wandb_project, out)
 
     def losses(self, progress: Progress, **values: float) -> None:
         """Write the losses and rates of a step."""
@@ -45,10 +52,7 @@ class RunLog:
         """Write the scores of a validation with one kind of depth prior."""
         values = {
             'prior': prior,
-            'iou': scores.iou,
-            'miou': scores.miou,
-            'precision': scores.precision,
-            'recall': scores.recall,
+            **{name: getattr(scores, name) for name in SCORE_NAMES},
             'iou_per_class': scores.by_name(),
         }
         self._write(progress, values, f'validation_{prior}/')
@@ -57,6 +61,8 @@ class RunLog:
         """Flush the curves."""
         if self.board is not None:
             self.board.close()
+        if self.wandb_run is not None:
+            self.wandb_run.finish()
 
     def _write(self, progress: Progress, values: dict[str, Any], group: str) -> None:
         if self.board is None:
@@ -68,12 +74,31 @@ class RunLog:
         }
         with self.path.open('a', encoding='utf-8') as file:
             file.write(json.dumps(head | values) + '\n')
-        for name, value in values.items():
-            parts = value if isinstance(value, dict) else {'': value}
-            for part, number in parts.items():
-                if isinstance(number, (int, float)):
-                    tag = f'stage_{progress.stage}/{group}{name}{part and "/"}{part}'
-                    self.board.add_scalar(tag, number, progress.step)
+        curves = _curves(values, f'stage_{progress.stage}/{group}')
+        for tag, number in curves.items():
+            self.board.add_scalar(tag, number, progress.step)
+        if self.wandb_run is not None:
+            self.wandb_run.log(curves | {f'stage_{progress.stage}/step': progress.step})
+
+
+def _curves(values: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    """Return the numbers among values and one level below them, by the names of their curves."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        parts = value if isinstance(value, dict) else {'': value}
+        flat |= {f'{prefix}{name}{part and "/"}{part}': number for part, number in parts.items()}
+    return {tag: number for tag, number in flat.items() if isinstance(number, (int, float))}
+
+
+def _start_wandb(project: str, out: Path) -> Any:
+    try:
+        import wandb
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            'wandb_project is set, but the library is not installed: pip install wandb, or leave '
+            'wandb_project out'
+        ) from error
+    return wandb.init(project=project, name=out.resolve().name, dir=str(out))
 
 
 def write_record(out: Path, facts: Mapping[str, Any]) -> None:
@@ -82,10 +107,23 @@ def write_record(out: Path, facts: Mapping[str, Any]) -> None:
     write_atomically(out / RECORD_FILE, json.dumps(record, indent=2) + '\n')
 
 
-def checkpoint_record(config: TrainConfig, progress: Progress) -> dict[str, str]:
-    """Return what a checkpoint says of its making, JSON values for the header of its file."""
+def checkpoint_record(
+    facts: Mapping[str, Any], progress: Progress, scores: Mapping[Prior, SscScores]
+) -> dict[str, str]:
+    """Return what a checkpoint says of its making, JSON values for the header of its file.
+
+    `facts` are those of the run. `scores` are of the validation of these very weights, by kind of
+    depth prior; the first decides which weights are the best. None of it is found again from where
+    the file lies: a checkpoint may be moved.
+    """
     values = {
-        'train': to_mapping(config),
+        **facts,
+        'stage': progress.stage,
+        'step': progress.step,
+        'scores': {
+            prior: {name: getattr(one, name) for name in SCORE_NAMES}
+            for prior, one in scores.items()
+        },
         'progress': asdict(progress),
         'torch': version('torch'),
         'commit': code_commit(),

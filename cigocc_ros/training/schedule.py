@@ -73,6 +73,11 @@ class WeightAverage:
         self.updates = 0
         self.model = cast(CigOcc, copy.deepcopy(model)).eval().requires_grad_(False)
 
+    def restart(self, model: CigOcc) -> None:
+        """Begin anew at the weights of `model`."""
+        self.updates = 0
+        self._move(model, 0.0)
+
     def update(self, model: CigOcc) -> None:
         """Move towards the weights of `model`; early updates move further."""
         self.updates += 1

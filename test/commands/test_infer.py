@@ -196,3 +196,23 @@ def test_calib_for_a_sequence_is_refused(model_dir, sequence, tmp_path, capsys):
     options = ['--calib', sequence / 'calib.txt', '--out', tmp_path / 'out']
     assert infer(model_dir, sequence, *options) == 2
     assert 'a sequence brings its own' in capsys.readouterr().err
+
+
+def test_stereo_settings_are_those_of_the_training_unless_given(model_dir, sequence, tmp_path):
+    def median_x_m(*options):
+        assert infer(model_dir, sequence, '--out', tmp_path / 'out', *options) == 0
+        path = tmp_path / 'out' / 'sequences' / '42' / 'predictions' / '000000.label'
+        return np.median(occupied_x_m(path))
+
+    plain, nearer = median_x_m(), median_x_m('--stereo-offset', '5')
+    assert nearer < plain - 1
+    path = model_dir / 'manifest.yaml'
+    before = path.read_text()
+    manifest = yaml.safe_load(before)
+    manifest['training'] = {'train': {'stereo_width_px': 1280, 'stereo_offset_px': 5.0}}
+    path.write_text(yaml.safe_dump(manifest))
+    try:
+        assert median_x_m() == nearer
+        assert median_x_m('--stereo-offset', '0') == plain
+    finally:
+        path.write_text(before)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cigocc_ros.core.camera import stereo_focal_baseline
+from cigocc_ros.core.camera import stereo_focal_baseline, stereo_pair
 from cigocc_ros.core.errors import CalibrationError, ConfigError, FrameError
 from cigocc_ros.core.projection import project_points
 from cigocc_ros.data.kitti_sequence import KittiSequence
@@ -42,6 +42,47 @@ def test_principal_points_that_differ_are_subtracted(cx_difference):
     assert (known > 0).mean() > 0.9
     expected_m = 100.0 / (seen_px - cx_difference)
     assert np.median(known[known > 0]) == pytest.approx(expected_m, rel=0.02)
+
+
+@pytest.mark.parametrize('width', [320, 1240])
+@pytest.mark.parametrize('offset', [-1.0, 0.35, 2.0])
+def test_an_offset_is_in_pixels_of_the_image_given(width, offset):
+    """Also where the matcher works at half size."""
+    shift = 24
+    depth = stereo_depth_m(
+        *textured_pair(width, shift), 100.0, config=StereoConfig(disparity_offset_px=offset)
+    )
+    known = depth[:, 2 * shift :]
+    assert np.median(known[known > 0]) == pytest.approx(100 / (shift + offset), rel=0.02)
+
+
+def test_an_offset_makes_nothing_known():
+    flat = np.full((100, 200, 3), 90, np.uint8)
+    assert not stereo_depth_m(
+        flat, flat, 100.0, config=StereoConfig(disparity_offset_px=5.0)
+    ).any()
+    with pytest.raises(ConfigError, match='a wrong calibration'):
+        StereoConfig(disparity_offset_px=5.1)
+
+
+@pytest.mark.parametrize('name', ['00', '05'])
+def test_full_size_and_an_offset_find_far_points_on_kitti(shared_dir, name):
+    """Of the points at 20 to 30 m more lie within 0.4 m of the lidar."""
+    sequence = KittiSequence(shared_dir / 'data/kitti_mini/sequences' / name)
+    camera = sequence.camera_left
+    pair = stereo_pair(camera, sequence.camera_right)
+    points = sequence.velodyne(0)[:, :3]
+    pixel_uv, truth, seen = project_points(points, camera, sequence.cam_from_velo)
+    far = seen & (truth > 20) & (truth < 30)
+    column, row = np.floor(pixel_uv[far]).astype(int).T
+    near_share = []
+    for config in (StereoConfig(), StereoConfig(max_width_px=1280, disparity_offset_px=0.35)):
+        images = sequence.image(0), sequence.image(0, 'right')
+        depth = stereo_depth_m(*images, *pair, config=config)
+        assert depth.shape == (camera.height, camera.width)
+        found = depth[row, column]
+        near_share.append((np.abs(found - truth[far])[found > 0] < 0.4).mean())
+    assert near_share[1] > near_share[0] + 0.05
 
 
 def test_without_texture_nothing_is_known():

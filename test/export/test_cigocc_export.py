@@ -1,14 +1,17 @@
 """The real network: tiny random weights, through `cigocc export`, equal to torch on any camera."""
 
 import math
+import shutil
 
 import numpy as np
 import onnx
 from fixtures_export import main
 
+from cigocc_ros.commands.export import training_facts
 from cigocc_ros.core.manifest import load_manifest
 from cigocc_ros.export.gate import torch_reference
 from cigocc_ros.export.parity import output_agreement
+from cigocc_ros.model.build import save_checkpoint
 from cigocc_ros.runtime.engine import create_engine
 from cigocc_ros.runtime.predictor import Predictor
 from cigocc_ros.runtime.random_frames import random_inputs
@@ -32,9 +35,8 @@ def test_manifest_carries_what_the_run_recorded(tiny_folder):
     facts = manifest.training
     assert (facts['train'], facts['val']) == ({'seed': 2}, None)
     assert facts['data'] == ['streets:0.5', 'real@00:0.5']
-    assert facts['log']['last'] == {'stage': '2', 'step': 30, 'time_s': 12.0}
-    best = {'stage': '2', 'step': 10, 'prior': 'stereo', 'iou': 0.4, 'miou': 0.2}
-    assert facts['log']['best'] == best
+    assert (facts['stage'], facts['step'], facts['commit']) == ('2', 10, '1234abc')
+    assert facts['scores'] == {'stereo': {'iou': 0.4, 'miou': 0.2}}
     assert 'model' not in facts and facts['config']['name'] == 'tiny'
     assert set(manifest.files) == {'onnx', 'onnx_fp16', 'golden'}
 
@@ -72,16 +74,19 @@ def test_gate_without_inputs_is_refused(tiny_checkpoint, tmp_path, capsys):
     assert 'at least one input' in capsys.readouterr().err
 
 
-def test_unreadable_run_record_is_named(tiny_checkpoint, tmp_path, capsys):
-    (tmp_path / 'run.json').write_text('{broken')
-    arguments = ['export', '--checkpoint', str(tmp_path / 'best'), '--out', str(tmp_path / 'm')]
-    assert main(arguments) == 2
-    assert 'run.json: not valid JSON' in capsys.readouterr().err
+def test_facts_travel_with_the_weights(tiny_checkpoint, tmp_path, capsys):
+    moved = tmp_path / 'elsewhere'
+    shutil.copytree(tiny_checkpoint[0], moved)
+    facts = training_facts(moved)
+    assert facts['data'] == ['streets:0.5', 'real@00:0.5'] and facts['step'] == 10
+    assert not capsys.readouterr().out
 
 
-def test_record_names_are_those_training_writes():
-    from cigocc_ros.commands import export
-    from cigocc_ros.training import run_folder as record
-    from cigocc_ros.training import run_folder as run_log
-
-    assert (export.RECORD_FILE, export.LOG_FILE) == (record.RECORD_FILE, run_log.LOG_FILE)
+def test_weights_that_say_less_are_exported_with_a_message(tiny_checkpoint, tmp_path, capsys):
+    save_checkpoint(tiny_checkpoint[1], tmp_path / 'old', {'commit': '"abc"', 'train': '{}'})
+    assert training_facts(tmp_path / 'old') == {'commit': 'abc', 'train': {}}
+    assert 'its header does not say stage, step, scores, data;' in capsys.readouterr().out
+    save_checkpoint(tiny_checkpoint[1], tmp_path / 'bare')
+    assert training_facts(tmp_path / 'bare') == {}
+    save_checkpoint(tiny_checkpoint[1], tmp_path / 'foreign', {'format': 'pt'})
+    assert training_facts(tmp_path / 'foreign') == {'format': 'pt'}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
+from cigocc_ros.core.config import load_model_config
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.data.kitti_layout import NUM_SCANS, SPLITS, VOXELS_EVERY
 from cigocc_ros.training.config import AugmentConfig, TrainConfig, load_train_config
-from cigocc_ros.training.schedule import plan_stages
 
 
 def test_every_shipped_config_loads(repository: Path) -> None:
@@ -19,13 +21,75 @@ def test_every_shipped_config_loads(repository: Path) -> None:
         assert load_train_config(name).steps > 0
 
 
-def test_full_recipe_has_the_epochs_of_the_method() -> None:
-    """24 epochs of stage 1 and 20 of stage 2 on 3834 frames in batches of 4."""
-    config = load_train_config('semantic_kitti')
-    first, second = (plan.horizon.steps for plan in plan_stages('both', config))
+def test_recipes_train_as_the_best_published_methods_do() -> None:
+    """One joint cycle of about 26 epochs of 3834 frames in batches of 4; one prior each."""
     per_epoch = sum(len(range(0, NUM_SCANS[name], VOXELS_EVERY)) for name in SPLITS['train']) / 4
-    assert first / per_epoch == pytest.approx(24, rel=1e-3)
-    assert second / per_epoch == pytest.approx(20, rel=1e-3)
+    for name, prior in (('semantic_kitti', 'stereo'), ('semantic_kitti_mono', 'none')):
+        config = load_train_config(name)
+        assert config.steps / per_epoch == pytest.approx(26, abs=0.2)
+        assert config.second_stage == 'joint' and config.require_backbone
+        assert config.validation_priors == (prior,)
+        drawn = {kind for kind, part in config.augment.prior_fractions.items() if part > 0}
+        assert drawn == {prior}
+
+
+def test_a_config_inherits_and_says_what_differs(tmp_path: Path) -> None:
+    (tmp_path / 'mine.yaml').write_text('base: semantic_kitti\nlosses: {distill: 1.0}\n')
+    (tmp_path / 'more.yaml').write_text('base: mine.yaml\nsteps: 7\naugment: {flip: 0.0}\n')
+    base, mine = (load_train_config(one) for one in ('semantic_kitti', tmp_path / 'mine.yaml'))
+    assert mine.losses.distill == 1.0 and mine.losses.ssc == base.losses.ssc
+    assert dataclasses.replace(mine, losses=base.losses) == base
+    more = load_train_config(tmp_path / 'more.yaml', ['augment.jitter=0.1', 'batch_size=2'])
+    assert (more.steps, more.batch_size, more.losses.distill) == (7, 2, 1.0)
+    assert (more.augment.flip, more.augment.jitter, more.augment.prior_stereo) == (0.0, 0.1, 1.0)
+
+
+def test_settings_are_values_of_yaml() -> None:
+    config = load_train_config('synthetic', ['validation_priors=[none, depth]', 'ema_decay=null'])
+    assert config.validation_priors == ('none', 'depth') and config.ema_decay is None
+    assert load_train_config('synthetic', ['augment.prior_true=0.5']).augment.prior_depth == 0.5
+
+
+@pytest.mark.parametrize(
+    ('setting', 'says'),
+    [
+        ('losses.distil=1', "losses: unknown key 'distil'"),
+        ('steps', '--set: expected KEY=VALUE'),
+        ('=3', '--set: expected KEY=VALUE'),
+        ('losses.=3', '--set: expected KEY=VALUE'),
+        ('steps=many', "steps: expected int, found 'many'"),
+        ('steps.first=3', 'steps: expected int'),
+        ('losses=3', 'losses: expected a mapping'),
+        ('steps=[', '--set steps: not valid YAML'),
+    ],
+)
+def test_settings_that_cannot_be_meant(setting: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        load_train_config('synthetic', [setting])
+
+
+def test_bases_in_a_circle_and_missing_ones_are_named(tmp_path: Path) -> None:
+    for name, base in (('a', 'b.yaml'), ('b', 'a.yaml'), ('c', 'nowhere'), ('d', '[x]')):
+        (tmp_path / f'{name}.yaml').write_text(f'base: {base}\n')
+    for name, says in (
+        ('a', 'bases in a circle'),
+        ('c', 'no train config'),
+        ('d', 'expected a na'),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            load_train_config(tmp_path / f'{name}.yaml')
+
+
+def test_a_file_with_some_settings_is_told_how_to_inherit(tmp_path: Path) -> None:
+    (tmp_path / 'mine.yaml').write_text('losses: {distill: 1.0}\n')
+    with pytest.raises(ConfigError, match="missing key 'steps'.*begins with \"base:"):
+        load_train_config(tmp_path / 'mine.yaml')
+
+
+def test_model_configs_inherit_too(tmp_path: Path) -> None:
+    (tmp_path / 'wide.yaml').write_text('base: tiny\nname: wide\nffn_channels: 64\n')
+    wide, tiny = load_model_config(tmp_path / 'wide.yaml'), load_model_config('tiny')
+    assert dataclasses.replace(wide, name='tiny', ffn_channels=tiny.ffn_channels) == tiny
 
 
 def test_unknown_key_is_named(tmp_path: Path) -> None:

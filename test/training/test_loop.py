@@ -16,13 +16,14 @@ from torch._dynamo import OptimizedModule
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.typed_yaml import to_mapping
-from cigocc_ros.model.build import build_model, load_checkpoint
+from cigocc_ros.evaluation.metrics import SscMetrics
+from cigocc_ros.model.build import build_model, load_checkpoint, read_checkpoint_record
 from cigocc_ros.training.augmentation import Sample
 from cigocc_ros.training.cache import FrameRef, load_frame
 from cigocc_ros.training.config import TrainConfig
-from cigocc_ros.training.loop import BEST, LATEST, Trainer
+from cigocc_ros.training.loop import BEST, BEST_STAGE_ONE, LATEST, Trainer
 from cigocc_ros.training.losses import total_loss
-from cigocc_ros.training.objectives import set_trainable, stage_terms
+from cigocc_ros.training.objectives import model_inputs, set_trainable, stage_terms
 from cigocc_ros.training.resume import STATE_FILE
 from cigocc_ros.training.run_folder import LOG_FILE
 from cigocc_ros.training.scene_dataset import SceneDataset, collate
@@ -178,6 +179,132 @@ def test_resumed_run_equals_an_uninterrupted_one(
     assert found[-2:] == expected[-2:]
     one, other = (load_checkpoint(path / LATEST).state_dict() for path in (whole, part))
     assert all(one[name].equal(other[name]) for name in one)
+
+
+def test_a_run_killed_in_its_first_validation_goes_on(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, part = tmp_path / 'whole', tmp_path / 'part'
+    plans = plan_stages('joint', CONFIG)
+    trainer_for(frames, tiny, whole).run(plans)
+    with monkeypatch.context() as patch:
+        patch.setattr('cigocc_ros.training.loop.validate', killed)
+        with pytest.raises(KeyboardInterrupt):
+            trainer_for(frames, tiny, part).run(plans)
+    assert load_checkpoint(part / LATEST) is not None
+    trainer_for(frames, tiny, part).run(plans, resume=True)
+    one, other = (load_checkpoint(path / LATEST).state_dict() for path in (whole, part))
+    assert all(one[name].equal(other[name]) for name in one)
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_stage_starts_from_the_best_weights_of_the_one_before(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stage 1 gets worse after its first validation: stage 2 must not inherit that."""
+    scores = iter([0.9, 0.1, 0.2])
+
+    def scored(model: object, dataset: SceneDataset, frames: int, stage: str, fabric: object):
+        found = validate(model, dataset, 1, stage, fabric)
+        return dataclasses.replace(found, iou=next(scores)) if stage == '1' else found
+
+    monkeypatch.setattr('cigocc_ros.training.loop.validate', scored)
+    config = dataclasses.replace(
+        CONFIG, stage1_share=0.5, validate_every=1, validation_priors=('stereo',)
+    )
+    begins: list[dict] = []
+    trainer = trainer_for(frames, tiny, tmp_path, config)
+    inner = trainer.set_up
+
+    def remembered(stage, optimizer):
+        begins.append({name: v.clone() for name, v in trainer.model.state_dict().items()})
+        return inner(stage, optimizer)
+
+    trainer.set_up = remembered
+    trainer.run(plan_stages('both', config))
+    best = load_checkpoint(tmp_path / BEST_STAGE_ONE).state_dict()
+    assert read_checkpoint_record(tmp_path / BEST_STAGE_ONE)['step'] == 1
+    assert all(begins[1][name].equal(best[name]) for name in best)
+    assert read_checkpoint_record(tmp_path / BEST)['stage'] == 'joint'
+
+
+def test_without_validation_a_stage_starts_from_the_average(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
+) -> None:
+    trainer = trainer_for(frames, tiny, tmp_path, dataclasses.replace(CONFIG, ema_decay=0.9))
+    trainer.validation = []
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    average = WeightAverage(trainer.model, 0.9)
+    with torch.no_grad():
+        next(trainer.model.parameters()).add_(1.0)  # the raw weights went elsewhere
+    trainer._carry_on(average, plan_stages('1', CONFIG)[0])
+    assert all(value.equal(before[name]) for name, value in trainer.model.state_dict().items())
+    assert average.updates == 0
+
+
+def test_the_backbone_may_learn_slower(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path, sample: Sample
+) -> None:
+    config = dataclasses.replace(CONFIG, backbone_rate=0.0, weight_decay=0.0, ema_decay=None)
+    trainer = trainer_for(frames, tiny, tmp_path, config)
+    parameters = set_trainable(trainer.model, 'joint')
+    optimizer = trainer._optimizer(parameters)
+    held = [p for group in optimizer.param_groups for p in group['params']]
+    assert sorted(map(id, held)) == sorted(map(id, parameters))
+    before = [p.clone() for p in trainer.model.backbone.parameters()]
+    others = [p.clone() for p in trainer.model.unet.parameters()]
+    objective, wrapped = trainer.set_up('joint', optimizer)
+    trainer.step(itertools.repeat(collate([sample])), objective, wrapped, 1e-2)
+    assert all(
+        a.equal(b) for a, b in zip(before, trainer.model.backbone.parameters(), strict=True)
+    )
+    assert not all(
+        a.equal(b) for a, b in zip(others, trainer.model.unet.parameters(), strict=True)
+    )
+
+
+def test_a_loss_that_nothing_teaches_is_said_once(
+    frames: list[FrameRef],
+    tiny: ModelConfig,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without point labels the masks have no valid cell: their losses are exactly 0."""
+    arrays = load_frame(frames[0])
+    arrays['mask_valid'] = np.zeros_like(arrays['mask_valid'])
+    silent = dataclasses.replace(frames[0], cached=tmp_path / 'silent.npz')
+    np.savez(silent.cached, **arrays)
+    trainer_for([silent], tiny, tmp_path / 'run').run(plan_stages('joint', CONFIG))
+    said = [record.getMessage() for record in caplog.records if 'exactly 0' in record.message]
+    assert len(said) == 2
+    assert all('data_odometry_labels.zip' in text for text in said)
+    assert {text.split()[2] for text in said} == {'masks', 'stage1_masks'}
+
+
+def test_validation_counts_as_the_official_metrics_do(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
+) -> None:
+    arrays = load_frame(frames[0])
+    arrays['labels'][:9], arrays['query_labels'][3] = 255, 255
+    partly = dataclasses.replace(frames[0], cached=tmp_path / 'partly.npz')
+    np.savez(partly.cached, **arrays)
+    model = build_model(tiny).eval()
+    dataset = SceneDataset([partly, *frames[1:]], tiny)
+    for stage in ('1', 'joint'):
+        reference = SscMetrics()
+        for sample in (dataset[index] for index in range(len(dataset))):
+            inputs = model_inputs(collate([sample]))
+            with torch.no_grad():
+                one = stage == '1'
+                logits = model.stage_one(*inputs).logits if one else model(*inputs).logits
+            target = sample.query_labels if one else sample.labels
+            reference.update(logits.argmax(1)[0].numpy(), target)
+        expected, found = reference.compute(), validate(model, dataset, 0, stage)
+        np.testing.assert_array_equal(found.iou_per_class, expected.iou_per_class)
+        assert (found.iou, found.num_voxels) == (expected.iou, expected.num_voxels)
 
 
 def test_state_of_another_model_is_refused(

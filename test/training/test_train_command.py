@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cigocc_ros.commands.main import main
-from cigocc_ros.model.build import load_checkpoint
+from cigocc_ros.model.build import load_checkpoint, read_checkpoint_record
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +73,8 @@ def test_mixes_folders_by_weight_and_resumes(root: Path, tmp_path: Path) -> None
         (['--data', 'more:0.5'], 'all folders a weight, or none'),
         (['--precision', 'fp16', '--accelerator', 'cpu'], 'fp16 needs a CUDA device'),
         (['--devices', '0'], 'at least 1 device'),
+        (['--set', 'losses.distil=1'], "unknown key 'distil'"),
+        (['--config', 'semantic_kitti'], 'give --backbone FILE (docs/training.md says'),
         (['--devices', '2', '--accelerator', 'cpu'], 'multiple of 2 processes'),
     ],
 )
@@ -87,3 +89,44 @@ def test_wrong_settings_end_with_one_line(
 def test_missing_data_names_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments(tmp_path / 'absent', tmp_path)) == 2
     assert 'absent' in capsys.readouterr().err
+
+
+def test_settings_and_seed_of_the_command_line(root: Path, tmp_path: Path) -> None:
+    more = ['--set', 'losses.scal_sem=0.5', '--set', 'validation_priors=[depth]', '--seed', '7']
+    assert main(arguments(root, tmp_path, '--stage', '1', *more)) == 0
+    record = json.loads((tmp_path / 'run.json').read_text())['train']
+    assert (record['losses']['scal_sem'], record['seed']) == (0.5, 7)
+    assert record['validation_priors'] == ['depth']
+    header = read_checkpoint_record(tmp_path / 'best_stage1')
+    assert header['data'] == [root.name] and header['val'] == root.name
+    assert list(header['scores']) == ['depth'] and header['stage'] == '1'
+
+
+def test_a_random_backbone_is_said(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(arguments(root, tmp_path / 'a', '--stage', '1')) == 0
+    assert 'starts from random weights' in caplog.text
+    caplog.clear()
+    assert main(arguments(root, tmp_path / 'b', '--stage', '1', '--backbone', 'random')) == 0
+    assert 'starts from random weights' not in caplog.text
+
+
+def test_what_validation_needs_is_checked_before_frames_are_prepared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = fixtures_boxes.write_kitti_tree(tmp_path / 'data', seeds=(0,), size=(104, 320))
+    (folder / 'image_3/000000.png').unlink()
+    assert main(arguments(tmp_path / 'data', tmp_path / 'out')) == 2
+    said = capsys.readouterr().err
+    assert '1 of 1 validation frames have nothing to make a stereo prior of' in said
+    assert 'data_odometry_color.zip' in said and not (tmp_path / 'data/cache').exists()
+
+
+def test_silent_losses_are_said_before_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = fixtures_boxes.write_kitti_tree(tmp_path / 'data', seeds=(0,), size=(104, 320))
+    (folder / 'masks_2/000000.png').unlink()
+    assert main(arguments(tmp_path / 'data', tmp_path / 'out', '--stage', '1')) == 0
+    assert 'the loss stage1_masks stays 0: no frame has data_odometry_labels.zip' in caplog.text

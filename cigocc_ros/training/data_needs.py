@@ -1,0 +1,105 @@
+"""What the losses and priors of a run need to find in the data, and where to get it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.prior import DEPTH, DEPTH_STEREO, NONE, STEREO, Prior
+from cigocc_ros.core.typed_yaml import to_mapping
+from cigocc_ros.data.kitti_layout import (
+    CLASS_IMAGES,
+    DEPTH_IMAGES,
+    IMAGES,
+    MAX_NAMED,
+    POINT_LABELS,
+    RIGHT_IMAGES,
+    SCANS,
+    STEREO_DEPTH,
+    VOXEL_INVALID,
+    VOXEL_LABELS,
+    Part,
+)
+from cigocc_ros.training.cache import FrameRef
+from cigocc_ros.training.config import TrainConfig
+
+CLASS_LOSSES = ('masks', 'stage1_masks')
+DEPTH_LOSS = 'stage1_depth'
+TEACHING = {
+    **dict.fromkeys(CLASS_LOSSES, f'{POINT_LABELS.archive} with {SCANS.archive}, or --teacher'),
+    DEPTH_LOSS: SCANS.archive,
+}
+"""What a loss learns from: archives of SemanticKITTI."""
+PRIOR_PARTS: dict[Prior, Part] = {STEREO: RIGHT_IMAGES, DEPTH: SCANS, DEPTH_STEREO: STEREO_DEPTH}
+"""What a kind of prior is made of in SemanticKITTI, where measured depth is the lidar's."""
+
+
+def official_parts(config: TrainConfig, teacher: bool, trains: bool = True) -> tuple[Part, ...]:
+    """Return the parts of SemanticKITTI that a run needs, to train on or to validate with.
+
+    `teacher` says whether the classes come from one.
+    """
+    priors = set(config.validation_priors)
+    parts = [IMAGES, VOXEL_LABELS, VOXEL_INVALID]
+    if trains:
+        priors = {kind for kind, part in config.augment.prior_fractions.items() if part > 0}
+        weights = to_mapping(config.losses)
+        if weights[DEPTH_LOSS] > 0:
+            parts.append(SCANS)
+        if any(weights[name] > 0 for name in CLASS_LOSSES) and not teacher:
+            parts += [SCANS, POINT_LABELS]
+    parts += [part for kind, part in PRIOR_PARTS.items() if kind in priors]
+    return tuple(dict.fromkeys(parts))
+
+
+def require_priors(frames: Sequence[FrameRef], priors: Sequence[Prior]) -> None:
+    """Raise DataFileError naming the frames that cannot be validated with a kind of prior."""
+    for kind in priors:
+        missing = [frame for frame in frames if not _has_prior(frame, kind)]
+        if missing:
+            names = ', '.join(f'{one.sequence.name}/{one.frame_id}' for one in missing[:MAX_NAMED])
+            raise DataFileError(
+                f'{len(missing)} of {len(frames)} validation frames have nothing to make a {kind} '
+                f'prior of, the first are {names}: unpack {PRIOR_PARTS[kind].archive}, or choose '
+                'other validation_priors'
+            )
+
+
+def lacking_everywhere(frames: Sequence[FrameRef], config: TrainConfig) -> list[str]:
+    """Return what no frame of a set has although the run asks for it, one sentence each.
+
+    Data of one's own need not have everything, but a loss that is silently 0 or a prior that is
+    never drawn should be known of. Raises DataFileError where no prior that is asked for is there.
+    """
+    there = {path.parent.name for frame in frames for path in frame.sources}
+    has_teacher = any(frame.teacher is not None for frame in frames)
+    has_scans, has_labels = SCANS.folder in there, POINT_LABELS.folder in there
+    asked = [name for name, weight in to_mapping(config.losses).items() if weight > 0]
+    silent: list[str] = []
+    if not (has_teacher or CLASS_IMAGES.folder in there or (has_scans and has_labels)):
+        silent += [name for name in CLASS_LOSSES if name in asked]
+    if not (has_scans or DEPTH_IMAGES.folder in there):
+        silent += [name for name in (DEPTH_LOSS,) if name in asked]
+    wanted = [kind for kind, fraction in config.augment.prior_fractions.items() if fraction > 0]
+    never = [kind for kind in wanted if not any(_has_prior(frame, kind) for frame in frames)]
+    if never == wanted:
+        raise DataFileError(
+            f'no frame has a depth prior of a kind that augment asks for ({", ".join(wanted)}): '
+            f'unpack {PRIOR_PARTS[never[0]].archive}, or set augment.prior_none'
+        )
+    return [
+        *(f'the loss {name} stays 0: no frame has {TEACHING[name]}' for name in silent),
+        *(f'the prior {kind} is never drawn: {PRIOR_PARTS[kind].archive}' for kind in never),
+    ]
+
+
+def _has_prior(frame: FrameRef, kind: Prior) -> bool:
+    """Say whether a frame can have a kind of prior once it is prepared."""
+    folders = {path.parent.name for path in frame.sources if path.stem == frame.frame_id}
+    if kind == NONE:
+        return True
+    if kind == DEPTH_STEREO and frame.side != 'left':
+        return False
+    if kind == DEPTH and frame.side == 'left' and DEPTH_IMAGES.folder in folders:
+        return True
+    return PRIOR_PARTS[kind].folder in folders
