@@ -31,6 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--earlier', type=int, default=0, help='with --partial: earlier scans added too (0)'
     )
+    parser.add_argument(
+        '--turned',
+        type=int,
+        default=0,
+        metavar='N',
+        help='with --partial: N more volumes a frame with the grid turned and moved against the '
+        'camera, in OUT/turned, to train on (0)',
+    )
     parser.add_argument('--every', type=int, help='every how many frames (5)')
     parser.add_argument('--scans', type=int, help='later scans added to the present one (70)')
     workers = os.cpu_count() or 1
@@ -48,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.earlier < 0 or (args.earlier and not args.partial):
         raise ConfigError(f'--earlier takes 0 or more and --partial, found {args.earlier}')
+    if args.turned < 0 or (args.turned and not args.partial):
+        raise ConfigError(f'--turned takes 0 or more and --partial, found {args.turned}')
     jobs, skipped = _jobs(args)
     if not jobs:
         raise DataFileError('no sequence can be voxelised:\n  ' + '\n  '.join(skipped))
@@ -101,7 +111,7 @@ def _written(args: argparse.Namespace, job: _Job) -> Iterator[str]:
 
     if args.partial:
         return partial_truth.write_partial_truth(
-            job.sequence, job.frames, args.out, job.later, args.earlier, args.workers
+            job.sequence, job.frames, args.out, job.later, args.earlier, args.workers, args.turned
         )
     folder = args.out / 'sequences' / job.sequence.name / 'voxels'
     return voxelizer.write_voxels(job.sequence, job.frames, folder, job.later, args.workers)

@@ -8,9 +8,12 @@ the poses, saw it free and no scan hit it, and unknown otherwise.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,20 +27,37 @@ from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.data.voxelizer import LATER_SCANS, hit_labels, read_scans, require_scans
 
 LABEL_KEY = 'label'
+POSE_KEY = 'velo_from_grid'
+"""Of a turned volume, (4, 4) float64: where the grid lies in the lidar's frame."""
+TURNED_FOLDER = 'turned'
+TURN_RAD, TILT_RAD = 0.26, 0.02
+"""Largest turn about z (15 degrees), and about x and y (1 degree)."""
+SHIFT_M = (6.0, 4.0, 0.3)
+"""Largest shift along x, y and z."""
 
 
 def partial_labels(
-    sequence: KittiSequence, frame_id: str, later: int = LATER_SCANS, earlier: int = 0
+    sequence: KittiSequence,
+    frame_id: str,
+    later: int = LATER_SCANS,
+    earlier: int = 0,
+    velo_from_grid: NDArray[np.float64] | None = None,
 ) -> NDArray[np.uint8]:
     """Return train ids (X, Y, Z) uint8, 255 = unknown.
 
-    The scans from `earlier` before the frame to `later` after it count. Raises DataFileError where
-    the sequence has no frame with both .occluded and .invalid.
+    The scans from `earlier` before the frame to `later` after it count. `velo_from_grid` (4, 4)
+    puts the grid elsewhere than into the lidar's frame. Raises DataFileError where the sequence
+    has no frame with both .occluded and .invalid.
     """
     grid = sequence.grid
+    placed = np.eye(4) if velo_from_grid is None else velo_from_grid
     labels = np.full(grid.shape, IGNORE, dtype=np.uint8)
-    labels[_seen_free(sequence, frame_id)] = EMPTY
-    raw, hit = hit_labels(read_scans(sequence, frame_id, later, earlier), grid)
+    labels[_seen_free(sequence, frame_id, placed)] = EMPTY
+    scans = [
+        replace(scan, velo_from_scan=np.linalg.inv(placed) @ scan.velo_from_scan)
+        for scan in read_scans(sequence, frame_id, later, earlier)
+    ]
+    raw, hit = hit_labels(scans, grid)
     labels[hit] = train_from_raw(raw[hit])
     labels[hit & (raw == 0)] = IGNORE  # something is there, nobody said what
     return labels
@@ -66,10 +86,14 @@ def write_partial_truth(
     later: int = LATER_SCANS,
     earlier: int = 0,
     workers: int = 1,
+    turns: int = 0,
 ) -> Iterator[str]:
-    """Write SS_FFFFFF.npz with an array `label` per frame; yield each id when it is there."""
+    """Write SS_FFFFFF.npz with an array `label` per frame; yield each id when it is there.
+
+    `turns` more volumes of each frame, with the grid turned and moved, go to TURNED_FOLDER.
+    """
     require_scans(sequence, frame_ids, later)
-    one = partial(_write_frame, sequence, folder, later, earlier)
+    one = partial(_write_frame, sequence, folder, later, earlier, turns)
     if workers <= 1:
         yield from map(one, frame_ids)
         return
@@ -78,24 +102,62 @@ def write_partial_truth(
 
 
 def _write_frame(
-    sequence: KittiSequence, folder: Path, later: int, earlier: int, frame_id: str
+    sequence: KittiSequence, folder: Path, later: int, earlier: int, turns: int, frame_id: str
 ) -> str:
     labels = partial_labels(sequence, frame_id, later, earlier)
-    path = folder / f'{sequence.name}_{frame_id}.npz'
-    with replacing(path) as temporary, temporary.open('wb') as file:
-        np.savez_compressed(file, **{LABEL_KEY: labels})
+    _write(folder / f'{sequence.name}_{frame_id}.npz', {LABEL_KEY: labels})
+    for turn in range(turns):
+        pose = random_pose(f'{sequence.name}_{frame_id}_{turn}')
+        labels = partial_labels(sequence, frame_id, later, earlier, pose)
+        path = turned_file(folder, sequence.name, frame_id, turn)
+        _write(path, {LABEL_KEY: labels, POSE_KEY: pose})
     return frame_id
 
 
-def _seen_free(sequence: KittiSequence, frame_id: str) -> NDArray[np.bool_]:
-    """Return where the official masks of any frame say free, moved into the frame, (X, Y, Z)."""
+def turned_file(folder: Path, sequence: str, frame_id: str, turn: int) -> Path:
+    """Return where the volume of a frame whose grid was turned lies."""
+    return folder / TURNED_FOLDER / f'{sequence}_{frame_id}_{turn}.npz'
+
+
+def random_pose(name: str) -> NDArray[np.float64]:
+    """Return velo_from_grid (4, 4) of a grid that was turned and moved; the same for one name.
+
+    The layout of a street cannot be learnt by heart from a grid that lies elsewhere each time.
+    """
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    tilt = rng.uniform(-TILT_RAD, TILT_RAD, 2)
+    roll, pitch, yaw = *tilt, rng.uniform(-TURN_RAD, TURN_RAD)
+    pose = np.eye(4)
+    pose[:3, :3] = _turn(2, yaw) @ _turn(1, pitch) @ _turn(0, roll)
+    pose[:3, 3] = rng.uniform(-1, 1, 3) * SHIFT_M
+    return pose
+
+
+def _turn(axis: int, angle: float) -> NDArray[np.float64]:
+    """Return the rotation about an axis, x = 0, by an angle in radians."""
+    matrix = np.eye(3)
+    first, second = (axis + 1) % 3, (axis + 2) % 3
+    matrix[first, first] = matrix[second, second] = np.cos(angle)
+    matrix[second, first], matrix[first, second] = np.sin(angle), -np.sin(angle)
+    return matrix
+
+
+def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    with replacing(path) as temporary, temporary.open('wb') as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _seen_free(
+    sequence: KittiSequence, frame_id: str, velo_from_grid: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Return where the official masks of any frame say free, moved into the grid, (X, Y, Z)."""
     grid = sequence.grid
     free = np.zeros(grid.shape, dtype=bool)
     velo_from_world = np.linalg.inv(sequence.world_from_velo(frame_id))
     for other in masked_frames(sequence):
         there = ~sequence.voxel_bits(other, 'occluded') & ~sequence.voxel_bits(other, 'invalid')
         other_from_velo = np.linalg.inv(velo_from_world @ sequence.world_from_velo(other))
-        free |= _moved(there, other_from_velo, grid)
+        free |= _moved(there, other_from_velo @ velo_from_grid, grid)
     return free
 
 

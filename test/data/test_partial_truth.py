@@ -9,7 +9,16 @@ from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID as GRID
 from cigocc_ros.data import kitti_files
 from cigocc_ros.data.kitti_sequence import KittiSequence
-from cigocc_ros.data.partial_truth import masked_frames, partial_labels
+from cigocc_ros.data.partial_truth import (
+    SHIFT_M,
+    TILT_RAD,
+    TURN_RAD,
+    masked_frames,
+    partial_labels,
+    random_pose,
+    turned_file,
+)
+from cigocc_ros.evaluation.ground_truth import LabelArrays
 
 CAR, UNLABELLED, CAR_ID = 10, 0, 1
 STEP_M = 0.4
@@ -100,3 +109,61 @@ def test_agrees_with_arrays_derived_elsewhere(shared_dir, frame):
     both = (labels != 255) & (derived != 255)
     assert both.sum() > 0.99 * (derived != 255).sum()
     assert (labels == derived)[both].mean() > 0.9999
+
+
+def pose(yaw=0.0, shift=(0.0, 0.0, 0.0)):
+    moved = np.eye(4)
+    moved[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+    moved[:3, 3] = shift
+    return moved
+
+
+def test_a_grid_that_was_not_moved_is_the_lidar_s(short_log):
+    np.testing.assert_array_equal(
+        partial_labels(short_log, '000000', velo_from_grid=pose()),
+        partial_labels(short_log, '000000'),
+    )
+
+
+def test_a_grid_moved_by_whole_voxels_holds_the_same_further_on(short_log):
+    there = partial_labels(short_log, '000000')
+    here = partial_labels(short_log, '000000', velo_from_grid=pose(shift=(0.8, -0.4, 0.2)))
+    np.testing.assert_array_equal(here[:-4, 2:, :-1], there[4:, :-2, 1:])
+
+
+@pytest.mark.parametrize('yaw', [-0.2, 0.1, 0.25])
+def test_a_turned_grid_has_the_car_where_its_pose_says(yaw, short_log):
+    velo_from_grid = pose(yaw, (1.0, 0.5, 0.1))
+    labels = partial_labels(short_log, '000000', velo_from_grid=velo_from_grid)
+    at = np.linalg.inv(velo_from_grid) @ [*CAR_M, 1]
+    assert labels[voxel(*at[:3])] == CAR_ID
+    assert (labels == CAR_ID).sum() == 1
+
+
+def test_random_poses_are_rigid_small_and_of_their_name():
+    poses = [random_pose(f'00_{i:06d}_0') for i in range(50)]
+    for one in poses:
+        np.testing.assert_allclose(one[:3, :3] @ one[:3, :3].T, np.eye(3), atol=1e-12)
+        assert np.linalg.det(one[:3, :3]) == pytest.approx(1)
+        assert (np.abs(one[:3, 3]) <= SHIFT_M).all()
+        assert np.arccos((np.trace(one[:3, :3]) - 1) / 2) < TURN_RAD + 2 * TILT_RAD
+    assert len({one.tobytes() for one in poses}) == 50
+    np.testing.assert_array_equal(random_pose('00_000000_0'), poses[0])
+
+
+def test_command_writes_turned_volumes_beside_the_truth(short_log, tmp_path):
+    out = tmp_path / 'truth'
+    options = ['--every', '3', '--partial', '--workers', '1', '--turned', '2', '--scans', '2']
+    assert main(['voxelize', str(tmp_path), '--out', str(out), *options]) == 0
+    assert LabelArrays(out).frames == (('00', '000000'),)  # turned ones are not scored
+    for turn in range(2):
+        with np.load(turned_file(out, '00', '000000', turn)) as arrays:
+            expected = partial_labels(
+                short_log, '000000', 2, velo_from_grid=arrays['velo_from_grid']
+            )
+            np.testing.assert_array_equal(arrays['label'], expected)
+
+
+def test_turned_volumes_are_partial(tmp_path, capsys):
+    assert main(['voxelize', str(tmp_path), '--out', str(tmp_path), '--turned', '2']) == 2
+    assert '--turned takes 0 or more and --partial' in capsys.readouterr().err
