@@ -11,7 +11,12 @@ from cigocc_ros.core.frames import LIDAR_FRAME
 from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.doctor.dds import check_segment, check_shared_memory
 from cigocc_ros.doctor.finding import FAIL, OK, WARN, Finding, as_mappings, failed, ok
-from cigocc_ros.doctor.gpu import Accelerator, check_gpu, check_tensorrt
+from cigocc_ros.doctor.gpu import (
+    Accelerator,
+    check_gpu,
+    check_gpu_without_tensorrt,
+    check_tensorrt,
+)
 from cigocc_ros.doctor.installation import check_cv_bridge, check_rclpy, check_tf2
 from cigocc_ros.doctor.machine import (
     check_backend,
@@ -21,6 +26,7 @@ from cigocc_ros.doctor.machine import (
     check_writable,
 )
 from cigocc_ros.doctor.models import check_engine_cache, check_model
+from cigocc_ros.runtime.devices import AUTO_DEVICE
 from cigocc_ros.runtime.engine import AUTO, BACKENDS
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions, engine_folder
 
@@ -36,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--backend', choices=BACKENDS, default=AUTO, help='what the node will use (%(default)s)'
+    )
+    parser.add_argument(
+        '--device', default=AUTO_DEVICE, help='as device of the node (default %(default)s)'
     )
     parser.add_argument('--engine-dir', default='', help='as tensorrt.engine_dir of the node')
     parser.add_argument(
@@ -72,10 +81,12 @@ def machine_findings(args: argparse.Namespace) -> list[Finding]:
     """Check everything that needs no ROS."""
     backend = check_backend(args.backend)
     findings = [check_python(), *([backend] if backend else []), check_opencv()]
-    gpu_finding, gpu = check_gpu(args.backend)
+    gpu_finding, gpu = check_gpu(args.backend, device=args.device)
     tensorrt_finding, library = check_tensorrt(args.backend)
     model_finding, model = check_model(args.model)
     findings += [gpu_finding, tensorrt_finding, model_finding]
+    if gpu is not None and library is None:
+        findings.append(check_gpu_without_tensorrt(args.device))
     options = TensorRtOptions(engine_dir=args.engine_dir)
     place = Path.cwd()
     if model is not None:

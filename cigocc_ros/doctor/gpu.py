@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cigocc_ros.core.errors import EngineError
+from cigocc_ros.core.errors import ConfigError, EngineError
 from cigocc_ros.doctor.finding import Finding, fail, ok, warn
+from cigocc_ros.runtime.devices import AUTO_DEVICE, CPU, gpu_name, is_gpu
 from cigocc_ros.runtime.engine import TENSORRT
+from cigocc_ros.runtime.onnxruntime_engine import CUDA_PROVIDER, INSTALL_CUDA, why_not_cuda
 from cigocc_ros.runtime.tensorrt.gpus import Gpu, find_gpu
 from cigocc_ros.runtime.tensorrt.library import (
     SUPPORTED,
@@ -27,13 +29,32 @@ class Accelerator:
     gpu: Gpu | None
 
 
-def check_gpu(backend: str, driver_file: Path = DRIVER_FILE) -> tuple[Finding, Gpu | None]:
-    """Look for a CUDA device; its absence is a failure where TensorRT was asked for."""
+def check_gpu(
+    backend: str, driver_file: Path = DRIVER_FILE, device: str = AUTO_DEVICE
+) -> tuple[Finding, Gpu | None]:
+    """Look for the GPU; its absence is a failure where TensorRT or a GPU was asked for."""
+    if device == CPU:
+        return ok('gpu', 'not looked for: device cpu'), None
     try:
-        gpu = find_gpu()
+        gpu = find_gpu(gpu_name(device))
+    except ConfigError as error:
+        return fail(
+            'gpu', str(error), 'a GPU of this machine', 'device:=auto, or one of them'
+        ), None
     except EngineError as error:
+        if is_gpu(device):
+            backend = TENSORRT
         return _no_gpu(str(error), backend, driver_file.is_file()), None
     return ok('gpu', f'{gpu}, {gpu.uuid}, driver for CUDA {gpu.cuda_driver}'), gpu
+
+
+def check_gpu_without_tensorrt(device: str) -> Finding:
+    """Check that ONNX Runtime uses a GPU that TensorRT cannot."""
+    reason = why_not_cuda(device)
+    if reason:
+        expected = 'TensorRT, or ONNX Runtime with CUDA: without either the CPU does all the work'
+        return warn('gpu without tensorrt', reason, expected, INSTALL_CUDA)
+    return ok('gpu without tensorrt', f'ONNX Runtime has {CUDA_PROVIDER}')
 
 
 def _no_gpu(reason: str, backend: str, has_driver: bool) -> Finding:

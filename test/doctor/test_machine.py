@@ -5,11 +5,17 @@ from types import ModuleType
 
 import pytest
 from fixtures_engine import build, build_golden_model_dir
+from fixtures_onnxruntime import ABSENT, FakeOnnxRuntime
 from fixtures_tiny_model import build_tiny_model_dir
 
 from cigocc_ros.core.manifest import load_manifest
 from cigocc_ros.doctor.finding import FAIL, OK, WARN
-from cigocc_ros.doctor.gpu import Accelerator, check_gpu, check_tensorrt
+from cigocc_ros.doctor.gpu import (
+    Accelerator,
+    check_gpu,
+    check_gpu_without_tensorrt,
+    check_tensorrt,
+)
 from cigocc_ros.doctor.machine import (
     check_backend,
     check_disk,
@@ -18,6 +24,7 @@ from cigocc_ros.doctor.machine import (
     check_writable,
 )
 from cigocc_ros.doctor.models import check_engine_cache, check_model
+from cigocc_ros.runtime import onnxruntime_engine
 from cigocc_ros.runtime.tensorrt import driver
 from cigocc_ros.runtime.tensorrt.gpus import find_gpu
 from cigocc_ros.runtime.tensorrt.library import find_tensorrt
@@ -51,6 +58,31 @@ def test_backend(without):
     assert check_backend('auto').status == WARN
     missing = check_backend('onnxruntime')
     assert missing.status == FAIL and "'.[runtime]'" in missing.mend
+
+
+def test_a_gpu_that_is_meant_and_one_that_is_none(fake_gpu, monkeypatch):
+    import fake_cuda
+
+    monkeypatch.setenv('FAKE_GPUS', f'{fake_cuda.AGX_ORIN};{fake_cuda.ORIN_NANO}')
+    assert check_gpu('auto', device='1')[1].ordinal == 1
+    finding, gpu = check_gpu('auto', device='2')
+    assert finding.status == FAIL and gpu is None and 'cuda:1 GPU-' in finding.found
+    finding, gpu = check_gpu('tensorrt', device='cpu')
+    assert finding.status == OK and gpu is None
+
+
+def test_no_gpu_is_a_failure_for_who_asked_for_one():
+    assert check_gpu('auto')[0].status == WARN
+    assert check_gpu('auto', device='cuda')[0].status == FAIL
+
+
+def test_a_gpu_without_tensorrt_is_used_by_onnxruntime(fake_driver, monkeypatch):
+    runtime = FakeOnnxRuntime()
+    monkeypatch.setattr(onnxruntime_engine, '_import_onnxruntime', lambda: runtime)
+    assert check_gpu_without_tensorrt('auto').status == OK
+    runtime.mode = ABSENT
+    finding = check_gpu_without_tensorrt('auto')
+    assert finding.status == WARN and 'onnxruntime-gpu' in finding.mend
 
 
 def test_a_gpu(fake_gpu):
