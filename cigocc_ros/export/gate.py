@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,10 +103,11 @@ def export_model(
     staging.mkdir(parents=True)
     try:
         inputs = random_inputs(config.image_size, num_inputs, GATE_SEED, config.semantic_prior)
-        mixed = _write_graphs(model, inputs[0], staging)
-        _write_golden(model, inputs[-1], staging)
+        _write_graphs(model, inputs[0], staging)
+        expected = [torch_reference(model, arrays) for arrays in inputs]
+        _write_golden(inputs[-1], expected[-1], staging)
         manifest = _write_manifest(staging, config, facts)
-        report = _prove(model, staging, manifest, inputs, mixed)
+        report = _prove(staging, manifest, inputs, expected)
         _move(staging, out_dir, keep_logits)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -133,8 +135,8 @@ def torch_reference(model: nn.Module, arrays: Arrays) -> Arrays:
     return {name: tensor.numpy() for name, tensor in named}
 
 
-def _write_graphs(model: nn.Module, example: Arrays, folder: Path) -> onnx.ModelProto:
-    """Write the three files and return the mixed graph."""
+def _write_graphs(model: nn.Module, example: Arrays, folder: Path) -> None:
+    """Write the three files."""
     graph = to_onnx(model, example)
     onnx.save_model(rewrite_for_cpu(portable(graph)), folder / LOGITS_FILE)
     deployed = without_logits(graph)
@@ -142,12 +144,10 @@ def _write_graphs(model: nn.Module, example: Arrays, folder: Path) -> onnx.Model
     mixed = mixed_precision(deployed)
     check_graph(mixed)
     onnx.save_model(mixed, folder / MIXED_FILE)
-    return mixed
 
 
-def _write_golden(model: nn.Module, arrays: Arrays, folder: Path) -> None:
-    outputs = torch_reference(model, arrays)
-    del outputs[LOGITS]
+def _write_golden(arrays: Arrays, answers: Arrays, folder: Path) -> None:
+    outputs = {name: array for name, array in answers.items() if name != LOGITS}
     save_golden(folder / GOLDEN_FILE, Golden(arrays, outputs))
 
 
@@ -168,31 +168,28 @@ def _write_manifest(folder: Path, config: ModelConfig, facts: ModelFacts) -> Mod
 
 
 def _prove(
-    model: nn.Module,
-    folder: Path,
-    manifest: ModelManifest,
-    inputs: list[Arrays],
-    mixed: onnx.ModelProto,
+    folder: Path, manifest: ModelManifest, inputs: list[Arrays], expected: list[Arrays]
 ) -> ExportReport:
-    """Compare torch with model.onnx and its twin (logits), then the mixed file with model.onnx."""
+    """Compare torch with model.onnx and its twin (logits), then the mixed file with model.onnx.
+
+    One network is in memory at a time: those of `full` need gigabytes each for what is between
+    their layers. The answers of torch are used up.
+    """
     threads = torch.get_num_threads()
-    engine = OnnxRuntimeEngine(folder, manifest, threads)
-    twin = open_session(folder / LOGITS_FILE, threads)
-    labels = []
-
-    def candidate(arrays: Arrays) -> Arrays:
-        outputs = engine.run(arrays)
-        labels.append(outputs[LABELS])
-        return {**outputs, LOGITS: twin.run([LOGITS], arrays)[0]}
-
-    try:
-        parity = compare_outputs(lambda arrays: torch_reference(model, arrays), candidate, inputs)
-    finally:
-        engine.close()
+    with closing(OnnxRuntimeEngine(folder, manifest, threads, frugal=True)) as engine:
+        found = [engine.run(arrays) for arrays in inputs]
+    twin = open_session(folder / LOGITS_FILE, threads, frugal=True)
+    logits = (twin.run([LOGITS], arrays)[0] for arrays in inputs)
+    parity = compare_outputs(
+        (expected.pop(0), {**outputs, LOGITS: scores})
+        for outputs, scores in zip(found, logits, strict=True)
+    )
+    del twin, logits
     require_parity(parity)
-    report = ExportReport(parity, measure_mixed(mixed, inputs, labels, folder, threads))
-    require_mixed(report.mixed)
-    return report
+    labels = [outputs[LABELS] for outputs in found]
+    mixed = measure_mixed(folder / MIXED_FILE, inputs, labels, threads)
+    require_mixed(mixed)
+    return ExportReport(parity, mixed)
 
 
 def _move(staging: Path, out_dir: Path, keep_logits: bool) -> None:

@@ -9,7 +9,7 @@ float16 (Veltkamp's splitting). Values below 2**-14 keep more bits than float16 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -20,6 +20,7 @@ from cigocc_ros.export.graph import copied, replace_nodes
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 SPLIT = 2.0**13 + 1.0
 RANGES = 'half_ranges'
+EXTREMES = ('ReduceMin', 'ReduceMax')
 
 
 def emulated(mixed: onnx.ModelProto) -> onnx.ModelProto:
@@ -55,22 +56,33 @@ def half_values(mixed: onnx.ModelProto) -> list[str]:
 
 
 def with_ranges(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """Return a copy that also gives `RANGES` (2, N): least and greatest of each named value."""
+    """Return a copy that also gives `RANGES` (2, N): least and greatest of each named value.
+
+    A value's range is computed right after it, so that its memory can go.
+    """
     copy = copied(model)
     graph = copy.graph
-    rows = []
-    for kind in ('ReduceMin', 'ReduceMax'):
-        parts = [f'{name}__{kind}' for name in names]
-        for name, part in zip(names, parts, strict=True):
-            graph.node.append(helper.make_node(kind, [name], [part], keepdims=0))
-            graph.node.append(helper.make_node('Unsqueeze', [part, 'range_axes'], [f'{part}__2']))
-        row = f'{RANGES}__{kind}'
-        graph.node.append(helper.make_node('Concat', [f'{p}__2' for p in parts], [row], axis=1))
-        rows.append(row)
-    graph.node.append(helper.make_node('Concat', rows, [RANGES], axis=0))
+    wanted, nodes = set(names), []
+    for node in graph.node:
+        nodes.append(node)
+        nodes += [step for name in node.output if name in wanted for step in _range(name)]
+    rows = [f'{RANGES}__{kind}' for kind in EXTREMES]
+    for kind, row in zip(EXTREMES, rows, strict=True):
+        parts = [f'{name}__{kind}__2' for name in names]
+        nodes.append(helper.make_node('Concat', parts, [row], axis=1))
+    nodes.append(helper.make_node('Concat', rows, [RANGES], axis=0))
+    del graph.node[:]
+    graph.node.extend(nodes)
     graph.initializer.append(numpy_helper.from_array(np.array([0, 1]), 'range_axes'))
     graph.output.append(helper.make_tensor_value_info(RANGES, FLOAT, None))
     return copy
+
+
+def _range(name: str) -> Iterator[onnx.NodeProto]:
+    for kind in EXTREMES:
+        part = f'{name}__{kind}'
+        yield helper.make_node(kind, [name], [part], keepdims=0)
+        yield helper.make_node('Unsqueeze', [part, 'range_axes'], [f'{part}__2'])
 
 
 def _rounding(name: str, factor: str) -> list[onnx.NodeProto]:

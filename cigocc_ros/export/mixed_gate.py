@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from cigocc_ros.core.agreement import MIN_GOLDEN_AGREEMENT, MIN_MIXED_AGREEMENT, equal_share
 from cigocc_ros.core.manifest import LABELS
@@ -42,20 +43,18 @@ class MixedReport:
 
 
 def measure_mixed(
-    mixed: onnx.ModelProto,
+    file: Path,
     inputs: Sequence[Arrays],
-    labels: Sequence[np.ndarray],
-    folder: Path,
+    labels: Sequence[NDArray[np.uint8]],
     threads: int,
 ) -> MixedReport:
-    """Run `mixed` with honest rounding on `inputs` and compare with the float32 `labels`.
+    """Run a mixed file with honest rounding on `inputs` and compare with the float32 `labels`.
 
-    A file of the size of the float32 one is written into `folder` and removed.
+    A file of the size of the float32 one is written beside it and removed.
     """
-    names = half_values(mixed)
-    path = folder / 'emulated.onnx'
-    onnx.save_model(with_ranges(emulated(mixed), names), path)
-    session = open_session(path, threads)
+    path = file.with_name('emulated.onnx')
+    names = _write_emulated(file, path)
+    session = open_session(path, threads, frugal=True)
     path.unlink()
     shares, ranges = [], []
     for arrays, expected in zip(inputs, labels, strict=True):
@@ -65,6 +64,14 @@ def measure_mixed(
     largest = np.max(ranges, axis=0)
     position = int(np.argmax(largest))  # of a value that is not a number, where there is one
     return MixedReport(len(inputs), min(shares), float(largest[position]), names[position])
+
+
+def _write_emulated(file: Path, target: Path) -> list[str]:
+    """Write the float32 network that rounds, with its ranges; return the names of the ranges."""
+    mixed = onnx.load(file)
+    names = half_values(mixed)
+    onnx.save_model(with_ranges(emulated(mixed), names), target)
+    return names
 
 
 def require_mixed(report: MixedReport) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,15 +53,10 @@ class ParityReport:
         )
 
 
-def compare_outputs(
-    reference: Callable[[Arrays], Arrays],
-    candidate: Callable[[Arrays], Arrays],
-    inputs: Sequence[Arrays],
-) -> ParityReport:
-    """Run both, each giving labels, occupied_probability and logits, and report the worst."""
+def compare_outputs(pairs: Iterable[tuple[Arrays, Arrays]]) -> ParityReport:
+    """Compare expected with found labels, occupied_probability and logits; report the worst."""
     agreements, classes = [], set[int]()
-    for arrays in inputs:
-        expected, found = reference(arrays), candidate(arrays)
+    for expected, found in pairs:
         classes |= set(np.unique(expected[LABELS]).tolist())
         agreements.append(output_agreement(expected, found))
     worst = OutputAgreement(

@@ -47,18 +47,20 @@ class OnnxRuntimeEngine:
         manifest: ModelManifest,
         threads: int = DEFAULT_THREADS,
         device: str = CPU,
+        frugal: bool = False,
     ) -> None:
         """Verify hash, load, compare the graph's tensors with the manifest's.
 
         `device` is one of `devices`; with `auto` a GPU that cannot be used is a WARN and the CPU.
         Raises ManifestError for a changed file or other tensors, EngineError where ONNX Runtime
-        is missing, cannot read the file, or cannot use the GPU that is demanded.
+        is missing, cannot read the file, or cannot use the GPU that is demanded. `frugal` on the
+        CPU: see `open_session`.
         """
         check_manifest(manifest)
         path = model_dir / manifest.file(ONNX_ROLE).path
         content = verified_content(model_dir, manifest, ONNX_ROLE)
         self._session: Any
-        self._session, where = _open_on(device, path, threads, content)
+        self._session, where = _open_on(device, path, threads, content, frugal)
         self.name = f'onnxruntime {_import_onnxruntime().__version__} {where}'
         self.inputs = _specs(self._session.get_inputs())
         self.outputs = _specs(self._session.get_outputs())
@@ -82,12 +84,19 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
-def open_session(path: Path, threads: int = DEFAULT_THREADS, content: bytes | None = None) -> Any:
+def open_session(
+    path: Path,
+    threads: int = DEFAULT_THREADS,
+    content: bytes | None = None,
+    frugal: bool = False,
+) -> Any:
     """Return a CPU session of an ONNX file; raise EngineError where it cannot load.
 
     `content` are its bytes where they were checked; without them the file is loaded, unchecked.
+    `frugal` computes a value as late and gives its memory back as soon as possible: for large
+    networks that answer a few frames. A camera's stream is faster with the arena that keeps it.
     """
-    return _session(path, threads, content, [CPU_PROVIDER])
+    return _session(path, threads, content, [CPU_PROVIDER], frugal)
 
 
 def why_not_cuda(device: str) -> str:
@@ -105,7 +114,9 @@ def why_not_cuda(device: str) -> str:
     return ''
 
 
-def _open_on(device: str, path: Path, threads: int, content: bytes) -> tuple[Any, str]:
+def _open_on(
+    device: str, path: Path, threads: int, content: bytes, frugal: bool
+) -> tuple[Any, str]:
     """Return a session and the processor it runs on, in words."""
     reason = '' if device == CPU else why_not_cuda(device)
     if device != CPU and not reason:
@@ -118,7 +129,7 @@ def _open_on(device: str, path: Path, threads: int, content: bytes) -> tuple[Any
                 logger.warning('onnxruntime runs on the CPU: %s', reason)
     if is_gpu(device):
         raise EngineError(f'device {device!r}: {reason}')
-    return open_session(path, threads, content), 'CPU'
+    return open_session(path, threads, content, frugal), 'CPU'
 
 
 def _open_cuda(path: Path, threads: int, content: bytes, ordinal: int) -> Any:
@@ -146,7 +157,13 @@ def _open_cuda(path: Path, threads: int, content: bytes, ordinal: int) -> Any:
     return session
 
 
-def _session(path: Path, threads: int, content: bytes | None, providers: Sequence[object]) -> Any:
+def _session(
+    path: Path,
+    threads: int,
+    content: bytes | None,
+    providers: Sequence[object],
+    frugal: bool = False,
+) -> Any:
     runtime = _import_onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -154,6 +171,9 @@ def _session(path: Path, threads: int, content: bytes | None, providers: Sequenc
     # Spinning workers burn cores between frames and gain nothing measurable at camera rate.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     options.log_severity_level = 3
+    if frugal:
+        options.enable_cpu_mem_arena = False
+        options.execution_order = runtime.ExecutionOrder.PRIORITY_BASED
     source = str(path) if content is None else content
     try:
         return runtime.InferenceSession(
