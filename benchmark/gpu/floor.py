@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.speed.stage_names import OTHER
+from benchmark.speed.measure import OTHER
 from cigocc_ros.core.config import load_model_config
 from cigocc_ros.model.build import build_model
 from cigocc_ros.model.cost import example_inputs

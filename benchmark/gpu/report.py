@@ -10,7 +10,7 @@ from benchmark.gpu.floor import floor_ms
 from benchmark.gpu.latency import COMPILED, EAGER, GRAPH, WHOLE
 from benchmark.gpu.plan import OK
 from benchmark.machine import machine_lines
-from benchmark.speed.stage_names import OTHER
+from benchmark.speed.measure import OTHER
 from cigocc_ros.core.markdown import table
 
 Result = dict[str, Any]

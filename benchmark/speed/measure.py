@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+OTHER = 'proposals and the rest'
+STAGE = re.compile(r'@([^@]+)@')
+"""How the nodes of a staged file are named, and the stage of the others."""
 Case = Callable[[], object]
 WARM_UP_ROUNDS = 2
 

@@ -1,10 +1,8 @@
-"""The node over DDS, in processes of its own, beside one as it is usually written."""
+"""The node over DDS, in a process of its own."""
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -16,7 +14,6 @@ from benchmark.speed.measure import summary
 from benchmark.speed.probe import Heard, Probe
 from benchmark.speed.processes import cpu_s, forget_peak, peak_rss_mb
 from benchmark.speed.publishing import use_ros_environment
-from benchmark.speed.steps import OURS, USUAL
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.rotation import quaternion_xyzw
 from cigocc_ros.replay.processes import Processes, node_command, ros_environment
@@ -24,7 +21,7 @@ from cigocc_ros.replay.processes import Processes, node_command, ros_environment
 logger = logging.getLogger(__name__)
 CAMERA_HZ = 10.0
 SETTLES_S = 30.0
-NODES = {OURS: 'occ', USUAL: 'usual'}
+NODE = 'occ'
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ LOADS = (
 def run_nodes(
     models: dict[str, Path], frame: CameraFrame, threads: int, rounds: int, seconds: float
 ) -> dict[str, dict[str, Any]]:
-    """Return results per model, load and node; `models` are folders by name."""
+    """Return results per model and load; `models` are folders by name."""
     domain_id = use_ros_environment()
     results = {}
     for name, folder in models.items():
@@ -55,8 +52,7 @@ def run_nodes(
             tempfile.TemporaryDirectory() as logs,
             Processes(Path(logs), ros_environment(domain_id)) as processes,
         ):
-            for node, command in _commands(folder, frame, threads).items():
-                processes.start(node, command)
+            processes.start(NODE, _command(folder, frame, threads))
             probe = Probe(domain_id, frame)
             try:
                 results[name] = _measure(probe, processes, rounds, seconds)
@@ -65,7 +61,7 @@ def run_nodes(
     return results
 
 
-def _commands(model_dir: Path, frame: CameraFrame, threads: int) -> dict[str, list[str]]:
+def _command(model_dir: Path, frame: CameraFrame, threads: int) -> list[str]:
     velo_from_cam = frame.cam_from_velo[:3, :3].T
     translation = -velo_from_cam @ frame.cam_from_velo[:3, 3]
     parameters = {
@@ -75,41 +71,27 @@ def _commands(model_dir: Path, frame: CameraFrame, threads: int) -> dict[str, li
         'extrinsics.translation': translation.tolist(),
         'extrinsics.rotation': list(quaternion_xyzw(velo_from_cam)),
     }
-    topics = ('image', 'camera_info')
-    ours = NODES[OURS]
-    usual = [sys.executable, '-m', 'benchmark.speed.usual_node', str(model_dir), str(threads)]
-    usual += [json.dumps(frame.cam_from_velo.tolist()), '--ros-args']
-    return {
-        ours: node_command(
-            'occ_node', ours, [parameters], {topic: f'/{ours}/{topic}' for topic in topics}
-        ),
-        NODES[USUAL]: [
-            *usual,
-            *(word for topic in topics for word in ('-r', f'{topic}:=/{NODES[USUAL]}/{topic}')),
-        ],
-    }
+    topics = {topic: f'/{NODE}/{topic}' for topic in ('image', 'camera_info')}
+    return node_command('occ_node', NODE, [parameters], topics)
 
 
 def _measure(
     probe: Probe, processes: Processes, rounds: int, seconds: float
 ) -> dict[str, dict[str, Any]]:
-    """Return results per load and node; the nodes take turns, one alone is fed at a time."""
-    for node in NODES.values():
-        probe.await_node(node)
-        processes.check(node)
-    turns: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    """Return results per load; the loads take turns."""
+    probe.await_node(NODE)
+    processes.check(NODE)
+    turns: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for turn in range(rounds):
         for load in LOADS:
-            for way, node in NODES.items():
-                logger.info('node: %s, %s, turn %d of %d', load.name, node, turn + 1, rounds)
-                found = _one_turn(probe, node, processes.pid(node), load, seconds)
-                turns[load.name, way].append(found)
-                processes.check(node)
-    return {load.name: {way: _joined(turns[load.name, way]) for way in NODES} for load in LOADS}
+            logger.info('node: %s, turn %d of %d', load.name, turn + 1, rounds)
+            turns[load.name].append(_one_turn(probe, NODE, processes.pid(NODE), load, seconds))
+            processes.check(NODE)
+    return {load.name: _joined(turns[load.name]) for load in LOADS}
 
 
 def _one_turn(probe: Probe, node: str, pid: int, load: Load, seconds: float) -> dict[str, Any]:
-    """Feed one node for a while."""
+    """Feed the node for a while."""
     heard, subscriptions = probe.listen(node, load.markers)
     try:
         probe.wake(node, heard)
@@ -144,7 +126,7 @@ def _feed(probe: Probe, node: str, heard: Heard, load: Load, seconds: float) -> 
 
 
 def _settle(heard: Heard) -> None:
-    """Wait for the answer to the last image, which no node may skip."""
+    """Wait for the answer to the last image, which the node may not skip."""
     last, deadline = max(heard.sent_s), time.monotonic() + SETTLES_S
     while last not in heard.arrived_s and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -1,4 +1,7 @@
-"""Publishers with a subscriber in another process, for the steps that publish."""
+"""Publishers with a subscriber in another process: the steps that publish need somebody to hear.
+
+`python -m benchmark.speed.publishing` is that subscriber.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,17 @@ from typing import Any
 
 import rclpy
 from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
-from benchmark.speed.listener import CLOUD_TOPIC, MARKER_TOPIC
 from cigocc_ros.core.errors import EngineError
 from cigocc_ros.replay.processes import Processes, ros_environment
 
 LISTENER = 'listener'
+CLOUD_TOPIC, MARKER_TOPIC = '/speed/cloud', '/speed/markers'
 HEARD_WITHIN_S = 30.0
 LATEST = QoSProfile(depth=1)
 
@@ -43,7 +47,7 @@ def heard_publishers(domain_id: int) -> Iterator[tuple[Any, Any]]:
         tempfile.TemporaryDirectory() as logs,
         Processes(Path(logs), ros_environment(domain_id)) as processes,
     ):
-        processes.start(LISTENER, [sys.executable, '-m', 'benchmark.speed.listener'])
+        processes.start(LISTENER, [sys.executable, '-m', 'benchmark.speed.publishing'])
         rclpy.init(context=context, domain_id=domain_id)
         node = Node('steps', context=context)
         try:
@@ -61,3 +65,21 @@ def heard_publishers(domain_id: int) -> Iterator[tuple[Any, Any]]:
         finally:
             node.destroy_node()
             rclpy.shutdown(context=context)
+
+
+def listen() -> int:
+    """Subscribe to clouds and markers and drop them, until SIGINT."""
+    rclpy.init()
+    node = rclpy.create_node(LISTENER)
+    for kind, topic in ((PointCloud2, CLOUD_TOPIC), (MarkerArray, MARKER_TOPIC)):
+        # raw: what the subscriber does with a message is not measured here
+        node.create_subscription(kind, topic, lambda _: None, LATEST, raw=True)
+    try:
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(listen())

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmark.machine import machine_lines
-from benchmark.speed.stage_names import OTHER
-from benchmark.speed.steps import BEFORE, OURS, PATH, USUAL
+from benchmark.speed.measure import OTHER
+from benchmark.speed.steps import PATH
 from cigocc_ros.core.markdown import table
 
 Result = dict[str, Any]
-AIM_PATH_MS, AIM_MARKERS, AIM_FRAMES_PER_S, AIM_TORCH, AIM_MEMORY_MB = 10.0, 50.0, 2.0, 1.5, 2048.0
-MARKERS = 'markers, made and serialised'
+AIM_PATH_MS, AIM_FRAMES_PER_S, AIM_TORCH, AIM_MEMORY_MB = 10.0, 2.0, 1.5, 2048.0
+
+STEP_KEYS = ('median_ms', 'p95_ms')
 DEFAULT_CONFIG, TORCH, ONNXRUNTIME = 'mid', 'torch', 'onnxruntime'
-RECORDS = 'usual, records'
 
 
 def markdown(result: Result) -> str:
@@ -35,11 +35,6 @@ def _section(title: str, lines: list[str]) -> list[str]:
     return ['', f'## {title}', '', *lines] if lines else []
 
 
-def ratio(step: Result, peer: str) -> float:
-    """Return how many times faster than a peer of the same run we are."""
-    return float(step[peer]['median_ms'] / step[OURS]['median_ms'])
-
-
 def _aims(result: Result) -> list[str]:
     rows = [
         [aim, wanted, found, 'yes' if met else 'no'] for aim, wanted, found, met in _checks(result)
@@ -50,12 +45,9 @@ def _aims(result: Result) -> list[str]:
 def _checks(result: Result) -> Iterator[tuple[str, str, str, bool]]:
     """Yield aim, what is wanted, what was found and whether that is enough."""
     for name, steps in result.get('steps', {}).items():
-        found = steps[PATH][OURS]['median_ms']
+        found = steps[PATH]['median_ms']
         wanted = f'at most {AIM_PATH_MS:g} ms'
         yield f'{PATH}, {name}', wanted, f'{found:.1f} ms', found <= AIM_PATH_MS
-        times = ratio(steps[MARKERS], USUAL)
-        wanted = f'at least {AIM_MARKERS:g}x faster than Python objects'
-        yield f'markers, {name}', wanted, f'{times:.0f}x', times >= AIM_MARKERS
     backends = result.get('engines', {}).get(DEFAULT_CONFIG, {}).get('backends', {})
     for name, found in backends.items():
         if name == TORCH:
@@ -68,7 +60,7 @@ def _checks(result: Result) -> Iterator[tuple[str, str, str, bool]]:
             wanted = f'at least {AIM_TORCH:g}x PyTorch eager'
             yield f'{DEFAULT_CONFIG}, {name}', wanted, f'{times:.2f}x', times >= AIM_TORCH
     for model, loads in result.get('nodes', {}).items():
-        peak = max(ways[OURS]['peak_rss_mb'] for ways in loads.values())
+        peak = max(found['peak_rss_mb'] for found in loads.values())
         wanted = f'under {AIM_MEMORY_MB / 1024:g} GB'
         yield f'memory of the node, {model}', wanted, f'{peak:.0f} MB', peak < AIM_MEMORY_MB
 
@@ -117,66 +109,36 @@ def _stage_table(config: str, backends: Result) -> list[str]:
 
 
 def _steps(settings: Result) -> Iterator[str]:
-    """Yield one table per grid."""
-    for name, steps in settings.items():
-        heads = ('step', 'ms', 'p95', 'before', 'times', 'usual way', 'times')
-        yield from table(
-            (f'{name}: {heads[0]}', *heads[1:]), [_step_row(*s) for s in steps.items()]
-        )
-        yield ''
-    if settings:
-        turns = next(iter(next(iter(settings.values())).values()))[OURS]['count']
-        yield (
-            f'Medians of {turns} turns. *Before*: the code before it was profiled, in the same '
-            'run. *Usual way*: `benchmark/speed/usual.py`; the cloud from a list of points, as '
-            f'`create_cloud` is mostly used (from records: {_records(settings)} ms).'
-        )
-
-
-def _records(settings: Result) -> str:
-    found = [
-        step[RECORDS]['median_ms']
-        for steps in settings.values()
-        for step in steps.values()
-        if RECORDS in step
+    """Yield one table of all steps, a pair of columns per grid."""
+    if not settings:
+        return
+    heads = [f'{name}: {kind}' for name in settings for kind in ('ms', 'p95')]
+    rows = [
+        [step, *(f'{steps[step][key]:.2f}' for steps in settings.values() for key in STEP_KEYS)]
+        for step in next(iter(settings.values()))
     ]
-    return ' and '.join(f'{ms:.1f}' for ms in found)
-
-
-def _step_row(name: str, step: Result) -> list[str]:
-    row = [name, f'{step[OURS]["median_ms"]:.2f}', f'{step[OURS]["p95_ms"]:.2f}']
-    for peer in (BEFORE, USUAL):
-        if peer in step:
-            row += [f'{step[peer]["median_ms"]:.2f}', _times(ratio(step, peer))]
-        else:
-            row += ['', '']
-    return row
-
-
-def _times(value: float) -> str:
-    return f'{value:.0f}x' if value >= 10 else f'{value:.1f}x'
+    yield from table(('step', *heads), rows)
+    yield ''
+    turns = next(iter(next(iter(settings.values())).values()))['count']
+    yield f'Medians of {turns} turns.'
 
 
 def _nodes(models: Result) -> Iterator[str]:
     """Yield one table of all models and loads."""
     if not models:
         return
-    heads = ('load', 'node', 'median ms', 'p95', 'p99', 'times', 'frames/s', 'answered', 'CPU %')
+    heads = ('load', 'median ms', 'p95', 'p99', 'frames/s', 'answered', 'CPU %')
     rows = [
-        [*row, *_node_cells(way, ways)]
+        [model, load, *_node_cells(found)]
         for model, loads in models.items()
-        for load, ways in loads.items()
-        for way, row in ((way, [model, load, way]) for way in ways)
+        for load, found in loads.items()
     ]
-    yield from table(('model', *heads, 'peak MB', 'points'), rows, left=3)
+    yield from table(('model', *heads, 'peak MB', 'points'), rows, left=2)
 
 
-def _node_cells(way: str, ways: Result) -> list[str]:
-    found = ways[way]
-    times = '' if way == OURS else _times(found['median_ms'] / ways[OURS]['median_ms'])
+def _node_cells(found: Result) -> list[str]:
     return [
         *(f'{found[key]:.1f}' for key in ('median_ms', 'p95_ms', 'p99_ms')),
-        times,
         f'{found["frames_per_s"]:.1f}',
         f'{found["count"]} of {found["sent"]}',
         f'{found["cpu_percent"]:.0f}',

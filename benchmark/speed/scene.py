@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from cigocc_ros.core.config import HEAD_FACTOR, load_model_config
 from cigocc_ros.core.frames import CameraFrame, Occupancy
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, Shape
-from cigocc_ros.core.labels import CLASS_NAMES, EMPTY, NUM_CLASSES
+from cigocc_ros.core.labels import CLASS_NAMES, EMPTY
 from cigocc_ros.core.manifest import (
     LABELS,
     OCCUPIED_PROBABILITY,
@@ -53,14 +52,6 @@ def street(shape: Shape, occupied: int) -> Occupancy:
     return Occupancy(
         labels.reshape(shape), probability.reshape(shape), grid, 1_500_000_000, 'velo_link'
     )
-
-
-def logits_of(occupancy: Occupancy) -> NDArray[np.float32]:
-    """Return scores (20, X, Y, Z) whose best class is the label, with some noise below it."""
-    rng = np.random.default_rng(SEED)
-    logits = rng.random((NUM_CLASSES, *occupancy.grid.shape), dtype=np.float32)
-    np.put_along_axis(logits, occupancy.labels[None].astype(np.int64), np.float32(4.0), axis=0)
-    return logits
 
 
 def street_frame(folder: Path) -> CameraFrame:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmark.speed.stage_names import OTHER, STAGE
+from benchmark.speed.measure import OTHER, STAGE
 from cigocc_ros.runtime.contract import Arrays
 
 Milliseconds = dict[str, float]

@@ -10,22 +10,20 @@ from typing import Any
 import numpy as np
 from rclpy.serialization import serialize_message
 
-from benchmark.speed import before, usual
 from benchmark.speed.measure import Case, interleaved, summary
-from benchmark.speed.scene import logits_of, street
+from benchmark.speed.scene import street
 from cigocc_ros.core.frames import CameraFrame, Occupancy
 from cigocc_ros.core.grid import Shape
 from cigocc_ros.core.manifest import LABELS, OCCUPIED_PROBABILITY
 from cigocc_ros.ros.input.images import rgb_from_image
-from cigocc_ros.ros.output.cdr import marker_array_bytes
-from cigocc_ros.ros.output.clouds import cloud_from_occupancy, cloud_from_points, header
-from cigocc_ros.ros.output.markers import MarkerWriter, surface_voxels
+from cigocc_ros.ros.output.clouds import cloud_from_occupancy
+from cigocc_ros.ros.output.markers import MarkerWriter
 from cigocc_ros.ros.players.kitti_messages import image_from_rgb
 from cigocc_ros.runtime.postprocess import occupancy_from_outputs
 from cigocc_ros.runtime.preprocess import Preprocessor
 
-OURS, BEFORE, USUAL = 'ours', 'before', 'usual'
 MAX_CUBES = 2_000_000
+CLOUD, MARKERS = 'cloud, made and serialised', 'markers, made and serialised'
 PATH = 'whole path without the network, cloud published'
 PATH_MARKERS = 'the same, markers published too'
 Publish = Callable[[object], None]
@@ -50,140 +48,54 @@ class Setting:
         """Return the answer as if it had just come: nothing about it is known yet."""
         return replace(self.occupancy)
 
-    def shown(self) -> Occupancy:
-        """Return the voxels that markers show: those with a free neighbour."""
-        kept = surface_voxels(self.occupancy.occupied)
-        return replace(self.occupancy, labels=np.where(kept, self.occupancy.labels, 0))
-
-
-@dataclass(frozen=True)
-class Step:
-    """Ways of doing the same by name: OURS, and what it is compared with."""
-
-    name: str
-    cases: dict[str, Case]
-
 
 def run_steps(
     setting: Setting, rounds: int, publish: tuple[Publish, Publish]
 ) -> dict[str, dict[str, Any]]:
-    """Return a summary per step and way; `publish` takes a cloud, and markers."""
-    steps = [
-        *_input_steps(setting),
-        _postprocess(setting),
-        _cloud(setting),
-        _markers(setting),
-        *_whole_path(setting, publish),
-    ]
-    return {
-        step.name: {name: summary(ms) for name, ms in interleaved(step.cases, rounds).items()}
-        for step in steps
+    """Return a summary per step, turn by turn; `publish` takes a cloud, and markers."""
+    write = MarkerWriter()
+    cases: dict[str, Case] = {
+        **_input_steps(setting),
+        **_postprocess(setting),
+        CLOUD: lambda: serialize_message(cloud_from_occupancy(setting.fresh())),
+        MARKERS: lambda: write(setting.fresh(), MAX_CUBES),
+        **_whole_path(setting, publish),
     }
+    return {name: summary(ms) for name, ms in interleaved(cases, rounds).items()}
 
 
-def _input_steps(setting: Setting) -> list[Step]:
-    frame, grid = setting.frame, setting.occupancy.grid
+def _input_steps(setting: Setting) -> dict[str, Case]:
+    frame = setting.frame
     rgb, bgr = image_from_rgb(frame.image), image_from_rgb(frame.image)
     bgr.encoding = 'bgr8'
     preprocess = Preprocessor(setting.image_size)
     fit = preprocess.tables(frame.camera, frame.cam_from_velo).fit
     depth_m = np.full(frame.image.shape[:2], 7.0, np.float32)
-    return [
-        Step(
-            'decode rgb8',
-            {
-                OURS: lambda: rgb_from_image(rgb),
-                BEFORE: lambda: before.rgb_from_image(rgb, (0, 1, 2)),
-            },
-        ),
-        Step(
-            'decode bgr8',
-            {
-                OURS: lambda: rgb_from_image(bgr),
-                BEFORE: lambda: before.rgb_from_image(bgr, (2, 1, 0)),
-                USUAL: lambda: usual.bgr_pixels(bgr),
-            },
-        ),
-        Step(
-            'preprocess',
-            {
-                OURS: lambda: preprocess(frame),
-                USUAL: lambda: usual.preprocess(frame, setting.image_size, grid),
-            },
-        ),
-        Step(
-            'depth prior to the size of the input',
-            {
-                OURS: lambda: fit.apply_depth(depth_m),
-                BEFORE: lambda: before.apply_depth(fit, depth_m),
-            },
-        ),
-    ]
+    return {
+        'decode rgb8': lambda: rgb_from_image(rgb),
+        'decode bgr8': lambda: rgb_from_image(bgr),
+        'preprocess': lambda: preprocess(frame),
+        'depth prior to the size of the input': lambda: fit.apply_depth(depth_m),
+    }
 
 
 def _outputs(occupancy: Occupancy) -> dict[str, Any]:
     return {LABELS: occupancy.labels[None], OCCUPIED_PROBABILITY: occupancy.probability[None]}
 
 
-def _postprocess(setting: Setting) -> Step:
-    frame, outputs = setting.frame, _outputs(setting.occupancy)
-    cases: dict[str, Case] = {
-        OURS: lambda: occupancy_from_outputs(outputs, setting.occupancy.grid, frame)
-    }
-    if setting.occupancy.grid.num_voxels < 1_000_000:  # else 168 MB of scores, a second a turn
-        logits = logits_of(setting.occupancy)
-        cases[USUAL] = lambda: usual.labels_of(logits)
-    return Step('postprocess', cases)
+def _postprocess(setting: Setting) -> dict[str, Case]:
+    outputs, grid = _outputs(setting.occupancy), setting.occupancy.grid
+    return {'postprocess': lambda: occupancy_from_outputs(outputs, grid, setting.frame)}
 
 
-def _cloud(setting: Setting) -> Step:
-    head = header(1_500_000_000, 'velo_link')
-
-    def of_records() -> None:
-        cloud = usual.create_cloud(head, usual.FIELDS, usual.records(setting.fresh()))
-        serialize_message(cloud)
-
-    def of_tuples() -> None:
-        points = usual.records(setting.fresh()).tolist()
-        serialize_message(usual.create_cloud(head, usual.FIELDS, points))
-
-    return Step(
-        'cloud, made and serialised',
-        {
-            OURS: lambda: serialize_message(cloud_from_occupancy(setting.fresh())),
-            BEFORE: lambda: serialize_message(
-                cloud_from_points(before.occupancy_points(setting.fresh()), head)
-            ),
-            'usual, records': of_records,
-            USUAL: of_tuples,
-        },
-    )
-
-
-def _markers(setting: Setting) -> Step:
-    head, write, shown = header(1_500_000_000, 'velo_link'), MarkerWriter(), setting.shown()
-
-    def before_bytes() -> bytes:
-        return marker_array_bytes(1_500_000_000, 'velo_link', before.cube_lists(setting.fresh()))
-
-    return Step(
-        'markers, made and serialised',
-        {
-            OURS: lambda: write(setting.fresh(), MAX_CUBES),
-            BEFORE: before_bytes,
-            USUAL: lambda: serialize_message(usual.marker_objects(head, shown)),
-        },
-    )
-
-
-def _whole_path(setting: Setting, publish: tuple[Publish, Publish]) -> list[Step]:
+def _whole_path(setting: Setting, publish: tuple[Publish, Publish]) -> dict[str, Case]:
     """Return what a frame costs around the network, from the message in to the message out."""
     publish_cloud, publish_markers = publish
     message, write = image_from_rgb(setting.frame.image), MarkerWriter()
     preprocess = Preprocessor(setting.image_size)
     outputs, grid = _outputs(setting.occupancy), setting.occupancy.grid
 
-    def ours(markers: bool) -> None:
+    def path(markers: bool) -> None:
         frame = replace(setting.frame, image=rgb_from_image(message))
         preprocess(frame)
         occupancy = occupancy_from_outputs(outputs, grid, frame)
@@ -191,17 +103,4 @@ def _whole_path(setting: Setting, publish: tuple[Publish, Publish]) -> list[Step
         if markers:
             publish_markers(write(occupancy, MAX_CUBES))
 
-    head, shown = header(1_500_000_000, 'velo_link'), setting.shown()
-
-    def usually(markers: bool) -> None:
-        image = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
-        usual.preprocess(replace(setting.frame, image=image), setting.image_size, grid)
-        points = usual.records(setting.fresh()).tolist()
-        publish_cloud(usual.create_cloud(head, usual.FIELDS, points))
-        if markers:
-            publish_markers(usual.marker_objects(head, shown))
-
-    return [
-        Step(PATH, {OURS: lambda: ours(False), USUAL: lambda: usually(False)}),
-        Step(PATH_MARKERS, {OURS: lambda: ours(True), USUAL: lambda: usually(True)}),
-    ]
+    return {PATH: lambda: path(False), PATH_MARKERS: lambda: path(True)}

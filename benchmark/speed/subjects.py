@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 import torch
 
-from benchmark.speed.stage_names import OTHER
+from benchmark.speed.measure import OTHER
 from cigocc_ros.core.config import load_model_config
 from cigocc_ros.core.installed import models_dir
 from cigocc_ros.core.manifest import file_spec, write_manifest

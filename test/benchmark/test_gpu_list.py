@@ -22,7 +22,7 @@ from benchmark.gpu.numerics import compare_precisions
 from benchmark.gpu.plan import ABSENT, FAILED, LATE, NOT_STARTED, OK, Step, run_plan
 from benchmark.gpu.report import markdown
 from benchmark.machine import MEASURED
-from benchmark.speed.stage_names import OTHER
+from benchmark.speed.measure import OTHER
 from cigocc_ros.core.config import load_model_config
 from cigocc_ros.core.markdown import marks
 from cigocc_ros.model import geometry

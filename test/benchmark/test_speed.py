@@ -1,4 +1,4 @@
-"""The measurement of speed runs, its peers do the same work, and its page says what was found."""
+"""The measurement of speed runs, and its page says what was found."""
 
 from __future__ import annotations
 
@@ -13,27 +13,20 @@ import pytest
 pytest.importorskip('rclpy')
 
 from fixtures_ros import domain_id
-from rclpy.serialization import deserialize_message, serialize_message
-from visualization_msgs.msg import Marker, MarkerArray
 
 from benchmark.machine import MEASURED
 from benchmark.speed import __main__ as command
-from benchmark.speed import before, engines, stages, steps, usual
-from benchmark.speed.measure import interleaved, summary
+from benchmark.speed import engines, stages, steps
+from benchmark.speed.measure import OTHER, interleaved, summary
 from benchmark.speed.node import run_nodes
 from benchmark.speed.report import markdown
-from benchmark.speed.scene import logits_of, stored_answers, street
-from benchmark.speed.stage_names import OTHER
+from benchmark.speed.scene import stored_answers, street
 from benchmark.speed.subjects import Network, prepare
 from cigocc_ros.core.errors import DataFileError, EngineError
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.markdown import marks, write_into
-from cigocc_ros.core.point_records import occupancy_points
-from cigocc_ros.replay.cloud_reading import points_from_cloud
 from cigocc_ros.replay.processes import ros_environment
-from cigocc_ros.ros.output.clouds import cloud_from_occupancy, header
-from cigocc_ros.ros.output.markers import MarkerWriter, cube_lists
-from cigocc_ros.runtime.preprocess import Preprocessor
+from cigocc_ros.ros.output.clouds import header
 from cigocc_ros.runtime.random_frames import random_frame, random_inputs
 
 BEGIN, END = marks(MEASURED)
@@ -57,39 +50,6 @@ def occupancy():
 def test_the_street_has_as_many_voxels_as_asked_and_several_classes(occupancy):
     assert occupancy.occupied.sum() == OCCUPIED
     assert len(np.unique(occupancy.labels)) == 4
-    assert (usual.labels_of(logits_of(occupancy))[0] == occupancy.labels).all()
-
-
-def test_peers_make_the_same_cloud(occupancy):
-    ours = points_from_cloud(cloud_from_occupancy(occupancy))
-    records = usual.records(occupancy)
-    for points in (records, records.tolist()):
-        cloud = points_from_cloud(usual.create_cloud(HEAD, usual.FIELDS, points))
-        for name in ours.dtype.names:
-            np.testing.assert_array_equal(cloud[name], ours[name], err_msg=name)
-    np.testing.assert_array_equal(before.occupancy_points(occupancy), occupancy_points(occupancy))
-
-
-def test_peers_show_the_same_cubes(occupancy):
-    setting = steps.Setting('small', (48, 160), SHAPE, OCCUPIED, None)
-    written = deserialize_message(MarkerWriter()(occupancy, steps.MAX_CUBES), MarkerArray)
-    ours = [m for m in written.markers if m.type == Marker.CUBE_LIST]
-    objects = serialize_message(usual.marker_objects(HEAD, setting.shown()))
-    (peer,) = deserialize_message(objects, MarkerArray).markers
-    assert {(p.x, p.y, p.z) for m in ours for p in m.points} == {
-        (p.x, p.y, p.z) for p in peer.points
-    }
-    assert len(peer.points) == len(peer.colors) == sum(len(m.points) for m in ours)
-    for old, new in zip(before.cube_lists(occupancy), cube_lists(occupancy, 10**6), strict=True):
-        assert (old.name, old.rgb) == (new.name, new.rgb)
-        np.testing.assert_array_equal(old.centers_m, new.centers_m)
-
-
-def test_what_was_before_gives_the_same_depth(frame):
-    fit = Preprocessor((96, 320)).tables(frame.camera, frame.cam_from_velo).fit
-    np.testing.assert_array_equal(
-        before.apply_depth(fit, frame.depth_m), fit.apply_depth(frame.depth_m)
-    )
 
 
 def test_every_case_has_its_turn_in_every_round():
@@ -107,13 +67,13 @@ def test_time_without_a_stage_goes_to_the_one_before():
     assert stages._by_stage(named, 2) == {OTHER: 0.5, 'unet': 3.0, 'head': 4.0}
 
 
-def test_steps_are_timed_beside_their_peers(frame):
+def test_every_step_is_timed(frame):
     sent = []
     setting = steps.Setting('small', (48, 160), SHAPE, OCCUPIED, replace(frame, depth_m=None))
     results = steps.run_steps(setting, 1, (sent.append, sent.append))
     assert {steps.PATH, steps.PATH_MARKERS} <= set(results)
-    assert all(steps.OURS in ways and len(ways) > 1 for ways in results.values())
-    assert len(sent) == 18  # three turns of one, one, two and two messages
+    assert len(results) == 9 and all(found['count'] == 1 for found in results.values())
+    assert len(sent) == 9  # three turns of one and two messages
 
 
 def test_an_engine_is_timed_in_a_process_of_its_own_and_by_stage(tmp_path: Path, monkeypatch):
@@ -138,17 +98,16 @@ def test_an_engine_that_ends_is_an_error(tmp_path: Path):
         pass
 
 
-def test_both_nodes_answer_over_dds(tmp_path: Path, frame, monkeypatch):
+def test_the_node_answers_over_dds(tmp_path: Path, frame, monkeypatch):
     for name, value in ros_environment(domain_id()).items():
         if name.startswith(('ROS', 'FAST')):
             monkeypatch.setenv(name, value)  # set again by the run, undone after the test
     model = stored_answers(tmp_path / 'stored', (48, 160), street(SHAPE, OCCUPIED))
     (loads,) = run_nodes({'stored': model}, replace(frame, depth_m=None), 1, 1, 0.3).values()
-    for ways in loads.values():
-        for found in ways.values():
-            assert found['points'] == OCCUPIED
-            assert 0 < found['count'] <= found['sent']
-            assert found['min_ms'] > 0 and found['peak_rss_mb'] > 50
+    for found in loads.values():
+        assert found['points'] == OCCUPIED
+        assert 0 < found['count'] <= found['sent']
+        assert found['min_ms'] > 0 and found['peak_rss_mb'] > 50
 
 
 def test_the_page_says_what_was_found(tmp_path: Path, frame, capsys):
@@ -173,7 +132,7 @@ def test_the_page_says_what_was_found(tmp_path: Path, frame, capsys):
     }
     assert '**Other programs ran beside' in markdown(result)
     machine['load_before'] = 0.1
-    result['steps']['small'][steps.PATH][steps.OURS]['median_ms'] = 10.5
+    result['steps']['small'][steps.PATH]['median_ms'] = 10.5
     text = markdown(result)
     assert 'Other programs' not in text and '| at most 10 ms | 10.5 ms | no |' in text
     (tmp_path / 'speed.json').write_text(json.dumps(result))

@@ -1,6 +1,10 @@
 """Gate: a folder appears only when ONNX Runtime computes what torch computes."""
 
+import gc
+import weakref
+
 import numpy as np
+import onnx
 import pytest
 import torch
 from fixtures_tiny_model import TINY_CONFIG
@@ -10,6 +14,7 @@ from cigocc_ros.core.manifest import load_manifest
 from cigocc_ros.export import gate, to_onnx
 from cigocc_ros.export.gate import ModelFacts, ParityError, export_model, torch_reference
 from cigocc_ros.export.graph_rules import GraphError
+from cigocc_ros.export.half_emulation import emulated, half_values, with_ranges
 from cigocc_ros.export.parity import ParityReport, compare_outputs, output_agreement
 from cigocc_ros.model.output import ExportModel, occupied_probability
 from cigocc_ros.runtime.engine import create_engine
@@ -159,3 +164,43 @@ def test_report_keeps_the_worst_input():
     assert isinstance(report, ParityReport)
     assert (report.num_inputs, report.num_classes, report.worst.labels) == (3, 4, 0.75)
     assert '75.0000 %' in str(report)
+
+
+def test_the_gate_holds_one_network_at_a_time(stub_network, tmp_path, monkeypatch):
+    """Three of `full` beside each other needed more than 24 GiB."""
+    alive, most = weakref.WeakSet(), []
+
+    class Session:
+        def __init__(self, session):
+            self.run, self.get_inputs = session.run, session.get_inputs
+            self.get_outputs = session.get_outputs
+            alive.add(self)
+
+    def opened(*words, **options):
+        gc.collect()
+        most.append(len(alive))
+        assert options.get('frugal') or words[3], 'memory is given back during the run'
+        return Session(open_session(*words, **options))
+
+    for module in ('runtime.onnxruntime_engine', 'export.gate', 'export.mixed_gate'):
+        monkeypatch.setattr(f'cigocc_ros.{module}.open_session', opened)
+    export_model(stub_network, TINY_CONFIG, tmp_path / 'out', FACTS, 2)
+    assert most == [0, 0, 0]
+
+
+def test_a_range_is_taken_right_after_its_value(exported):
+    mixed = onnx.load(exported[0] / 'model_fp16.onnx')
+    names = half_values(mixed)
+    graph = with_ranges(emulated(mixed), names).graph
+    place = {name: i for i, node in enumerate(graph.node) for name in node.output}
+    assert names and all(0 < place[f'{n}__ReduceMax'] - place[n] <= 4 * 2 for n in names)
+    assert [output.name for output in graph.output][-1] == 'half_ranges'
+
+
+def test_a_frugal_session_answers_the_same(exported):
+    path = exported[0] / 'model.onnx'
+    arrays = random_inputs(TINY_CONFIG.image_size, 1, seed=3)[0]
+    usual, frugal = (
+        open_session(path, 1, frugal=kind).run(None, arrays) for kind in (False, True)
+    )
+    assert all(np.array_equal(*pair) for pair in zip(usual, frugal, strict=True))
