@@ -2,8 +2,9 @@
 
     python -m benchmark.gpu --out benchmark/results/gpu.json --page docs/gpu.md
 
-from the root of the repository. Every step is a process: one that fails, hangs or crashes is
-reported and the others run. Results are written after each step.
+from the root of the repository. Every network is a process, and so is every TensorRT engine: one
+that fails, hangs or crashes is reported and the others run. Results are written after each part.
+Nothing outside the repository is needed. --quick gives the facts within 100 seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +27,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RTX_PYTHON = REPOSITORY / '.rtx/1.4.0.76/bin/python'
 BUDGET_S = 560.0
 """Ten minutes, less what a machine needs to hand the files back."""
+QUICK_BUDGET_S, QUICK_RUNS = 95.0, 50
+FIRST, LAST = ('floor', 'torch fp16', 'numerics'), ('torch fp32', 'compiled fp16 stages')
+COMPILED_WHOLE = 'compiled fp16 whole'
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -52,24 +55,23 @@ def _parser() -> argparse.ArgumentParser:
     add('--device', default='cuda', help='of torch; cpu to try the list out')
     add('--configs', nargs='+', default=['full', 'mid'])
     add('--checkpoints', nargs='*', default=[], metavar='CONFIG=FOLDER', help='trained weights')
-    add('--frames', type=Path, default=_real_frames(), help='KITTI folder for the numerics')
+    add('--frames', type=Path, help='KITTI folder for the numerics (default: own frames)')
     add('--count', type=int, default=50, help='most frames of the numerics')
     add('--model', default='mid', help='shipped model or folder for TensorRT')
     add('--rtx-python', type=Path, default=RTX_PYTHON, help='Python that has TensorRT-RTX')
     add('--runs', type=int, default=200, help='timings of each kind')
     add('--compiler', default='inductor', help='of torch.compile')
     add('--budget-s', type=float, default=BUDGET_S)
+    add('--quick', action='store_true', help='the facts alone, within 100 s')
     add('--only', nargs='+', metavar='WORD', help='steps whose name has one of these words')
     add('--work', type=Path, default=Path('runs/gpu'), help='folder of engines and exports')
     return parser
 
 
-def _real_frames() -> Path:
-    named = os.environ.get('CIGOCC_SHARED')
-    return (Path(named) if named else REPOSITORY.parent / 'shared') / 'data/kitti_mini'
-
-
 def _measured(args: argparse.Namespace) -> dict[str, Any]:
+    if args.quick:
+        args.budget_s = min(args.budget_s, QUICK_BUDGET_S)
+        args.runs = min(args.runs, QUICK_RUNS)
     found: dict[str, Any] = {'machine': machine(), 'device': args.device, 'steps': []}
     args.out.parent.mkdir(parents=True, exist_ok=True)
 
@@ -83,44 +85,42 @@ def _measured(args: argparse.Namespace) -> dict[str, Any]:
 
 def planned(args: argparse.Namespace) -> list[Step]:
     """Return the list, the most wanted first: what comes late may find no time left."""
-    steps = [Step('device', ('device', *_torch_words(args)), 10)]
-    steps += [Step(f'floor {name}', ('floor', f'--config={name}'), 5) for name in args.configs]
-    steps.append(_tensorrt(args, args.model, args.model))
-    for name in args.configs:
-        for precision in ('fp16', 'fp32'):
-            words = (*_network_words(args, name), f'--precision={precision}')
-            steps.append(
-                Step(
-                    f'torch {name} {precision}', ('torch', *words, '--modes', 'eager', 'graph'), 15
-                )
-            )
-    steps += [
-        Step(
-            f'numerics {name}',
-            ('numerics', *_network_words(args, name), f'--frames={args.frames}'),
-            15,
-        )
+    if args.quick:
+        quick = [
+            _network(args, name, _quick_parts(name, args.configs)) for name in args.configs[::-1]
+        ]
+        return _chosen(args, quick)
+    steps = [
+        _network(args, name, (*_device(name, args.configs), *FIRST, COMPILED_WHOLE, *LAST))
         for name in args.configs
     ]
-    for stages, least_s in (('--no-stages', 40), ('--stages', 60)):
-        for name in args.configs:
-            words = (*_network_words(args, name), '--precision=fp16', stages)
-            kind = 'stages' if stages == '--stages' else 'whole'
-            title = f'compiled {name} fp16 {kind}'
-            steps.append(Step(title, ('torch', *words, '--modes', 'compiled'), least_s))
-    steps += _tensorrt_of_configs(args)
-    chosen = args.only or ['']
-    return [step for step in steps if any(word in step.name for word in chosen)]
+    return _chosen(
+        args, [_tensorrt(args, args.model, args.model), *steps, *_tensorrt_of_configs(args)]
+    )
 
 
-def _torch_words(args: argparse.Namespace) -> tuple[str, ...]:
-    return (f'--device={args.device}', f'--runs={args.runs}', f'--count={args.count}')
+def _chosen(args: argparse.Namespace, steps: list[Step]) -> list[Step]:
+    words = args.only or ['']
+    return [step for step in steps if any(word in step.name for word in words)]
 
 
-def _network_words(args: argparse.Namespace, config: str) -> tuple[str, ...]:
+def _quick_parts(name: str, configs: Sequence[str]) -> tuple[str, ...]:
+    """The smallest network first, which is compiled too; the others as time is left."""
+    first = name == configs[-1]
+    return ('device', *FIRST, COMPILED_WHOLE, LAST[-1]) if first else FIRST
+
+
+def _device(name: str, configs: Sequence[str]) -> tuple[str, ...]:
+    return ('device',) if name == configs[0] else ()
+
+
+def _network(args: argparse.Namespace, config: str, parts: Sequence[str]) -> Step:
     trained = dict(entry.split('=', 1) for entry in args.checkpoints)
-    weights = (f'--checkpoint={trained[config]}',) if config in trained else ()
-    return (f'--config={config}', f'--compiler={args.compiler}', *_torch_words(args), *weights)
+    words = [f'--config={config}', f'--compiler={args.compiler}', f'--device={args.device}']
+    words += [f'--runs={args.runs}', f'--count={args.count}']
+    words += [f'--checkpoint={trained[config]}'] if config in trained else []
+    words += [f'--frames={args.frames}'] if args.frames else []
+    return Step(f'network {config}', ('network', *words, '--parts', *parts), 15)
 
 
 def _tensorrt(args: argparse.Namespace, name: str, model: str) -> Step:

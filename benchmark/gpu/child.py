@@ -37,10 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     add('--result', type=Path, required=True)
     add('--device', default='cuda')
     add('--config', default='mid')
-    add('--precision', default='fp32')
     add('--checkpoint', type=Path)
-    add('--modes', nargs='+', default=[])
-    add('--stages', action=argparse.BooleanOptionalAction, default=True)
+    add('--parts', nargs='+', default=[])
+    add('--left-s', type=float, default=600.0)
     add('--compiler', default='inductor')
     add('--runs', type=int, default=200)
     add('--frames', type=Path)
@@ -50,28 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _device(args: argparse.Namespace, save: Save) -> None:
-    from benchmark.gpu.device import measure_device
+def _network(args: argparse.Namespace, save: Save) -> None:
+    from benchmark.gpu.parts import run_parts
 
-    save(measure_device(args.device))
-
-
-def _torch(args: argparse.Namespace, save: Save) -> None:
-    from benchmark.gpu.latency import measure_latency
-
-    measure_latency(args, save)
-
-
-def _numerics(args: argparse.Namespace, save: Save) -> None:
-    from benchmark.gpu.numerics import compare_precisions
-
-    save(compare_precisions(args))
-
-
-def _floor(args: argparse.Namespace, save: Save) -> None:
-    from benchmark.gpu.floor import count_stages
-
-    save(count_stages(args.config))
+    run_parts(args, save)
 
 
 def _export(args: argparse.Namespace, save: Save) -> None:
@@ -87,10 +68,7 @@ def _tensorrt(args: argparse.Namespace, save: Save) -> None:
 
 
 STEPS: dict[str, Callable[[argparse.Namespace, Save], None]] = {
-    'device': _device,
-    'torch': _torch,
-    'numerics': _numerics,
-    'floor': _floor,
+    'network': _network,
     'export': _export,
     'tensorrt': _tensorrt,
 }

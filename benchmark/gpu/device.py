@@ -1,18 +1,19 @@
-"""What the device is, and the peaks that floors are counted with, measured."""
+"""What the device is, the peaks that floors are counted with, and how time is taken on it."""
 
 from __future__ import annotations
 
 import platform
+import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from benchmark.gpu.plan import AbsentError
-from benchmark.gpu.timing import timed
 from benchmark.speed.measure import summary
 
 MATRIX, COPY_BYTES = {'cuda': 8192, 'cpu': 512}, {'cuda': 2**30, 'cpu': 2**24}
-RUNS = 20
+RUNS, WARM_UP = 20, 5
 
 
 def require(device: str) -> None:
@@ -56,9 +57,33 @@ def _matrix_flops(device: str, dtype: torch.dtype) -> float:
 
 
 def _copy_rate(device: str) -> float:
-    """Return bytes read and written per second."""
+    """Return bytes read and written per second, of random numbers: zeros are compressed."""
     size = COPY_BYTES[torch.device(device).type]
-    source = torch.zeros(size // 4, device=device)
+    source = torch.rand(size // 4, device=device)
     target = torch.empty_like(source)
     median_ms = summary(timed(lambda: target.copy_(source), device, RUNS))['median_ms']
     return 2 * size / (1e-3 * median_ms)
+
+
+def timed(run: Callable[[], object], device: str, runs: int) -> list[float]:
+    """Return the milliseconds of each of `runs` runs, after WARM_UP others."""
+    for _ in range(WARM_UP):
+        run()
+    if torch.device(device).type != 'cuda':
+        return [_by_wall_clock(run) for _ in range(runs)]
+    torch.cuda.synchronize()
+    pairs = []
+    for _ in range(runs):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        run()
+        end.record()
+        end.synchronize()  # one frame at a time, as in the node
+        pairs.append((begin, end))
+    return [begin.elapsed_time(end) for begin, end in pairs]
+
+
+def _by_wall_clock(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return 1e3 * (time.perf_counter() - started)

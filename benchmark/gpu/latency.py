@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch._dynamo
 from torch import nn
+from torch._dynamo.utils import counters
 
+from benchmark.gpu.device import timed
 from benchmark.gpu.networks import example, open_network, precision_context
 from benchmark.gpu.plan import Save
-from benchmark.gpu.timing import timed
 from benchmark.speed.measure import summary
 
 EAGER, GRAPH, COMPILED = 'eager', 'graph', 'compiled'
@@ -21,16 +23,18 @@ Call = Callable[[], object]
 Result = dict[str, Any]
 
 
-def measure_latency(args: argparse.Namespace, save: Save) -> None:
+def measure_latency(
+    args: argparse.Namespace, save: Save, *, precision: str, modes: Sequence[str], stages: bool
+) -> None:
     """Save, mode by mode, a summary of the whole and of every stage; a mode that fails says so."""
     network = open_network(args.config, args.checkpoint, args.device)
     inputs = example(network, args.device)
     found: Result = {'modes': {}, 'weights': 'trained' if args.checkpoint else 'random'}
-    with torch.inference_mode(), precision_context(args.precision, args.device):
+    with torch.inference_mode(), precision_context(precision, args.device):
         calls = {WHOLE: _Call(network, inputs, {})}
-        if args.stages:
+        if stages:
             calls |= _recorded_calls(network.model, calls[WHOLE])
-        for mode in args.modes:
+        for mode in modes:
             parts: Result = {}
             found['modes'][mode] = parts
             for name, call in calls.items():
@@ -81,7 +85,10 @@ def _guarded(mode: Callable[..., Call], call: _Call, args: argparse.Namespace) -
     except Exception as error:  # torch raises whatever a compiler or driver says
         lines = str(error).strip().splitlines() or ['']
         return {'error': f'{type(error).__name__}: {lines[-1]}'}
-    return {**summary(times_ms), 'prepared_s': round(prepared_s, 1)}
+    found = {**summary(times_ms), 'prepared_s': round(prepared_s, 1)}
+    if mode is _compiled:
+        found['graphs'] = counters['stats']['unique_graphs']
+    return found
 
 
 def _eager(call: _Call, args: argparse.Namespace) -> Call:
@@ -105,6 +112,8 @@ def _graph(call: _Call, args: argparse.Namespace) -> Call:
 
 
 def _compiled(call: _Call, args: argparse.Namespace) -> Call:
+    torch._dynamo.reset()
+    counters.clear()
     compiled = torch.compile(call.module, backend=args.compiler, dynamic=False)
     ready = _Call(compiled, call.inputs, call.named)
     ready()

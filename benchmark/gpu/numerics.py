@@ -14,35 +14,58 @@ from torch import Tensor
 
 from benchmark.gpu.networks import open_network, precision_context, tensors_of
 from benchmark.gpu.plan import AbsentError
+from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.frames import CameraFrame
+from cigocc_ros.core.installed import models_dir
+from cigocc_ros.core.manifest import load_manifest
 from cigocc_ros.core.prior import AUTO
-from cigocc_ros.data.camera_frames import sequence_frame, sequence_prior
-from cigocc_ros.data.kitti_sequence import KittiSequence
+from cigocc_ros.data.camera_frames import DataFrames
 from cigocc_ros.evaluation.compare import AgreementCounter, Labels
 from cigocc_ros.model.output import ExportModel
+from cigocc_ros.runtime.contract import Arrays
 from cigocc_ros.runtime.preprocess import Preprocessor
+from cigocc_ros.runtime.random_frames import random_inputs
+from cigocc_ros.runtime.self_check import load_golden
+
+MADE_UP, SEED = 7, 2026
 
 
 def compare_precisions(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the agreement of fp16 with fp32 on frames of a KITTI folder; TF32 is off."""
-    if args.frames is None or not args.frames.is_dir():
-        raise AbsentError(f'no frames at {args.frames}: name a KITTI folder with --frames')
+    """Return the agreement of fp16 with fp32; TF32 is off.
+
+    On frames of the KITTI folder `args.frames`; without one, on what every clone has: the stored
+    frame of the shipped model of this size, and made-up frames of random cameras.
+    """
     network = open_network(args.config, args.checkpoint, args.device)
     config = network.model.config
-    preprocess = Preprocessor(config.image_size, config.semantic_prior)
+    if args.frames is None:
+        inputs, text = iter(own_inputs(config)), 'of the repository: stored and made up'
+    else:
+        preprocess = Preprocessor(config.image_size, config.semantic_prior)
+        inputs = (preprocess(frame) for frame in _frames(args.frames))
+        text = f'{args.frames.name}, stereo prior where there is a right image'
     counter, finite = AgreementCounter(), True
-    for frame in islice(_frames(args.frames), args.count):
-        tensors = tensors_of(preprocess(frame), args.device)
+    for arrays in islice(inputs, args.count):
+        tensors = tensors_of(arrays, args.device)
         exact, _ = _answer(network, tensors, 'fp32', args.device)
         rounded, whole = _answer(network, tensors, 'fp16', args.device)
         counter.update(exact, rounded)
         finite = finite and whole
     return {
         'weights': 'trained' if args.checkpoint else 'random',
-        'frames': f'{args.frames.name}, stereo prior where there is a right image',
+        'frames': text,
         'all_finite': finite,
         **counter.compute().to_dict(),
     }
+
+
+def own_inputs(config: ModelConfig) -> list[Arrays]:
+    """Return inputs that need no file but those of the repository."""
+    made_up = random_inputs(config.image_size, MADE_UP, SEED, config.semantic_prior)
+    folder = models_dir() / config.name
+    golden = load_golden(folder, load_manifest(folder)) if folder.is_dir() else None
+    fits = golden is not None and set(golden.inputs) == set(made_up[0])
+    return [golden.inputs, *made_up] if golden is not None and fits else made_up
 
 
 def _frames(root: Path) -> Iterator[CameraFrame]:
@@ -50,10 +73,8 @@ def _frames(root: Path) -> Iterator[CameraFrame]:
     if not folders:
         raise AbsentError(f'{root}: no sequence (calib.txt) below it')
     for folder in folders:
-        sequence = KittiSequence(folder)
-        prior = sequence_prior(sequence, AUTO)
-        for frame_id in sequence.frame_ids:
-            yield sequence_frame(sequence, frame_id, prior)
+        frames = DataFrames(folder, AUTO)
+        yield from (frames[index] for index in range(len(frames)))
 
 
 def _answer(

@@ -65,7 +65,7 @@ def run_plan(
             outcomes.append(Outcome(step.name, NOT_STARTED, reason, 0.0, {}))
         else:
             logger.info('%s, %.0f s left', step.name, left_s)
-            outcomes.append(_run(step, folder, left_s))
+            outcomes += _with_parts(_run(step, folder, left_s))
         logger.info('%s: %s %s', step.name, outcomes[-1].status, outcomes[-1].reason)
         save(outcomes)
     return outcomes
@@ -74,7 +74,8 @@ def run_plan(
 def _run(step: Step, folder: Path, timeout_s: float) -> Outcome:
     result = folder / f'{step.name.replace(" ", "_")}.json'
     result.unlink(missing_ok=True)
-    words = [step.python, '-m', 'benchmark.gpu.child', *step.words, f'--result={result}']
+    words = [step.python, '-m', 'benchmark.gpu.child', *step.words]
+    words += [f'--left-s={timeout_s:.0f}', f'--result={result}']
     started_s = time.monotonic()
     try:
         done = subprocess.run(
@@ -91,6 +92,13 @@ def _run(step: Step, folder: Path, timeout_s: float) -> Outcome:
         status, reason = ABSENT, str(error)
     found = json.loads(result.read_text()) if result.is_file() else {}
     return Outcome(step.name, status, reason, round(time.monotonic() - started_s, 1), found)
+
+
+def _with_parts(outcome: Outcome) -> list[Outcome]:
+    """Return the outcomes of a step's parts, where it has some, then its own."""
+    parts = outcome.found.pop('parts', [])
+    ended = {'status': outcome.status, 'reason': outcome.reason, 'seconds': 0.0}
+    return [*(Outcome(**{**ended, **part}) for part in parts), outcome]
 
 
 def _paths() -> list[str]:

@@ -99,6 +99,9 @@ def _latency(steps: Result, config: str, device: Result) -> Iterator[str]:
         if config == 'full':
             yield f'Aim for `full` on an H100: {AIM_FULL_MS:g} ms ({_aim(best, AIM_FULL_MS)}).'
     yield f'Weights: {weights}. Peak memory: {memory}.'
+    graphs = _found(steps, f'compiled {config} fp16 whole').get('modes', {})
+    if 'graphs' in graphs.get(COMPILED, {}).get(WHOLE, {}):
+        yield f'torch.compile: {graphs[COMPILED][WHOLE]["graphs"]} graph(s) of the whole.'
     for error, stages in errors.items():
         yield f'- {error} ({", ".join(stages)})'
 

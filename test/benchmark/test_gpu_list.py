@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -15,11 +14,21 @@ from fixtures_boxes import write_kitti_tree
 from fixtures_engine import build_golden_model_dir
 
 from benchmark.gpu import __main__ as command
-from benchmark.gpu import child, latency, networks
+from benchmark.gpu import child, device, latency, networks, parts
 from benchmark.gpu.floor import count_stages, floor_ms
 from benchmark.gpu.latency import WHOLE
-from benchmark.gpu.numerics import compare_precisions
-from benchmark.gpu.plan import ABSENT, FAILED, LATE, NOT_STARTED, OK, Step, run_plan
+from benchmark.gpu.numerics import own_inputs
+from benchmark.gpu.plan import (
+    ABSENT,
+    FAILED,
+    LATE,
+    NOT_STARTED,
+    OK,
+    Outcome,
+    Step,
+    _with_parts,
+    run_plan,
+)
 from benchmark.gpu.report import markdown
 from benchmark.machine import MEASURED
 from benchmark.speed.measure import OTHER
@@ -36,6 +45,7 @@ BEGIN, END = marks(MEASURED)
 FAST_CHILD = """
 import json, os, sys, time
 words = sys.argv[sys.argv.index('benchmark.gpu.child') + 1 :]
+assert words[-2].startswith("--left-s=")
 result = words[-1].partition('=')[2]
 open(result, 'w').write(json.dumps({'said': words[0]}))
 if words[0] == 'crash': os.abort()
@@ -84,51 +94,92 @@ def test_a_step_without_its_interpreter_is_not_here(tmp_path):
     assert outcome.status == ABSENT and 'No such file' in outcome.reason
 
 
-def arguments(tmp_path: Path, step: str, **options: object) -> argparse.Namespace:
-    words = [step, f'--result={tmp_path / step}.json', '--device=cpu', '--config=tiny']
-    return child._parser().parse_args([*words, *(f'--{k}={v}' for k, v in options.items())])
-
-
 def run_step(tmp_path: Path, step: str, *words: str) -> tuple[int, dict]:
     result = tmp_path / f'{step}.json'
     code = child.main([step, f'--result={result}', *words])
     return code, json.loads(result.read_text()) if result.is_file() else {}
 
 
-@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
-def test_latency_of_the_network_and_its_stages(tmp_path: Path, precision):
-    words = ('--device=cpu', '--config=tiny', '--runs=2', f'--precision={precision}')
-    code, found = run_step(tmp_path, 'torch', *words, '--modes', 'eager', 'graph')
-    eager = found['modes']['eager']
-    assert code == 0 and {WHOLE, 'backbone', 'unet', 'lift', 'cignet', 'head'} <= set(eager)
-    assert all(part['count'] == 2 and part['median_ms'] > 0 for part in eager.values())
-    assert all('need a CUDA device' in part['error'] for part in found['modes']['graph'].values())
+def run_parts(tmp_path: Path, *parts: str, **options: object) -> dict[str, dict]:
+    words = ['--device=cpu', '--config=tiny', '--runs=2', '--left-s=600']
+    words += [f'--{name.replace("_", "-")}={value}' for name, value in options.items()]
+    code, found = run_step(tmp_path, 'network', *words, '--parts', *parts)
+    assert code == 0
+    return {part['name']: part for part in found['parts']}
 
 
-def test_a_compiled_network_is_timed_without_stages(tmp_path: Path, monkeypatch):
+def test_one_process_measures_a_network_part_by_part(tmp_path: Path):
+    found = run_parts(tmp_path, 'device', 'floor', 'torch fp32', 'torch fp16', count=1)
+    assert list(found) == ['device', 'floor tiny', 'torch tiny fp32', 'torch tiny fp16']
+    assert all((part['status'], part['reason']) == (OK, '') for part in found.values())
+    assert found['device']['found']['peaks']['bytes_per_s'] > 0
+    for precision in ('fp32', 'fp16'):
+        modes = found[f'torch tiny {precision}']['found']['modes']
+        eager = modes['eager']
+        assert {WHOLE, 'backbone', 'unet', 'lift', 'cignet', 'head'} <= set(eager)
+        assert all(part['count'] == 2 and part['median_ms'] > 0 for part in eager.values())
+        assert all('need a CUDA device' in part['error'] for part in modes['graph'].values())
+
+
+def test_a_part_that_fails_or_comes_too_late_costs_only_itself(tmp_path: Path, monkeypatch):
+    def broken(args):
+        raise RuntimeError('driver is gone')
+
+    monkeypatch.setitem(parts.PARTS, 'device', parts._whole(broken))
+    monkeypatch.setitem(parts.PARTS, 'numerics', parts.PARTS['numerics']._replace(least_s=1e9))
+    found = run_parts(tmp_path, 'device', 'numerics', 'floor')
+    assert [part['status'] for part in found.values()] == [FAILED, NOT_STARTED, OK]
+    assert found['device']['reason'] == 'RuntimeError: driver is gone'
+    assert 'at least 1000000000 s needed' in found['numerics tiny']['reason']
+    (outcome,) = _with_parts(Outcome('network tiny', LATE, 'stopped', 9.0, {}))
+    assert outcome.name == 'network tiny'
+    half = {'parts': [{'name': 'floor tiny', 'found': {'a': 1}}]}
+    part, outcome = _with_parts(Outcome('network tiny', LATE, 'stopped', 9.0, half))
+    assert (part.name, part.status, part.found) == ('floor tiny', LATE, {'a': 1})
+    assert outcome.found == {}, 'the parts are outcomes of their own'
+
+
+def test_a_compiled_network_is_one_graph_and_timed_without_stages(tmp_path: Path, monkeypatch):
     whole = networks.open_network('tiny', None, 'cpu')
     whole.forward = lambda *inputs: whole.model.backbone(inputs[0])  # all would take 14 s
     monkeypatch.setattr(latency, 'open_network', lambda *_: whole)
-    words = ('--device=cpu', '--config=tiny', '--runs=1', '--no-stages', '--compiler=eager')
-    code, found = run_step(tmp_path, 'torch', *words, '--modes', 'compiled')
-    assert code == 0 and list(found['modes']['compiled']) == [WHOLE]
-    assert found['modes']['compiled'][WHOLE]['prepared_s'] > 0
+    (found,) = run_parts(tmp_path, 'compiled fp16 whole', compiler='eager').values()
+    modes = found['found']['modes']
+    assert list(modes['compiled']) == [WHOLE]
+    assert modes['compiled'][WHOLE]['prepared_s'] > 0 and modes['compiled'][WHOLE]['graphs'] == 1
 
 
-def test_without_cuda_the_torch_steps_are_not_here(tmp_path: Path, monkeypatch, capsys):
+def test_without_cuda_the_parts_are_not_here(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    for step in ('device', 'torch'):
-        assert run_step(tmp_path, step)[0] == child.ABSENT_CODE
-        assert 'sees no CUDA device' in capsys.readouterr().err
+    found = run_parts(tmp_path, 'device', 'torch fp16', 'floor', device='cuda')
+    assert [part['status'] for part in found.values()] == [ABSENT, ABSENT, OK]
+    assert 'sees no CUDA device' in found['device']['reason']
+
+
+def test_bandwidth_is_of_numbers_that_do_not_compress(monkeypatch):
+    monkeypatch.setattr(device, 'timed', lambda run, *_: (run(), [1.0])[1])
+    made = []
+    random = torch.rand
+    monkeypatch.setattr(torch, 'rand', lambda *w, **k: made.append(random(*w, **k)) or made[-1])
+    assert device._copy_rate('cpu') > 0
+    assert len(made) == 1 and made[0].unique().numel() > 1e5
 
 
 def test_numerics_compare_the_same_frames(tmp_path: Path):
     write_kitti_tree(tmp_path / 'kitti', (2,), (48, 160))
-    found = compare_precisions(arguments(tmp_path, 'numerics', frames=tmp_path / 'kitti', count=1))
+    (part,) = run_parts(tmp_path, 'numerics', frames=tmp_path / 'kitti', count=1).values()
+    found = part['found']
     assert found['num_frames'] == 1 and found['all_finite'] and found['weights'] == 'random'
-    assert 0.9 < found['labels'] <= 1.0
-    code, _ = run_step(tmp_path, 'numerics', '--device=cpu', f'--frames={tmp_path / "none"}')
-    assert code == child.ABSENT_CODE
+    assert 0.9 < found['labels'] <= 1.0 and found['frames'].startswith('kitti')
+    (part,) = run_parts(tmp_path, 'numerics', frames=tmp_path / 'none').values()
+    assert part['status'] == ABSENT
+
+
+def test_numerics_need_no_file_but_those_of_the_repository(tmp_path: Path):
+    (part,) = run_parts(tmp_path, 'numerics', count=2).values()
+    assert part['found']['num_frames'] == 2 and 'of the repository' in part['found']['frames']
+    stored, *made_up = own_inputs(load_model_config('mid'))
+    assert made_up and stored['image'].shape == made_up[0]['image'].shape == (1, 192, 640, 3)
 
 
 def test_the_floor_counts_what_the_network_computes():
@@ -179,15 +230,31 @@ def test_the_list_holds_every_kind_of_step_the_most_wanted_first():
     args = command._parser().parse_args(['--out=x', '--checkpoints', 'mid=runs/mid/best'])
     steps = command.planned(args)
     names = [step.name for step in steps]
-    assert names[0] == 'device' and names.index('tensorrt mid') < names.index('torch full fp16')
-    for config in ('full', 'mid'):
-        for kind in ('torch {} fp32', 'torch {} fp16', 'numerics {}', 'compiled {} fp16 stages'):
-            assert kind.format(config) in names
+    assert names[:3] == ['tensorrt mid', 'network full', 'network mid']
     assert names.index('export full') < names.index('tensorrt full_random')
+    wanted = {part for step in steps[1:3] for part in step.words if part in parts.PARTS}
+    assert wanted == set(parts.PARTS)
     trained = [step.name for step in steps if '--checkpoint=runs/mid/best' in step.words]
-    assert trained and all(' mid' in name for name in trained)
+    assert trained == ['network mid']
     for step in steps:
-        child._parser().parse_args([*step.words, '--result=x'])
+        child._parser().parse_args([*step.words, '--left-s=1', '--result=x'])
+
+
+def test_quick_gives_the_facts_of_the_small_network_first():
+    args = command._parser().parse_args(['--out=x', '--quick'])
+    small, large = command.planned(args)
+    assert (small.name, large.name) == ('network mid', 'network full')
+    facts = ('device', 'torch fp16', 'numerics', 'compiled fp16 whole', 'compiled fp16 stages')
+    assert set(facts) <= set(small.words) and 'compiled fp16 whole' not in large.words
+    assert not any('--frames' in word for step in (small, large) for word in step.words)
+
+
+def test_quick_keeps_its_time(tmp_path: Path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(command, 'run_plan', lambda *words: seen.append(words[2]))
+    args = command._parser().parse_args([f'--out={tmp_path / "x"}', '--quick'])
+    command._measured(args)
+    assert seen == [95.0] and args.runs == 50
 
 
 def test_the_page_gives_tensorrt_figures_only_where_it_ran():
