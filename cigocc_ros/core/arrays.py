@@ -29,8 +29,8 @@ Arrays = dict[str, NDArray[Any]]
 MAX_ARRAY_BYTES = 1_000_000_000
 """Of all arrays of a file together, unpacked."""
 MAX_ARRAYS = 1000
-FASTEST = 1
-"""Of zlib's levels; depth and labels pack almost as well as at the best."""
+FASTEST, COMPACT = 1, 6
+"""Levels of zlib; depth and labels pack almost as well at the first."""
 SUFFIX = '.npy'
 UNREADABLE = (
     EOFError,
@@ -83,15 +83,17 @@ def read_array(path: Path, at_most: int = MAX_ARRAY_BYTES) -> NDArray[Any]:
         raise DataFileError(f'{path}: no .npy that can be read: {cut(str(error))}') from error
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], comment: str = '') -> None:
-    """Write an .npz, packed as fast as zlib can; it appears whole or not at all.
+def write_arrays(
+    path: Path, arrays: Mapping[str, NDArray[Any]], comment: str = '', level: int = FASTEST
+) -> None:
+    """Write an .npz, packed by zlib; it appears whole or not at all.
 
     `comment` lies at the end of the file, where `read_comment` finds it without reading the
     arrays. Raises DataFileError where writing fails.
     """
     with (
         replacing(path) as partial,
-        zipfile.ZipFile(partial, 'w', zipfile.ZIP_DEFLATED, compresslevel=FASTEST) as archive,
+        zipfile.ZipFile(partial, 'w', zipfile.ZIP_DEFLATED, compresslevel=level) as archive,
     ):
         archive.comment = comment.encode()
         for name, array in arrays.items():

@@ -13,13 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.arrays import COMPACT, write_arrays
 from cigocc_ros.core.errors import DataFileError
-from cigocc_ros.core.files import replacing
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import EMPTY, IGNORE, train_from_raw
 from cigocc_ros.core.workers import process_pool
@@ -105,12 +104,13 @@ def _write_frame(
     sequence: KittiSequence, folder: Path, later: int, earlier: int, turns: int, frame_id: str
 ) -> str:
     labels = partial_labels(sequence, frame_id, later, earlier)
-    _write(folder / f'{sequence.name}_{frame_id}.npz', {LABEL_KEY: labels})
+    path = folder / f'{sequence.name}_{frame_id}.npz'
+    write_arrays(path, {LABEL_KEY: labels}, level=COMPACT)
     for turn in range(turns):
         pose = random_pose(f'{sequence.name}_{frame_id}_{turn}')
         labels = partial_labels(sequence, frame_id, later, earlier, pose)
         path = turned_file(folder, sequence.name, frame_id, turn)
-        _write(path, {LABEL_KEY: labels, POSE_KEY: pose})
+        write_arrays(path, {LABEL_KEY: labels, POSE_KEY: pose}, level=COMPACT)
     return frame_id
 
 
@@ -142,11 +142,6 @@ def _turn(axis: int, angle: float) -> NDArray[np.float64]:
     return matrix
 
 
-def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    with replacing(path) as temporary, temporary.open('wb') as file:
-        np.savez_compressed(file, **arrays)
-
-
 def _seen_free(
     sequence: KittiSequence, frame_id: str, velo_from_grid: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
@@ -156,7 +151,8 @@ def _seen_free(
     velo_from_world = np.linalg.inv(sequence.world_from_velo(frame_id))
     for other in masked_frames(sequence):
         there = ~sequence.voxel_bits(other, 'occluded') & ~sequence.voxel_bits(other, 'invalid')
-        other_from_velo = np.linalg.inv(velo_from_world @ sequence.world_from_velo(other))
+        velo_from_other = velo_from_world @ sequence.world_from_velo(other)
+        other_from_velo = np.linalg.inv(velo_from_other).astype(np.float64)
         free |= _moved(there, other_from_velo @ velo_from_grid, grid)
     return free
 

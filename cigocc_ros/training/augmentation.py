@@ -93,8 +93,8 @@ def jitter_colors(
     curve = (levels * brightness - mean) * contrast + mean
     changed = cv2.LUT(image, np.clip(curve, 0, 255).astype(np.uint8))
     grey = cv2.cvtColor(cv2.cvtColor(changed, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    mixed: NDArray[np.uint8] = cv2.addWeighted(changed, saturation, grey, 1 - saturation, 0)
-    return mixed
+    mixed = cv2.addWeighted(changed, saturation, grey, 1 - saturation, 0)
+    return np.asarray(mixed, dtype=np.uint8)
 
 
 def degrade_depth(depth_m: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

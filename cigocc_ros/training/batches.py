@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from lightning_fabric import Fabric
 from torch.utils.data import DataLoader, Sampler
@@ -69,7 +70,8 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Yield this process's batches on its device, from draw `first_draw` of the stream on."""
     split = split_batch(config, fabric.world_size)
-    loader: DataLoader[Batch] = DataLoader(
+    # a loader is typed by what its dataset gives; this one gives what `collate` makes of it
+    loader: DataLoader[Any] = DataLoader(
         stream,
         batch_sampler=_RankDraws(split, fabric.global_rank, first_draw),
         num_workers=config.num_workers,
@@ -78,4 +80,5 @@ def training_batches(
         pin_memory=fabric.device.type == 'cuda',
         collate_fn=collate,
     )
-    yield from fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+    batches: Any = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+    yield from batches

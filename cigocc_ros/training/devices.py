@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import CheckpointIO, ClusterEnvironment
+from lightning_fabric.plugins import Precision as PrecisionPlugin
 from lightning_fabric.plugins.precision import MixedPrecision
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.training.config import Precision
@@ -52,7 +54,9 @@ def make_fabric(
     )
 
 
-def _precision_plugins(precision: Precision, kind: str) -> list[MixedPrecision]:
+def _precision_plugins(
+    precision: Precision, kind: str
+) -> list[PrecisionPlugin | ClusterEnvironment | CheckpointIO]:
     if precision == 'fp32':
         return []
     return [ExactInputs('bf16-mixed' if precision == 'bf16' else '16-mixed', kind)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -169,11 +170,10 @@ class Trainer:
         self, stage: Stage, optimizer: torch.optim.Optimizer
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Return the losses of a stage and its optimiser as Fabric runs them on its devices."""
-        objective: nn.Module = StageObjective(self.model, stage, self.config.losses.distill > 0)
-        if self.config.compile:
-            objective = torch.compile(objective)
-        objective, wrapped = self.fabric.setup(objective, optimizer)
-        return objective, wrapped
+        objective = StageObjective(self.model, stage, self.config.losses.distill > 0)
+        compiled: Any = torch.compile(objective) if self.config.compile else objective
+        wrapped: tuple[nn.Module, torch.optim.Optimizer] = self.fabric.setup(compiled, optimizer)
+        return wrapped
 
     def _run_stage(self, plan: StagePlan, state: RunState, log: RunLog) -> dict[str, Any]:
         """Train one stage to the end of its horizon; return what was measured."""
@@ -209,7 +209,7 @@ class Trainer:
     def step(
         self,
         batches: Iterator[Batch],
-        objective: nn.Module,
+        objective: Any,
         optimizer: torch.optim.Optimizer,
         rate: float,
     ) -> Step:
@@ -230,9 +230,9 @@ class Trainer:
         norm = fabric.clip_gradients(
             objective, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
         )
-        grad_norm = float(norm)
+        grad_norm = float('nan') if norm is None else float(norm)
         # The scaler of fp16 must see a gradient that overflowed: it skips the step itself.
-        if torch.isfinite(norm) or config.precision == 'fp16':
+        if math.isfinite(grad_norm) or config.precision == 'fp16':
             optimizer.step()
         else:
             logger.warning('gradient is not finite; this step is skipped')
@@ -247,7 +247,7 @@ class Trainer:
         """Return total and terms by name, the mean over all processes."""
         values = {'loss': step.total, **step.terms}
         mean = self.fabric.all_reduce(torch.stack([v.float() for v in values.values()]))
-        return dict(zip(values, mean.tolist(), strict=True))
+        return dict(zip(values, torch.as_tensor(mean).tolist(), strict=True))
 
     def _warn_of_silence(self, losses: Mapping[str, float], state: RunState) -> None:
         """Say once of each loss that is asked for and exactly 0: nothing teaches it."""

@@ -67,7 +67,7 @@ class Mixture:
         """Draws of each set within a block, by largest remainder."""
         weights = np.array([one.weight for one in self.sets])
         exact = BLOCK * weights / weights.sum()
-        quotas = np.floor(exact).astype(np.int64)
+        quotas: NDArray[np.int64] = np.floor(exact).astype(np.int64)
         quotas[np.argsort(quotas - exact, kind='stable')[: BLOCK - quotas.sum()]] += 1
         return quotas
 
@@ -77,7 +77,7 @@ class Mixture:
         frames = self.sets[index].frames
         epoch, position = divmod(own_draw, len(frames))
         order = np.random.default_rng((self.seed, _ORDER, index, epoch)).permutation(len(frames))
-        return frames[order[position]]
+        return frames[int(order[position])]
 
     def _set_and_draw(self, draw: int) -> tuple[int, int]:
         """Return the set of a draw and how often that set was drawn before."""

@@ -59,7 +59,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     arrays, features = zip(*((one[:-1], one.teacher_features) for one in samples), strict=True)
     known = [one for one in features if one is not None]
     teacher = default_collate(known) if len(known) == len(samples) else None
-    return Batch(*default_collate(list(arrays)), teacher_features=teacher)
+    return Batch._make([*default_collate(list(arrays)), teacher])
 
 
 class SceneDataset(Dataset[Sample]):

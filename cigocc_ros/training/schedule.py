@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 
@@ -71,7 +71,7 @@ class WeightAverage:
         """Start at the weights of `model`; without `decay` there is no average, only a copy."""
         self.decay = decay
         self.updates = 0
-        self.model = cast(CigOcc, copy.deepcopy(model)).eval().requires_grad_(False)
+        self.model: CigOcc = copy.deepcopy(model).eval().requires_grad_(False)
 
     def restart(self, model: CigOcc) -> None:
         """Begin anew at the weights of `model`."""

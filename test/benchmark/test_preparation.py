@@ -28,5 +28,5 @@ def test_the_command_prints_seconds_and_sizes(tmp_path, monkeypatch, capsys, mor
     printed = capsys.readouterr().out
     assert '6 frames listed' in printed and '2 frames of `tiny` in a sequence of 6' in printed
     rows = dict(line.split(' | ')[:2] for line in printed.splitlines() if line.startswith('| '))
-    assert 0 < float(rows['| labels']) < float(rows['| file'])
+    assert 0 < float(rows['| image']) < float(rows['| file'])
     assert ('| teacher_grid' in rows) == bool(more)

@@ -88,7 +88,7 @@ class Drive:
 
     def volumes(self, number: int, scene: Scene, moving: Samples) -> Volumes:
         """Return the ground truth of a frame."""
-        velo_from_world = np.linalg.inv(scene.world_from_velo)
+        velo_from_world = np.linalg.inv(scene.world_from_velo).astype(np.float64)
         x = number * self.settings.step_m
         first = int(np.floor(x / STATION_M)) + 1
         present = RangeImage.cast(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +84,8 @@ class Light:
         base = self.horizon_rgb + (self.zenith_rgb - self.horizon_rgb) * up**0.45
         plane = directions[:, :2] / (directions[:, 2:] + 0.12)
         flat = np.column_stack([plane, np.zeros(len(plane))])
-        cloud = sum(value_noise(flat * s, self.seed) / s for s in (0.7, 1.4, 2.8, 5.6))
+        octaves = [value_noise(flat * s, self.seed) / s for s in (0.7, 1.4, 2.8, 5.6)]
+        cloud = functools.reduce(np.add, octaves)
         share = np.clip((cloud[:, None] / 2.7 - 0.75 + 0.5 * self.clouds) * 3, 0, 0.95)
         base = base * (1 - share) + self.horizon_rgb * 1.1 * share
         glow = np.clip(directions @ self.sun, 0, 1)[:, None] ** 60
@@ -125,4 +127,5 @@ class Light:
 
 def _mixed(clear: list[float], covered: list[float], overcast: float) -> NDArray[np.float64]:
     low, high = np.array(clear), np.array(covered)
-    return low + (high - low) * overcast
+    mixed: NDArray[np.float64] = low + (high - low) * overcast
+    return mixed

@@ -146,8 +146,9 @@ def ball_points(count: int, radii: ArrayLike, random: np.random.Generator) -> ND
     """Return points (count, 3) spread evenly in an ellipsoid around the origin."""
     direction = random.normal(size=(count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    points: NDArray[np.float64] = direction * np.cbrt(random.random((count, 1)))
-    return points * np.asarray(radii, float)
+    share = np.cbrt(random.random((count, 1)))
+    points: NDArray[np.float64] = direction * share * np.asarray(radii, float)
+    return points
 
 
 def _fan(outline: NDArray[np.float64]) -> Triangles:
@@ -178,7 +179,7 @@ def _icosphere(level: int) -> Triangles:
         for k in range(j + 1, 12)
         if near[i, j] and near[j, k] and near[i, k]
     ]
-    triangles = vertices[np.array(faces)]
+    triangles: NDArray[np.float64] = vertices[np.array(faces)]
     for _ in range(level):
         middle = 0.5 * (triangles + np.roll(triangles, -1, axis=1))
         a, b, c = triangles.transpose(1, 0, 2)

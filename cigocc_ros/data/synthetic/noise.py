@@ -33,8 +33,8 @@ def value_noise(points: NDArray[np.floating], seed: int) -> Floats32:
 
 def hashed(cells: NDArray[np.floating], seed: int) -> Floats32:
     """Return a reproducible number in 0..1 for each lattice cell (N, 3)."""
-    code = _salt(seed)
-    for axis in range(3):
+    code: NDArray[np.uint32] = _salt(seed) ^ _scrambled(cells[:, 0], 0, 0)
+    for axis in (1, 2):
         code = code ^ _scrambled(cells[:, axis], axis, 0)
     return _lookup(code)
 

@@ -43,7 +43,8 @@ def leaf_colour(random: np.random.Generator) -> Floats:
     """Return a green between dark conifer, fresh spring, dry summer and autumn."""
     base = np.array([0.075, 0.125, 0.035]) * random.uniform(0.45, 1.5)
     dry = random.random() ** 3
-    return base + np.array([0.16, 0.06, 0.0]) * dry * base[1] / 0.125
+    colour: Floats = base + np.array([0.16, 0.06, 0.0]) * dry * base[1] / 0.125
+    return colour
 
 
 def tree(random: np.random.Generator, detail: float = 1.0, height: float | None = None) -> Mesh:

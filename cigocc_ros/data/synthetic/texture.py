@@ -123,7 +123,8 @@ def _joints(
     stone = hashed(np.stack([np.floor(column), row, row * 0], axis=1), 5)
     visible = np.clip(1.5 - footprint / min(size), 0, 1)
     detail = np.where(joint, shade - 1, 0.3 * (stone - 0.5))
-    return (1 + visible * detail).astype(np.float32)
+    factor: Floats32 = (1 + visible * detail).astype(np.float32)
+    return factor
 
 
 def _tint(

@@ -67,8 +67,8 @@ class Samples:
             kept = kept & near(mesh.triangles.mean(axis=1))
             inside = near(volume)
             volume, volume_classes = volume[inside], volume_classes[inside]
-        points, classes = sample_surfaces(mesh.triangles[kept], mesh.classes[kept], random)
-        points = np.concatenate([points, volume]).astype(np.float32)
+        surfaces, classes = sample_surfaces(mesh.triangles[kept], mesh.classes[kept], random)
+        points: NDArray[np.float32] = np.concatenate([surfaces, volume]).astype(np.float32)
         points += np.float32(SCATTER_M) * random.standard_normal(points.shape, np.float32)
         order = np.argsort(points[:, 0], kind='stable')
         return cls(points[order], np.concatenate([classes, volume_classes])[order])
@@ -112,7 +112,8 @@ def build_volumes(
     full = vote(points, classes, grid)
     voxel = np.argwhere(full != EMPTY)
     label = full[tuple(voxel.T)]
-    centers_world = moved(grid.center_of(voxel), np.linalg.inv(velo_from_world))
+    world_from_velo = np.linalg.inv(velo_from_world).astype(np.float64)
+    centers_world = moved(grid.center_of(voxel), world_from_velo)
     hit = _scanned(centers_world, label, scanners)
     labels = np.zeros(grid.shape, np.uint8)
     labels[tuple(voxel[hit].T)] = label[hit]
@@ -158,7 +159,9 @@ def _in_beam(offsets: Floats) -> NDArray[np.bool_]:
     flat = np.linalg.norm(offsets[:, :2], axis=1)
     low, high = np.tan(np.deg2rad(LIDAR_ELEVATION_DEG))
     slope = offsets[:, 2] / np.maximum(flat, 1e-6)
-    return (slope >= low) & (slope <= high) & (flat > RANGE_M[0]) & (flat < RANGE_M[1])
+    in_range = (flat > RANGE_M[0]) & (flat < RANGE_M[1])
+    seen: NDArray[np.bool_] = (slope >= low) & (slope <= high) & in_range
+    return seen
 
 
 def _repeated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

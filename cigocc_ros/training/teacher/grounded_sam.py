@@ -190,9 +190,8 @@ class GroundedSamTeacher:
         boxes, shown = self.detector(image)
         embedding, scaled = self.segmenter.embed(image)
         masks = torch.zeros((len(MASK_CLASSES), *source), dtype=torch.bool)
-        for some, classes in zip(
-            boxes.split(BOXES_AT_ONCE), shown.split(BOXES_AT_ONCE), strict=True
-        ):
+        for start in range(0, len(boxes), BOXES_AT_ONCE):
+            some, classes = (part[start : start + BOXES_AT_ONCE] for part in (boxes, shown))
             if len(some):
                 found = self.segmenter.masks(embedding, some, source, scaled).cpu()
                 masks |= (classes.cpu().T[..., None, None] & found).any(1)

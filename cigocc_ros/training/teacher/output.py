@@ -82,11 +82,11 @@ class TeacherOutput:
                 'teacher output: the feature grid needs a finite origin and positive steps, found '
                 f'{self.origin_px} and {self.step_px}'
             )
-        types = (self.features.dtype, self.masks.dtype, self.valid.dtype)
-        if types != (np.float16, np.bool_, np.bool_) or not np.isfinite(self.features).all():
+        types = [array.dtype.name for array in (self.features, self.masks, self.valid)]
+        if types != ['float16', 'bool', 'bool'] or not np.isfinite(self.features).all():
             raise DataFileError(
                 'teacher output: expected finite float16 features and bool masks, found '
-                f'{", ".join(map(str, types))}'
+                f'{", ".join(types)}'
             )
 
     @property

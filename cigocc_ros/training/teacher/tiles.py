@@ -67,7 +67,7 @@ class TilePlan:
             total[place] += window * output
             weight[place] += window
         height, width = self.grid_size
-        merged: NDArray[np.float32] = (total / weight)[:height, :width]
+        merged: NDArray[np.float32] = (total / weight)[:height, :width].astype(np.float32)
         return merged
 
 
