@@ -13,6 +13,7 @@ from cigocc_ros.core.grid import MAX_VOXELS
 from cigocc_ros.core.installed import config_dir
 from cigocc_ros.core.manifest import (
     MANIFEST_FILE,
+    FileSpec,
     ModelManifest,
     TensorSpec,
     load_manifest,
@@ -97,7 +98,7 @@ def _manifest() -> bytes:
         'seed',
         'tiny',
         'Apache-2.0',
-        {'onnx': {'path': 'train.yaml', 'sha256': '0', 'size_bytes': 1}},
+        {'onnx': FileSpec('train.yaml', '0', 1)},
         (TensorSpec('image', 'uint8', (1, 48, 160, 3)),),
         (TensorSpec('labels', 'uint8', (1, 2, 2, 2)),),
         {'origin_m': [0, 0, 0], 'voxel_size_m': [1, 1, 1], 'shape': [2, 2, 2]},

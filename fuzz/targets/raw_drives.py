@@ -33,7 +33,7 @@ def run(data: bytes, folder: Path) -> None:
     """Make a sequence of a drive, one of whose files has the content."""
     date = folder / 'date'
     shutil.rmtree(date, ignore_errors=True)
-    (date / 'drive' / kitti_raw.IMAGES).mkdir(parents=True)
+    (date / 'drive' / kitti_raw.LEFT).mkdir(parents=True)
     for name, content in zip(FILES, GOOD, strict=True):
         (date / name).write_bytes(content)
     (date / FILES[(data[:1] or b'\0')[0] % len(FILES)]).write_bytes(data[1:])
