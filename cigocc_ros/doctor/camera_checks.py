@@ -176,8 +176,9 @@ def check_pose(seen: Observation) -> Finding:
         else:
             found = seen.pose.problem
             mend = (
-                f'ros2 run tf2_ros static_transform_publisher --frame-id {seen.output_frame} '
-                f'--child-frame-id {frame} ..., or set extrinsics.* (docs/camera.md)'
+                f'join the root of the tree of {frame} to that of {seen.output_frame}: ros2 run '
+                'tf2_ros static_transform_publisher --frame-id base_link --child-frame-id ROOT '
+                '(docs/cameras.md names the roots of known drivers), or set extrinsics.*'
             )
         return fail(check, found, f'a transform {seen.output_frame} <- {frame}', mend)
     # as people read it; + 0.0 turns -0.0 into 0.0

@@ -203,6 +203,8 @@ def test_poses(position, rotation, status, words):
 def test_a_pose_that_is_not_known():
     finding = check_pose(observed(pose=Pose('tf', None, 'no transform velo_link <- cam')))
     assert finding.status == FAIL and 'static_transform_publisher' in finding.mend
+    # a frame has one parent, and that of a driver's camera is taken
+    assert '--child-frame-id ROOT' in finding.mend and 'docs/cameras.md' in finding.mend
     silent = check_pose(observed(images=Heard(), pose=Pose('tf', None, 'no frame_id')))
     assert silent.status == FAIL and 'image topic first' in silent.mend
 
