@@ -64,8 +64,8 @@ class TensorRtOptions:
     cuda_graph: bool = option(True, 'Whether TensorRT runs a frame as one CUDA graph')
     deadline_s: float = option(
         1.0,
-        'How long TensorRT may take for a frame, seconds; then the frame is lost and the context '
-        'is rebuilt, once',
+        'How long TensorRT may take for a frame, seconds; a late frame is lost, and so are those '
+        'that come before it is back',
         limits=(0.01, 60.0),
     )
 

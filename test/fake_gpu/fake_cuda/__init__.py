@@ -138,7 +138,7 @@ class Driver:
         self._c.fake_fail_nothing()
 
     def poison(self, code: int) -> None:
-        """Let every call in a context fail until nobody holds it any more: a sticky error."""
+        """Let every call in a context fail for the rest of the process: a sticky error."""
         self._c.fake_poison(code)
 
     def limit(self, size_bytes: int) -> None:

@@ -111,8 +111,8 @@ void fake_fail(const char *name, int code) { /* code 0: it works again */
 
 void fake_fail_nothing(void) { failure_count = 0; }
 
-/* Every call in a context fails with `code` until the last one lets go of it: the "sticky" errors of
- * cuda.h ("leaves the process in an inconsistent state"). */
+/* Every call in a context fails with `code` from now on: the errors of which cuda.h says that they
+ * leave the process in an inconsistent state, and that it must be relaunched. */
 void fake_poison(int code) { poison = code; }
 
 void fake_block(void) { block_next = 1; }
@@ -332,7 +332,6 @@ int cuDevicePrimaryCtxRelease_v2(int device) {
                 if (!poison) note("cuDevicePrimaryCtxRelease_v2", "something is still allocated");
                 destroy(&objects[i]);
             }
-        poison = 0;
     }
     return leave(code);
 }

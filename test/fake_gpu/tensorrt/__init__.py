@@ -393,7 +393,8 @@ class Engine:
         address = ctypes.c_uint64()
         code = driver().cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(CONTEXT_BYTES))
         if code:
-            self.logger.log(ILogger.Severity.ERROR, f'OutOfMemory: cudaMalloc returned {code}')
+            words = 'OutOfMemory' if code == 2 else 'Cuda Runtime'
+            self.logger.log(ILogger.Severity.ERROR, f'Error Code {code}: {words}')
             return None
         kind = Context if stream_capturable is None else RtxContext
         return kind(self, address.value)

@@ -222,7 +222,7 @@ def test_other_threads_run_while_the_gpu_is_waited_for(fake_driver, monkeypatch,
     cuda.detach()
 
 
-def test_a_sticky_error_lasts_until_everybody_let_go(cuda, fake_driver):
+def test_a_sticky_error_lasts(cuda, fake_driver):
     stream, event = cuda.stream(), cuda.event()
     fake_driver.poison(700)
     with pytest.raises(CudaError, match='in a new process only'):
