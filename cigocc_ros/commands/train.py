@@ -13,6 +13,7 @@ from cigocc_ros.core.installed import DEFAULT_MODEL
 if TYPE_CHECKING:
     from cigocc_ros.core.config import ModelConfig
     from cigocc_ros.data.kitti_sequence import Side
+    from cigocc_ros.data.label_images import LabelImages
     from cigocc_ros.model.cigocc import CigOcc
     from cigocc_ros.training.cache import FrameRef
     from cigocc_ros.training.config import TrainConfig
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 HELP = 'train a network on folders in the layout of SemanticKITTI'
 DEFAULT_OUT = Path('runs/train')
 PACKAGED_BACKBONE, RANDOM_BACKBONE = 'package', 'random'
-NO_TEACHER = 'none'
+NO_TEACHER = NO_LABELS = 'none'
 DATA_SYNTAX = 'DIR[@SEQUENCES][:WEIGHT]'
 
 
@@ -43,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         help='folder that "cigocc teacher" wrote of the --data in the same place, or '
         f'{NO_TEACHER!r}; its features are the target of losses.distill',
+    )
+    parser.add_argument(
+        '--semantic-prior',
+        action='append',
+        metavar='DIR:CLASSES',
+        help='label images of the --data in the same place and what their ids mean, e.g. '
+        f'labels:cityscapes, or {NO_LABELS!r}; for models that take classes from outside',
     )
     parser.add_argument(
         '--val', metavar='DIR[@SEQUENCES]', help='frames to validate with, e.g. dataset@val'
@@ -172,9 +180,14 @@ def _trainer(args: argparse.Namespace, model: ModelConfig, config: TrainConfig) 
     choices = [DataChoice.parse(text) for text in args.data]
     weights = shares(choices)
     val = None if args.val is None else DataChoice.parse(args.val)
+    if args.semantic_prior and not model.semantic_prior:
+        raise ConfigError(
+            f'--semantic-prior: model {model.name!r} takes no classes from outside; give a config '
+            'with semantic_prior: true'
+        )
     network = _start_model(args, model, config)
     sets = _training_frames(choices, model, config, args)
-    val_frames = [] if val is None else _validation_frames(val, model, config, args)
+    val_frames = [] if val is None else _validation_frames(val, choices, model, config, args)
     for choice, frames in zip(choices, sets, strict=True):
         _prepare(choice.root.name, frames, model, config)
     _prepare('validation frames', val_frames, model, config)
@@ -213,8 +226,11 @@ def _training_frames(
             teacher,
             official_parts(config, teacher is not None),
             config.stereo,
+            semantics,
         )
-        for choice, teacher in zip(choices, _teachers(args, len(choices)), strict=True)
+        for choice, teacher, semantics in zip(
+            choices, _teachers(args, len(choices)), _semantics(args, len(choices)), strict=True
+        )
     ]
     for sentence in lacking_everywhere([frame for frames in sets for frame in frames], config):
         logging.getLogger('cigocc_ros.training').warning('%s', sentence)
@@ -222,13 +238,29 @@ def _training_frames(
 
 
 def _validation_frames(
-    choice: DataChoice, model: ModelConfig, config: TrainConfig, args: argparse.Namespace
+    choice: DataChoice,
+    trained: list[DataChoice],
+    model: ModelConfig,
+    config: TrainConfig,
+    args: argparse.Namespace,
 ) -> list[FrameRef]:
-    """List the frames to validate with; raise DataFileError where they lack a prior."""
+    """List the frames to validate with; raise DataFileError where they lack a prior.
+
+    Label images are those of the --data in the same folder, none where there is no such --data.
+    """
     from cigocc_ros.training.data_needs import official_parts, require_priors
 
     parts = official_parts(config, teacher=False, trains=False)
-    frames = choice.frames(model, args.cache, args.ground_truth, parts=parts, stereo=config.stereo)
+    found = zip(trained, _semantics(args, len(trained)), strict=True)
+    semantics = [images for one, images in found if one.root.resolve() == choice.root.resolve()]
+    frames = choice.frames(
+        model,
+        args.cache,
+        args.ground_truth,
+        parts=parts,
+        stereo=config.stereo,
+        semantics=semantics[0] if semantics else None,
+    )
     require_priors(frames, config.validation_priors)
     return frames
 
@@ -252,6 +284,19 @@ def _teachers(args: argparse.Namespace, count: int) -> list[Path | None]:
             f'{NO_TEACHER!r} for no teacher; found {len(named)}'
         )
     return [None if name == NO_TEACHER else Path(name) for name in named]
+
+
+def _semantics(args: argparse.Namespace, count: int) -> list[LabelImages | None]:
+    """Return the label images of each --data, None where there are none."""
+    from cigocc_ros.data.label_images import parse_label_images
+
+    named = args.semantic_prior or [NO_LABELS] * count
+    if len(named) != count:
+        raise ConfigError(
+            f'--semantic-prior: expected one for each of the {count} --data, in their order, '
+            f'{NO_LABELS!r} for none; found {len(named)}'
+        )
+    return [None if text == NO_LABELS else parse_label_images(text) for text in named]
 
 
 def _prepare(name: str, frames: list[FrameRef], model: ModelConfig, config: TrainConfig) -> None:

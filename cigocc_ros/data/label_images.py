@@ -1,7 +1,8 @@
 """Label images of any segmentation network, by frame: class ids per pixel of the left image.
 
-A folder of them lies in the layout of the data, ROOT/sequences/SS/FFFFFF.png (`sequences` may be
-left out), one uint8 channel. `core.class_presets` says what the ids of a network mean.
+A folder of them lies in the layout of the data, ROOT/sequences/SS/FFFFFF.png, one uint8 channel;
+`sequences` may be left out, and masks_2/ may stand before the file, as in generated data.
+`core.class_presets` says what the ids of a network mean.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.class_presets import train_id_table
-from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.class_presets import PRESETS, train_id_table
+from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.data.image_files import read_label_image
-from cigocc_ros.data.kitti_layout import FrameKey
+from cigocc_ros.data.kitti_layout import CLASS_IMAGES, FrameKey
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class LabelImages:
         """Return the file of a frame; DataFileError where there is none."""
         name = f'{frame.frame_id}.png'
         places = [self.root / 'sequences' / frame.sequence / name]
+        places.append(places[0].parent / CLASS_IMAGES.folder / name)
         places.append(self.root / frame.sequence / name)
         for place in places:
             if place.is_file():
@@ -44,6 +46,16 @@ class LabelImages:
     def train_ids(self, frame: FrameKey) -> NDArray[np.uint8]:
         """Return train ids 1..19 of the pixels, 0 = unknown, (H, W) uint8; raise DataFileError."""
         return read_train_ids(self.path(frame), self.preset)
+
+
+def parse_label_images(text: str) -> LabelImages:
+    """Read DIR:CLASSES, e.g. `labels:cityscapes`; raise ConfigError, DataFileError."""
+    root, colon, preset = text.rpartition(':')
+    if not colon or not root:
+        raise ConfigError(
+            f'expected DIR:CLASSES with classes of {", ".join(PRESETS)}, found {text!r}'
+        )
+    return LabelImages(Path(root), preset)
 
 
 def read_train_ids(path: Path, preset: str) -> NDArray[np.uint8]:

@@ -20,6 +20,7 @@ from cigocc_ros.data.kitti_layout import (
     require_files,
 )
 from cigocc_ros.data.kitti_sequence import LEFT_ONLY, Side
+from cigocc_ros.data.label_images import LabelImages
 from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig
 from cigocc_ros.training.cache import FrameRef, find_frames
 
@@ -72,12 +73,13 @@ class DataChoice:
         teacher: Path | None = None,
         parts: Sequence[Part] = OFFICIAL_PARTS,
         stereo: StereoConfig = DEFAULT_STEREO,
+        semantics: LabelImages | None = None,
     ) -> list[FrameRef]:
         """List the frames; raise DataFileError where a sequence that is named has none.
 
         `truth` stands in for the volumes of a data set that has none; `teacher` is a cache of
         these frames. `parts` are what an official split must have; `stereo` the settings of the
-        matcher.
+        matcher; `semantics` label images of all left images.
         """
         names = self.sequences
         if names is not None and len(names) == 1 and names[0] in SPLITS:
@@ -85,7 +87,9 @@ class DataChoice:
             require_files(self.root, labelled_frames(names), parts)
         has_volumes = any(VOXEL_LABELS.files(path) for path in find_sequences(self.root))
         truth = None if has_volumes else truth
-        frames = find_frames(self.root, config, cache, names, truth, sides, teacher, stereo)
+        frames = find_frames(
+            self.root, config, cache, names, truth, sides, teacher, stereo, semantics
+        )
         missing = sorted(set(names or ()) - {frame.sequence.name for frame in frames})
         if missing:
             raise DataFileError(

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import fixtures_boxes
+import numpy as np
 import pytest
 import torch
+import yaml
 
 from cigocc_ros.commands.main import main
+from cigocc_ros.core.arrays import read_arrays
+from cigocc_ros.core.config import load_model_config, to_mapping
+from cigocc_ros.data.image_files import write_semantic_image
 from cigocc_ros.model.build import load_checkpoint, read_checkpoint_record
 
 
@@ -62,9 +68,63 @@ def test_mixes_folders_by_weight_and_resumes(root: Path, tmp_path: Path) -> None
     assert [entry['step'] for entry in entries] == [2, 3]
 
 
+@pytest.fixture(scope='module')
+def takes_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the config of `tiny` with a semantic prior."""
+    config = dataclasses.replace(load_model_config('tiny'), semantic_prior=True)
+    path = tmp_path_factory.mktemp('config') / 'takes.yaml'
+    path.write_text(yaml.safe_dump(to_mapping(config)))
+    return path
+
+
+def test_label_images_are_what_is_trained_with(
+    root: Path, takes_classes: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / 'labels'
+    for path in root.glob('sequences/*/image_2/*'):
+        target = labels / path.parents[1].name / f'{path.stem}.png'
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_semantic_image(target, np.full((52, 160), 13, np.uint8))
+    given = ['--semantic-prior', f'{labels}:cityscapes', '--cache', str(tmp_path / 'cache')]
+    words = arguments(root, tmp_path / 'run', '--stage', 'joint', *given)
+    assert main([*words, '--model', str(takes_classes)]) == 0
+    prepared = list((tmp_path / 'cache').rglob('*.npz'))
+    assert len(prepared) == 2  # the frames to validate with are the same
+    for path in prepared:
+        assert set(np.unique(read_arrays(path)['semantic_prior'])) <= {0, 1}  # a car
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        (['labels'], 'expected DIR:CLASSES'),
+        (['ROOT:cityscape'], "unknown set of classes 'cityscape'"),
+        (['gone:cityscapes'], 'no such folder'),
+        (['none', 'none'], 'expected one for each of the 1 --data'),
+        (['EMPTY:cityscapes'], 'no label image of frame'),
+    ],
+)
+def test_label_images_that_do_not_fit_end_with_one_line(
+    given: list[str],
+    message: str,
+    root: Path,
+    takes_classes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {'ROOT': str(root), 'EMPTY': str(tmp_path)}
+    words = []
+    for text in given:
+        head, colon, tail = text.partition(':')
+        words += ['--semantic-prior', f'{places.get(head, head)}{colon}{tail}']
+    assert main(arguments(root, tmp_path, *words, '--model', str(takes_classes))) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ('more', 'message'),
     [
+        (['--semantic-prior', 'labels:cityscapes'], "model 'tiny' takes no classes from outside"),
         (['--config', 'nonsense'], 'no train config'),
         (['--model', 'nonsense'], 'no model config'),
         (['--time-budget-min', '0'], 'time budget must be positive'),
