@@ -214,6 +214,7 @@ def _training_frames(
     """List the frames of each choice; say what all of them lack."""
     import logging
 
+    from cigocc_ros.training.cache import turned_frames
     from cigocc_ros.training.data_needs import lacking_everywhere, official_parts
 
     sides: tuple[Side, ...] = ('left', 'right') if config.both_cameras else ('left',)
@@ -232,6 +233,8 @@ def _training_frames(
             choices, _teachers(args, len(choices)), _semantics(args, len(choices)), strict=True
         )
     ]
+    if config.augment.turned:
+        sets = [frames + turned_frames(frames) for frames in sets]
     for sentence in lacking_everywhere([frame for frames in sets for frame in frames], config):
         logging.getLogger('cigocc_ros.training').warning('%s', sentence)
     return sets

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.arrays import COMPACT, write_arrays
-from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.arrays import COMPACT, read_arrays, write_arrays
+from cigocc_ros.core.errors import CalibrationError, DataFileError
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import EMPTY, IGNORE, train_from_raw
+from cigocc_ros.core.projection import check_transform
 from cigocc_ros.core.workers import process_pool
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.data.voxelizer import LATER_SCANS, hit_labels, read_scans, require_scans
@@ -117,6 +118,25 @@ def _write_frame(
 def turned_file(folder: Path, sequence: str, frame_id: str, turn: int) -> Path:
     """Return where the volume of a frame whose grid was turned lies."""
     return folder / TURNED_FOLDER / f'{sequence}_{frame_id}_{turn}.npz'
+
+
+def turned_files(folder: Path, sequence: str, frame_id: str) -> list[Path]:
+    """Return the turned volumes that there are of a frame."""
+    return sorted((folder / TURNED_FOLDER).glob(f'{sequence}_{frame_id}_*.npz'))
+
+
+def read_turned(path: Path, grid: VoxelGrid) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return labels (X, Y, Z), 255 = unknown, and velo_from_grid (4, 4); raise DataFileError."""
+    arrays = read_arrays(path, (LABEL_KEY, POSE_KEY))
+    labels, pose = arrays[LABEL_KEY], arrays[POSE_KEY]
+    if labels.dtype != np.uint8 or labels.shape != grid.shape:
+        raise DataFileError(
+            f'{path}: expected uint8 labels {grid.shape}, found {labels.dtype} {labels.shape}'
+        )
+    try:
+        return labels, check_transform(pose, POSE_KEY)
+    except CalibrationError as error:
+        raise DataFileError(f'{path}: {error}') from error
 
 
 def random_pose(name: str) -> NDArray[np.float64]:

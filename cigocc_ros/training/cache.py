@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from cigocc_ros.data import kitti_layout as layout
 from cigocc_ros.data.kitti_layout import FrameKey, find_sequences
 from cigocc_ros.data.kitti_sequence import LEFT_ONLY, KittiSequence, Side
 from cigocc_ros.data.label_images import LabelImages
+from cigocc_ros.data.partial_truth import turned_files
 from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig
 from cigocc_ros.evaluation.ground_truth import LabelArrays
 from cigocc_ros.training.teacher.folder import INFO_FILE, PROJECTION_FILE, frame_file
@@ -48,6 +49,8 @@ class FrameRef:
     """Folder that `cigocc teacher` wrote; None for no teacher."""
     semantics: LabelImages | None = None
     """Label images that give it classes from outside."""
+    turned: Path | None = None
+    """Volume whose grid was turned against the camera, in place of the ground truth."""
     sources: tuple[Path, ...] = ()
     """Every file that it is made of, as far as there is one."""
 
@@ -108,6 +111,24 @@ def find_frames(
             'write synthetic ones with "cigocc synthesize"'
         )
     return frames
+
+
+def turned_frames(frames: Iterable[FrameRef]) -> list[FrameRef]:
+    """Return the frames once more for each turned volume that lies beside their ground truth.
+
+    `cigocc voxelize --turned` writes them; without ground truth of their own there are none.
+    """
+    return [
+        replace(
+            frame,
+            turned=path,
+            cached=frame.cached.with_name(f'{frame.cached.stem}_{path.stem}.npz'),
+            sources=(*frame.sources, path),
+        )
+        for frame in frames
+        if frame.truth is not None
+        for path in turned_files(frame.truth, frame.sequence.name, frame.frame_id)
+    ]
 
 
 class _SequenceFrames:

@@ -55,6 +55,8 @@ class AugmentConfig:
     """Fraction of samples with the depth of a stereo network, from depth_stereo/."""
     semantic_none: float = 0.5
     """Fraction of the samples with classes from outside that are trained without them."""
+    turned: bool = True
+    """Whether the volumes of `cigocc voxelize --turned` are trained on, where there are some."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError unless the numbers are fractions."""

@@ -23,6 +23,7 @@ from cigocc_ros.core.projection import pixel_from_velo
 from cigocc_ros.core.workers import process_pool
 from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.data.kitti_sequence import KittiSequence
+from cigocc_ros.data.partial_truth import read_turned
 from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig
 from cigocc_ros.evaluation.ground_truth import LabelArrays
 from cigocc_ros.training.cache import FrameRef, store_frame
@@ -62,6 +63,7 @@ def compact_arrays(
     teacher: TeacherCache | None = None,
     stereo: StereoConfig = DEFAULT_STEREO,
     classes: NDArray[np.uint8] | None = None,
+    velo_from_grid: NDArray[np.float64] | None = None,
 ) -> Arrays:
     """Compute the arrays of one view; voxels are train ids of SemanticKITTI's grid.
 
@@ -71,13 +73,15 @@ def compact_arrays(
     depth_stereo likewise. With a teacher teacher_grid, teacher_rows, teacher_columns and, where
     the student is wider, teacher_mixing: see TeacherTargets. The teacher's masks count where the
     data has no classes of its own. With `classes`, train ids (h, w) of a segmentation network,
-    semantic_prior (h, w) uint8.
+    semantic_prior (h, w) uint8. `velo_from_grid` (4, 4) is where the grid of `voxels` lies.
     """
-    fit = view.fit
+    fit, cam_from_grid = view.fit, view.sequence.cam_from_velo
+    if velo_from_grid is not None:
+        cam_from_grid = cam_from_grid @ velo_from_grid
     masks, valid = cell_masks(view.classes, view.classes_are_sparse)
     arrays: Arrays = {
         'image': fit.apply(view.image),
-        'pixel_from_velo': pixel_from_velo(fit.camera_in, view.sequence.cam_from_velo),
+        'pixel_from_velo': pixel_from_velo(fit.camera_in, cam_from_grid),
         'labels': _coarse(voxels, config.output_shape),
         'query_labels': _coarse(voxels, config.query_shape),
         'depth': cell_depth(view.depth).astype(np.float16),
@@ -129,7 +133,8 @@ def _prepare_one(frame: FrameRef, config: ModelConfig, stereo: StereoConfig) -> 
     teacher = None if frame.teacher is None else _teacher(frame.teacher)
     key = FrameKey(sequence.name, frame.frame_id)
     classes = None if frame.semantics is None else frame.semantics.train_ids(key)
-    arrays = compact_arrays(view, _voxels(frame, sequence), config, teacher, stereo, classes)
+    voxels, pose = _voxels(frame, sequence)
+    arrays = compact_arrays(view, voxels, config, teacher, stereo, classes, pose)
     store_frame(frame, arrays, fingerprint)
     return frame
 
@@ -149,11 +154,18 @@ def _truth(folder: Path) -> LabelArrays:
     return LabelArrays(folder)
 
 
-def _voxels(frame: FrameRef, sequence: KittiSequence) -> NDArray[np.uint8]:
-    """Read the ground truth, (X, Y, Z) train ids uint8, 255 = unknown."""
+def _voxels(
+    frame: FrameRef, sequence: KittiSequence
+) -> tuple[NDArray[np.uint8], NDArray[np.float64] | None]:
+    """Read the ground truth, (X, Y, Z) train ids uint8, 255 = unknown, and its velo_from_grid.
+
+    The latter is None where the grid lies in the lidar's frame.
+    """
+    if frame.turned is not None:
+        return read_turned(frame.turned, sequence.grid)
     if frame.truth is None:
-        return sequence.voxel_labels(frame.frame_id)
-    return _truth(frame.truth).labels(FrameKey(sequence.name, frame.frame_id))
+        return sequence.voxel_labels(frame.frame_id), None
+    return _truth(frame.truth).labels(FrameKey(sequence.name, frame.frame_id)), None
 
 
 def _coarse(labels: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -16,7 +16,9 @@ from cigocc_ros.commands.main import main
 from cigocc_ros.core.arrays import read_array
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import CLASS_NAMES, coarsen_labels
+from cigocc_ros.core.projection import velo_from_pixel
 from cigocc_ros.data import kitti_files, kitti_sequence
 from cigocc_ros.data.image_files import read_semantic_image, write_semantic_image
 from cigocc_ros.data.kitti_files import write_point_labels, write_velodyne
@@ -345,3 +347,45 @@ def test_label_images_give_classes_from_outside_and_count_as_sources(
 def prepared_one(frames: list[cache.FrameRef], tiny: ModelConfig) -> cache.FrameRef:
     """Prepare and return the first of the frames."""
     return next(iter(prepare_frames(frames[:1], tiny, workers=1)))
+
+
+def test_a_turned_volume_is_a_frame_of_its_own(
+    shared_dir: Path, tiny: ModelConfig, tmp_path: Path
+) -> None:
+    """What lies under a measured pixel is the same class in the turned grid as in the other."""
+    data = shared_dir / 'data' / 'kitti_mini'
+    truth = tmp_path / 'truth'
+    words = ['voxelize', str(data / 'sequences' / '00'), '--out', str(truth), '--partial']
+    assert main([*words, '--every', '9', '--scans', '0', '--turned', '2', '--workers', '1']) == 0
+    frames = cache.find_frames(data, tiny, tmp_path / 'cache', ['00'], truth)
+    turned = cache.turned_frames(frames)
+    assert len(turned) == 2 * len(frames)
+    assert len({frame.cached for frame in [*frames, *turned]}) == 3 * len(frames)
+    list(prepare_frames([*frames, *turned], tiny, workers=1))
+    straight = classes_at_points(cache.load_frame(frames[0]))
+    for frame in cache.turned_frames(frames[:1]):
+        arrays = cache.load_frame(frame)
+        seen = classes_at_points(arrays)
+        both = (straight != 255) & (seen != 255) & (straight > 0) & (seen > 0)
+        assert both.sum() > 50
+        assert (straight == seen)[both].mean() > 0.6  # voxels of 1.6 m cut the street elsewhere
+        assert not np.array_equal(arrays['pixel_from_velo'], expected_matrix(frames[0]))
+
+
+def expected_matrix(frame: cache.FrameRef) -> np.ndarray:
+    return cache.load_frame(frame)['pixel_from_velo']
+
+
+def classes_at_points(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the label of the voxel under every measured pixel, 255 where it leaves the grid."""
+    rows, columns = np.indices(arrays['measured'].shape)
+    depth = arrays['measured'].astype(float)
+    matrix = velo_from_pixel(arrays['pixel_from_velo'])
+    scaled = np.stack([columns * depth, rows * depth, depth], -1)
+    points = scaled @ matrix[:, :3].T + matrix[:, 3]
+    grid = SEMANTIC_KITTI_GRID.with_shape(arrays['labels'].shape)
+    index, inside = grid.index_of(points)
+    found = np.full(depth.shape, 255, np.uint8)
+    inside &= depth > 0
+    found[inside] = arrays['labels'][tuple(index[inside].T)]
+    return found
