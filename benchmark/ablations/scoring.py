@@ -117,7 +117,7 @@ def _with_prior(sequence: KittiSequence, frame_id: str, prior: Prior) -> CameraF
 def _facts_of(model: CigOcc, dataset: SceneDataset, index: int) -> dict[str, float]:
     batch = collate([dataset[index]])
     one = model.stage_one(*model_inputs(batch))
-    _, extractor_masks = model.extractor(one.image.coarse)
+    _, extractor_masks = model.extractor(one.image)
     config, in_view = model.config, one.geometry.in_image
     index = propose(one.logits, one.hit, in_view, config.proposal_threshold, config.max_proposals)
     occupied = 1 - one.logits.softmax(1)[:, 0]

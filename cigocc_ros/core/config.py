@@ -37,7 +37,7 @@ class BackboneConfig:
     embedding_size: int = 0
     """Channels of the stem."""
     hidden_sizes: tuple[int, ...] = ()
-    """Channels of the three stages at strides 4, 8, 16."""
+    """Channels of the stages at strides 4, 8, 16 and, where there are four, 32."""
     depths: tuple[int, ...] = ()
     """Blocks per stage."""
     frozen_norm: bool = False
@@ -56,14 +56,21 @@ class BackboneConfig:
         elif not self._sizes_fit():
             raise ConfigError(
                 f'backbone: {self.layer_type} needs embedding_size, and hidden_sizes and depths '
-                f'with 3 values (strides 4, 8, 16), widths up to {MAX_WIDTH} and depths up to '
+                f'with 3 or 4 values (strides 4 to 16 or 32), widths up to {MAX_WIDTH}, depths to '
                 f'{MAX_LAYERS}, found {excerpt(sizes)}'
             )
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of the maps that it gives, finest first."""
+        coarsest = self.layer_type == 'efficientnet_lite0' or len(self.depths) == 4
+        return (4, 8, 16, 32) if coarsest else (4, 8, 16)
 
     def _sizes_fit(self) -> bool:
         widths = (self.embedding_size, *self.hidden_sizes)
         return (
-            len(self.hidden_sizes) == len(self.depths) == 3
+            len(self.hidden_sizes) == len(self.depths)
+            and len(self.depths) in (3, 4)
             and all(1 <= width <= MAX_WIDTH for width in widths)
             and all(1 <= depth <= MAX_LAYERS for depth in self.depths)
         )
@@ -100,7 +107,8 @@ class ModelConfig:
     """Whether a voxel's query comes from the 3D UNet or from a learned table, as VoxFormer's."""
     completion: Literal['complement', 'add', 'mask_token'] = 'complement'
     lifting: Literal['gather', 'scatter'] = 'gather'
-    head_upsample: Literal['trilinear', 'subvoxel', 'subvoxel_shape'] = 'subvoxel'
+    head_upsample: Literal['trilinear', 'subvoxel', 'subvoxel_shape', 'shape'] = 'subvoxel'
+    """How the head comes to the output grid; `shape` leaves the classes at the query grid."""
     class_evidence: Literal['none', 'gated'] = 'none'
     """Whether the classes of the segmentation also reach the classifiers directly."""
     fusion_residual: Literal['points', 'both'] = 'points'
@@ -114,6 +122,20 @@ class ModelConfig:
     """Whether a depth prior overrides the predicted depth where it is known, or is corrected."""
     semantic_prior: bool = False
     """Whether the network takes a class image from outside, the engine's fifth input."""
+    evidence_points: Literal[1, 2, 4, 8] = 1
+    """Points of each output voxel that are asked whether the surface lies there."""
+    unet_blocks: Literal['plain', 'residual'] = 'plain'
+    """Two convolutions a level, or residual ones: one at the finest level, two at the others."""
+    fusion_points: int | None = None
+    """Points per head of the fusion; None for num_points."""
+    cross_points: int | None = None
+    """Points per head and level of the cross-attention; None for num_points."""
+    cross_levels: tuple[int, ...] = (16,)
+    """Strides of the maps that the cross-attention looks at, of 8, 16 and 32."""
+    cross_depth: bool = False
+    """Whether it weighs what it sees by how well the depth there fits that of the voxel."""
+    self_stride: Literal[1, 2] = 1
+    """Query voxels per place of the self-attention, along each axis: 2 is 8 times cheaper."""
     proposal_threshold: float = 0.5
     dropout: float = 0.1
 
@@ -135,9 +157,9 @@ class ModelConfig:
             f'channels {self.channels} must be divisible by num_heads {self.num_heads}',
         )
         self._require(
-            self.backbone.layer_type != 'efficientnet_lite0' or self.image_size[0] % stride == 0,
-            f'image_size must be multiples of {stride} for efficientnet_lite0, found '
-            f'{self.image_size}',
+            stride not in self.backbone.strides or self.image_size[0] % stride == 0,
+            f'image_size must be multiples of {stride} for {self.backbone.layer_type} of stride '
+            f'{stride}, found {self.image_size}',
         )
         factor = 2 ** (len(self.unet_widths) - 1)
         self._require(
@@ -157,6 +179,16 @@ class ModelConfig:
             self.fusion_residual == 'points' or self.fusion == 'deform_attn',
             f'fusion_residual both needs the fusion deform_attn, found {self.fusion}',
         )
+        self._require(
+            len(self.cross_levels) == len(set(self.cross_levels)) > 0
+            and set(self.cross_levels) <= set(self.backbone.strides) - {4},
+            f'cross_levels must be some of {self.backbone.strides[1:]}, the strides of the '
+            f'backbone, found {excerpt(self.cross_levels)}',
+        )
+        self._require(
+            all(n % self.self_stride == 0 for n in self.query_shape),
+            f'query_shape {self.query_shape} must be divisible by self_stride {self.self_stride}',
+        )
         voxels = self.query_shape[0] * self.query_shape[1] * self.query_shape[2]
         self._require(
             0 < self.max_proposals <= voxels,
@@ -173,6 +205,7 @@ class ModelConfig:
         widths = (
             *(self.channels, self.semantic_channels, self.ffn_channels, self.num_heads),
             *(self.num_points, self.num_mask_channels, *self.unet_widths),
+            *(n for n in (self.fusion_points, self.cross_points) if n is not None),
         )
         self._require(
             min(sides) >= 1 and max(sides) <= MAX_IMAGE_SIDE_PX,
@@ -198,6 +231,16 @@ class ModelConfig:
     def _require(self, condition: bool, message: str) -> None:
         if not condition:
             raise ConfigError(f'model config {self.name!r}: {message}')
+
+    @property
+    def points_of_fusion(self) -> int:
+        """Points per head of the fusion."""
+        return self.num_points if self.fusion_points is None else self.fusion_points
+
+    @property
+    def points_of_cross(self) -> int:
+        """Points per head and level of the cross-attention."""
+        return self.num_points if self.cross_points is None else self.cross_points
 
     @property
     def output_grid(self) -> VoxelGrid:

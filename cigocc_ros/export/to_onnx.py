@@ -20,7 +20,7 @@ from cigocc_ros.core.manifest import (
     SEMANTIC_PRIOR,
     VELO_FROM_PIXEL,
 )
-from cigocc_ros.export.graph import copied, own_opset_only
+from cigocc_ros.export.graph import Graph, copied, own_opset_only, replace_nodes
 from cigocc_ros.export.graph_rules import check_graph
 from cigocc_ros.export.sampling_function import add_sampling_function
 from cigocc_ros.model.output import LOGITS, ExportModel
@@ -54,11 +54,15 @@ def to_onnx(model: nn.Module, example: Arrays, with_scopes: bool = False) -> onn
 
 
 def without_logits(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of the graph that gives the outputs of the engine contract only."""
+    """Return a copy that computes the outputs of the engine contract and nothing else."""
     deployed = copied(proto)
     kept = [output for output in proto.graph.output if output.name != LOGITS]
     del deployed.graph.output[:]
     deployed.graph.output.extend(kept)
+    outputs = [output.name for output in kept]
+    alive = Graph(deployed.graph).upstream(outputs, ends=lambda _: False).passed
+    if len(alive) < len(deployed.graph.node):
+        replace_nodes(deployed.graph, [proto.graph.node[index] for index in sorted(alive)])
     return deployed
 
 

@@ -31,10 +31,14 @@ NORMALISATION = {
 
 
 class ImageFeatures(NamedTuple):
-    """Pyramid features: fine (B, C, H/4, W/4), coarse (B, C, H/16, W/16)."""
+    """Pyramid features: fine (B, C, H/4, W/4), coarse (B, C, H/16, W/16).
+
+    levels: all of them before smoothing, strides 4, 8, 16 and, where the encoder has it, 32.
+    """
 
     fine: Tensor
     coarse: Tensor
+    levels: tuple[Tensor, ...]
 
 
 def conv_block(in_channels: int, out_channels: int, kernel: int = 3) -> nn.Sequential:
@@ -82,11 +86,11 @@ class ImageBackbone(nn.Module):
             levels[finer] = levels[finer] + F.interpolate(
                 levels[finer + 1], scale_factor=2.0, mode='nearest'
             )
-        return ImageFeatures(self.smooth(levels[0]), levels[2])
+        return ImageFeatures(self.smooth(levels[0]), levels[2], tuple(levels))
 
 
 class _ResNet(ResNetBackbone):  # type: ignore[misc]
-    """A residual network that returns its maps of strides 4, 8 and 16."""
+    """A residual network that returns its maps of strides 4, 8, 16 and, with four stages, 32."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         return tuple(super().forward(image).feature_maps)
@@ -131,7 +135,7 @@ def _encoder(config: BackboneConfig) -> tuple[nn.Module, tuple[int, ...]]:
         hidden_sizes=list(config.hidden_sizes),
         depths=list(config.depths),
         layer_type=config.layer_type,
-        out_features=['stage1', 'stage2', 'stage3'],
+        out_features=[f'stage{index + 1}' for index in range(len(config.depths))],
     )
     return _ResNet(resnet), config.hidden_sizes
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cigocc_ros.model.backbone import conv_block
+from cigocc_ros.model.backbone import ImageFeatures, conv_block
 from cigocc_ros.model.geometry import FEATURE_STRIDE, full_precision, pixel_rays
 
 DEPTH_RANGE_M = (1.0, 120.0)
@@ -22,6 +22,8 @@ TRUST_INIT = 4.0
 """Logit of the trust in measured depth at the start of training: 0.98."""
 MAX_SHIFT, MAX_FACTOR = 0.5, 2.5
 """Largest correction of measured depth and of its scale, both in natural logarithms."""
+EXTRACTOR_STRIDE = 16
+"""Stride of the Extractor's masks and of what the cross-attention sees by default."""
 _GUIDE_CHANNELS = 7
 _FOCAL_REFERENCE_PX = 400.0
 
@@ -171,23 +173,40 @@ class DepthBranch(nn.Module):
 
 
 class Extractor(nn.Module):
-    """Middle level: stride-16 features for cross-attention and the mask head that guides them."""
+    """Middle level: features for cross-attention, and masks that guide those of stride 16."""
 
-    def __init__(self, channels: int, num_masks: int) -> None:
-        """Take the feature width and the number of mask channels."""
+    def __init__(self, channels: int, num_masks: int, strides: tuple[int, ...] = (16,)) -> None:
+        """Take the feature width, the number of mask channels, the strides of what it gives."""
         super().__init__()
+        self.strides = strides
         self.features = nn.Sequential(
             conv_block(channels, channels), nn.Conv2d(channels, channels, 1)
         )
+        self.others = nn.ModuleList(
+            nn.Conv2d(channels, channels, 1) for stride in strides if stride != EXTRACTOR_STRIDE
+        )
         self.masks = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, num_masks, 1))
 
-    def forward(self, coarse: Tensor) -> tuple[Tensor, Tensor]:
-        """Return F_2D (B, C, H/16, W/16) and mask logits upsampled to (B, K, H/4, W/4)."""
-        features = self.features(coarse)
+    def forward(self, image: ImageFeatures) -> tuple[list[Tensor], Tensor]:
+        """Return F_2D (B, C, H/s, W/s) of each stride s, and mask logits (B, K, H/4, W/4).
+
+        The masks are those of stride 16, upsampled.
+        """
+        own = self.features(image.coarse)
         logits = F.interpolate(
-            self.masks(features), scale_factor=4.0, mode='bilinear', align_corners=False
+            self.masks(own), scale_factor=4.0, mode='bilinear', align_corners=False
         )
-        return features, logits
+        others = iter(self.others)
+        maps = [
+            own if stride == EXTRACTOR_STRIDE else next(others)(image.levels[_level(stride)])
+            for stride in self.strides
+        ]
+        return maps, logits
+
+
+def _level(stride: int) -> int:
+    """Return the place of a stride among 4, 8, 16, 32."""
+    return int(math.log2(stride // FEATURE_STRIDE))
 
 
 def pool_prior(depth_prior: Tensor) -> tuple[Tensor, Tensor]:

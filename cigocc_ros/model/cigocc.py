@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -19,10 +20,11 @@ from cigocc_ros.model.geometry import (
     full_precision,
     normalized_pixel,
 )
-from cigocc_ros.model.head import OccupancyHead, classifier
+from cigocc_ros.model.head import OccupancyHead, classifier, logit_answers
 from cigocc_ros.model.lifting import GatherLift, ScatterLift, sample_at_voxels
-from cigocc_ros.model.proposals import propose
+from cigocc_ros.model.proposals import propose, propose_occupied
 from cigocc_ros.model.semantic_prior import SemanticPrior
+from cigocc_ros.model.shape_head import ShapeHead, occupied_logit, shape_answers, shape_logits
 from cigocc_ros.model.unet3d import UNet3d
 
 
@@ -79,13 +81,16 @@ class CigOcc(nn.Module):
         self.fusion = MultiLevelFusion(config)
         self.project = VoxelProjector(config.query_grid, config.image_size)
         self.lift = GatherLift(config) if config.lifting == 'gather' else ScatterLift(config)
-        self.unet = UNet3d(self.lift.out_channels, config.unet_widths, channels)
+        self.unet = UNet3d(
+            self.lift.out_channels, config.unet_widths, channels, config.unet_blocks
+        )
         self.image_skip = nn.Conv2d(channels, channels, 1) if config.image_skip else None
         self.stage1_classify = classifier(channels)
         self.stage1_gate = ClassGate(channels) if config.class_evidence == 'gated' else None
-        self.extractor = Extractor(channels, masks)
+        self.extractor = Extractor(channels, masks, config.cross_levels)
         self.cignet = CigNet(config)
-        self.head = OccupancyHead(config)
+        self.head: OccupancyHead | ShapeHead
+        self.head = ShapeHead(config) if config.head_upsample == 'shape' else OccupancyHead(config)
 
     def forward(
         self,
@@ -106,17 +111,7 @@ class CigOcc(nn.Module):
         one = self.stage_one(
             image, depth_prior, pixel_from_velo, velo_from_pixel, semantic_prior, teacher_features
         )
-        features, mask_logits = self.extractor(one.image.coarse)
-        config = self.config
-        index = propose(
-            one.logits,
-            one.hit,
-            one.geometry.in_image,
-            config.proposal_threshold,
-            config.max_proposals,
-        )
-        reference = normalized_pixel(one.geometry.u_px, one.geometry.v_px, config.image_size)
-        volume = self.cignet(one.hidden, index, features, reference, one.geometry.in_image)
+        volume, mask_logits = self.stage_two(one)
         return CigOccOutput(
             self.head(volume, one.evidence, one.logits).float(),
             one.logits.float(),
@@ -128,6 +123,52 @@ class CigOcc(nn.Module):
             one.depth.fused_log_mean,
             one.depth.fused_log_scale,
         )
+
+    def answers(
+        self,
+        image: Tensor,
+        depth_prior: Tensor,
+        pixel_from_velo: Tensor,
+        velo_from_pixel: Tensor,
+        semantic_prior: Tensor | None = None,
+        with_logits: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return labels uint8 and probability of being occupied, (B, X, Y, Z), and the logits.
+
+        Nothing is computed at the output resolution that these do not need; the logits (B, 20, X,
+        Y, Z), which heads of other kinds go through, are None unless asked for.
+        """
+        one = self.stage_one(image, depth_prior, pixel_from_velo, velo_from_pixel, semantic_prior)
+        volume, _ = self.stage_two(one)
+        if isinstance(self.head, ShapeHead):
+            shape = self.head.say(volume, one.evidence, one.logits)
+            return (*shape_answers(shape), shape_logits(shape) if with_logits else None)
+        logits = self.head(volume, one.evidence, one.logits).float()
+        return (*logit_answers(logits), logits if with_logits else None)
+
+    def stage_two(self, one: StageOne) -> tuple[Tensor, Tensor]:
+        """Run CIGNet: the completed volume (B, C, Qx, Qy, Qz), mask logits of the Extractor."""
+        features, mask_logits = self.extractor(one.image)
+        config = self.config
+        index = self._propose(one)
+        reference = normalized_pixel(one.geometry.u_px, one.geometry.v_px, config.image_size)
+        depth = None
+        if config.cross_depth:
+            surface = torch.stack((one.depth.cell_m.log(), one.depth.fused_log_scale), dim=1)
+            depth = (one.geometry.depth_m, surface)
+        in_view = one.geometry.in_image
+        volume = self.cignet(one.hidden, index, features, reference, in_view, depth)
+        return volume, mask_logits
+
+    def _propose(self, one: StageOne) -> Tensor:
+        """Return the proposals (B, slots) of rule D7."""
+        in_view, slots = one.geometry.in_image, self.config.max_proposals
+        threshold = self.config.proposal_threshold
+        if isinstance(self.head, ShapeHead):  # which needs the same logit: computed once
+            needed = math.log(threshold / (1.0 - threshold))
+            occupied = occupied_logit(one.logits.detach().float())[:, 0] > needed
+            return propose_occupied(occupied, one.hit, in_view, slots)
+        return propose(one.logits, one.hit, in_view, threshold, slots)
 
     def stage_one(
         self,

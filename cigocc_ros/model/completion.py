@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from cigocc_ros.model.deform_attention import (
     DeformableCrossAttention,
     DeformableSelfAttention3d,
     FeedForward,
+    QueryDepth,
+    Shape3d,
 )
 from cigocc_ros.model.proposals import put, take
 
@@ -57,14 +60,27 @@ class CrossLayer(nn.Module):
         """Take the network config."""
         super().__init__()
         channels = config.channels
-        self.attend = DeformableCrossAttention(channels, config.num_heads, config.num_points)
+        self.attend = DeformableCrossAttention(
+            channels,
+            config.num_heads,
+            config.points_of_cross,
+            len(config.cross_levels),
+            config.cross_depth,
+        )
         self.dropout = nn.Dropout(config.dropout)
         self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.feed_forward = FeedForward(channels, config.ffn_channels, config.dropout)
 
-    def forward(self, query: Tensor, features: Tensor, reference: Tensor, keep: Tensor) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        features: Sequence[Tensor],
+        reference: Tensor,
+        keep: Tensor,
+        depth: QueryDepth | None = None,
+    ) -> Tensor:
         """Update (B, K, C)."""
-        update = self.attend(query, features, reference, keep)
+        update = self.attend(query, features, reference, keep, depth)
         query = self.norm1(query + self.dropout(update))
         return self.norm2(query + self.feed_forward(query))
 
@@ -72,12 +88,12 @@ class CrossLayer(nn.Module):
 class SelfLayer(nn.Module):
     """3D deformable self-attention and feed-forward, post-norm; position joins the query only."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        """Take the network config."""
+    def __init__(self, config: ModelConfig, shape: Shape3d) -> None:
+        """Take the network config and the volume's shape."""
         super().__init__()
         channels = config.channels
         self.attend = DeformableSelfAttention3d(
-            channels, config.num_heads, config.num_points, config.query_shape
+            channels, config.num_heads, config.num_points, shape
         )
         self.dropout = nn.Dropout(config.dropout)
         self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
@@ -134,16 +150,29 @@ class CigNet(nn.Module):
         self.query_position = FactorisedPosition(config.query_shape, channels)
         self.cross = nn.ModuleList(CrossLayer(config) for _ in range(config.cross_layers))
         self.complete = Completion(config)
-        self.position = FactorisedPosition(config.query_shape, channels)
-        self.self_layers = nn.ModuleList(SelfLayer(config) for _ in range(config.self_layers))
+        x, y, z = (n // config.self_stride for n in config.query_shape)
+        self.position = FactorisedPosition((x, y, z), channels)
+        self.self_layers = nn.ModuleList(
+            SelfLayer(config, (x, y, z)) for _ in range(config.self_layers)
+        )
+        self.spread = nn.Linear(channels, channels) if config.self_stride > 1 else None
+        self.stride = config.self_stride
 
     def forward(
-        self, hidden: Tensor, index: Tensor, features: Tensor, reference: Tensor, in_view: Tensor
+        self,
+        hidden: Tensor,
+        index: Tensor,
+        features: Sequence[Tensor],
+        reference: Tensor,
+        in_view: Tensor,
+        depth: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Return the completed volume (B, C, X, Y, Z).
 
-        hidden: H (B, C, X, Y, Z); index (B, K) proposals; features (B, C, H/16, W/16);
-        reference (B, X, Y, Z, 2) normalised pixels; in_view (B, X, Y, Z).
+        hidden: H (B, C, X, Y, Z); index (B, K) proposals; features (B, C, H/s, W/s) of each level;
+        reference (B, X, Y, Z, 2) normalised pixels; in_view (B, X, Y, Z); depth, where attention
+        is aware of it: metres of the voxels (B, X, Y, Z) and log mean and scale (B, 2, h, w) of
+        the surface.
         """
         shape = hidden.shape
         flat = hidden.flatten(2).transpose(1, 2)
@@ -151,9 +180,31 @@ class CigNet(nn.Module):
         query = take(queries, index)
         pixel = take(reference.flatten(1, 3), index)
         keep = take(in_view.flatten(1).unsqueeze(-1).to(pixel.dtype), index).squeeze(-1)
+        compared = None
+        if depth is not None:
+            metres = take(depth[0].flatten(1).unsqueeze(-1), index).squeeze(-1)
+            compared = QueryDepth(metres, depth[1])
         for layer in self.cross:
-            query = layer(query, features, pixel, keep)
+            query = layer(query, features, pixel, keep, compared)
         voxels = self.complete(flat, index, query)
+        if self.spread is not None:
+            voxels = self._by_blocks(voxels, (shape[2], shape[3], shape[4]), self.spread)
+            return voxels.transpose(1, 2).reshape(shape)
         for layer in self.self_layers:
             voxels = layer(voxels, self.position)
         return voxels.transpose(1, 2).reshape(shape)
+
+    def _by_blocks(self, voxels: Tensor, shape: Shape3d, spread: nn.Linear) -> Tensor:
+        """Add to voxels (B, N, C) what self-attention between the means of blocks says of them."""
+        (x, y, z), stride = shape, self.stride
+        batch, count, channels = voxels.shape
+        means = voxels.reshape(batch, x * y, z // stride, stride, channels).mean(3)
+        means = means.reshape(batch, x, y // stride, stride, -1).mean(3)
+        means = means.reshape(batch, x // stride, stride, -1).mean(2)
+        blocks = means.reshape(batch, -1, channels)
+        for layer in self.self_layers:
+            blocks = layer(blocks, self.position())
+        added = spread(blocks)
+        split = (batch, x // stride, stride, y // stride, stride, z // stride, stride, channels)
+        added = added.reshape(batch, x // stride, 1, y // stride, 1, z // stride, 1, channels)
+        return (voxels.reshape(split) + added).reshape(batch, count, channels)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,9 @@ from cigocc_ros.model.geometry import constant, full_precision
 
 Shape2d = tuple[int, int]
 Shape3d = tuple[int, int, int]
+
+DEPTH_FIT_INIT = (0.0, 0.7)
+"""Logit of the floor (0.5) and log factor of the scale (2) of depth-aware attention at first."""
 MAX_SAMPLES = 2**27
 """Numbers that one sampling call may materialise; self-attention is chunked to stay below."""
 
@@ -136,9 +140,11 @@ def ring_bias(heads: int, points: int, dims: int) -> Tensor:
 class _Attention(nn.Module):
     """Projections that both attention layers share; offsets are in cells of the sampled map."""
 
-    def __init__(self, channels: int, heads: int, points: int, dims: int) -> None:
+    def __init__(self, channels: int, heads: int, points: int, dims: int, levels: int = 1) -> None:
         super().__init__()
-        self.heads, self.points, self.dims = heads, points, dims
+        self.heads, self.points, self.dims = heads, levels * points, dims
+        self.levels = levels
+        points = self.points
         self.value = nn.Linear(channels, channels)
         self.offsets = nn.Linear(channels, heads * points * dims)
         self.weights = nn.Linear(channels, heads * points)
@@ -150,7 +156,8 @@ class _Attention(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         with torch.no_grad():
-            self.offsets.bias.copy_(ring_bias(heads, points, dims).flatten())
+            ring = ring_bias(heads, points // levels, dims)
+            self.offsets.bias.copy_(ring.repeat(1, levels, 1).flatten())
 
     def plan(self, query: Tensor, cells: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Return normalised offsets (B, Q, M, P, dims) and softmax weights (B, Q, M, P)."""
@@ -162,28 +169,86 @@ class _Attention(nn.Module):
         return offsets / size, weights.softmax(-1)
 
 
+class QueryDepth(NamedTuple):
+    """What depth-aware attention compares: metres of the queries, and of the image's cells."""
+
+    query_m: Tensor
+    """(B, Q) along the optical axis."""
+    surface: Tensor
+    """(B, 2, h, w) log mean and log scale of the surface, log metres."""
+
+
 class DeformableCrossAttention(_Attention):
-    """Voxel queries look around their own pixel in one 2D feature map."""
+    """Voxel queries look around their own pixel in 2D feature maps, one or several levels.
 
-    def __init__(self, channels: int, heads: int, points: int) -> None:
-        """Take the width and the numbers of heads and of points per head."""
-        super().__init__(channels, heads, points, dims=2)
+    Aware of depth, the weight of a sample is multiplied by f + (1 - f) m, where m in 0..1 says how
+    well the surface there fits the depth of the query, 4 s(z) (1 - s(z)) with the logistic s and z
+    the difference in scales of the surface, widened by a learned factor, and f is a learned floor:
+    a hidden voxel does not read its occluder (DFA3D does so with a depth histogram).
+    """
 
-    def forward(self, query: Tensor, features: Tensor, reference: Tensor, keep: Tensor) -> Tensor:
-        """Attend from (B, Q, C) at `reference` (B, Q, 2) in [0, 1] to `features` (B, C, h, w).
+    def __init__(
+        self, channels: int, heads: int, points: int, levels: int = 1, depth: bool = False
+    ) -> None:
+        """Take the width, the numbers of heads and of points per head and level, of levels."""
+        super().__init__(channels, heads, points, dims=2, levels=levels)
+        self.fit = nn.Parameter(torch.tensor(DEPTH_FIT_INIT)) if depth else None
+
+    def forward(
+        self,
+        query: Tensor,
+        features: Sequence[Tensor],
+        reference: Tensor,
+        keep: Tensor,
+        depth: QueryDepth | None = None,
+    ) -> Tensor:
+        """Attend from (B, Q, C) at `reference` (B, Q, 2) in [0, 1] to maps (B, C, h, w).
 
         `keep` (B, Q) is 0 for queries outside the image: they sample nothing.
         """
-        height, width = features.shape[-2:]
-        value = self.value(features.flatten(2).transpose(1, 2))
-        value = value.reshape(value.shape[0], height * width, self.heads, -1)
-        offsets, weights = self.plan(query, (width, height))
+        shapes = [(int(level.shape[-2]), int(level.shape[-1])) for level in features]
+        flat = [level.flatten(2) for level in features]
+        joined = flat[0] if len(flat) == 1 else torch.cat(flat, dim=2)
+        value = self.value(joined.transpose(1, 2))
+        value = value.reshape(*value.shape[:2], self.heads, -1)
+        offsets, weights = self._plan_levels(query, shapes)
         with full_precision(value):
-            locations = reference[:, :, None, None, :] + offsets
-            sampled = deformable_sample(
-                value.float(), [(height, width)], locations.unsqueeze(3), weights.unsqueeze(3)
-            )
+            locations = reference[:, :, None, None, None, :] + offsets
+            if self.fit is not None and depth is not None:
+                weights = weights * self._fitting(locations, depth)
+            sampled = deformable_sample(value.float(), shapes, locations, weights)
         return self.output((sampled * keep.unsqueeze(-1)).to(query.dtype))
+
+    def _plan_levels(self, query: Tensor, shapes: list[Shape2d]) -> tuple[Tensor, Tensor]:
+        """Return offsets (B, Q, M, L, P, 2) and weights (B, Q, M, L, P)."""
+        if len(shapes) == 1:
+            ((height, width),) = shapes
+            offsets, weights = self.plan(query, (width, height))
+            return offsets.unsqueeze(3), weights.unsqueeze(3)
+        batch, queries, _ = query.shape
+        split = (batch, queries, self.heads, self.levels, self.points // self.levels)
+        sizes = [float(n) for height, width in shapes for n in (width, height)]
+        size = constant(sizes, torch.float32, query.device).reshape(1, self.levels, 1, 2)
+        # Dividing the few weights, not the many offsets, which are of one size a level.
+        size = size.expand(*split[2:], 2).reshape(-1)
+        layer = self.offsets
+        offsets = F.linear(query, layer.weight / size.unsqueeze(1), layer.bias / size).float()
+        weights = self.weights(query).float().reshape(batch, queries, self.heads, -1).softmax(-1)
+        return offsets.reshape(*split, 2), weights.reshape(split)
+
+    def _fitting(self, locations: Tensor, depth: QueryDepth) -> Tensor:
+        """Return how much each sample counts, (B, Q, M, L, P) in 0..1."""
+        if self.fit is None:
+            raise ValueError('attention that is not aware of depth cannot compare it')
+        batch, queries = locations.shape[:2]
+        grid = (2.0 * locations - 1.0).reshape(batch, queries, -1, 2)
+        found = F.grid_sample(depth.surface, grid, mode='bilinear', align_corners=False)
+        mean, scale = found.unbind(1)  # (B, Q, M * L * P)
+        floor, widening = torch.sigmoid(self.fit[0]), self.fit[1]
+        away = (depth.query_m.unsqueeze(-1) - mean.exp()) * (-scale - widening).exp()
+        likely = torch.sigmoid(away)
+        fits = 4.0 * likely * (1.0 - likely)
+        return (floor + (1.0 - floor) * fits).reshape(locations.shape[:-1])
 
 
 class DeformableSelfAttention3d(_Attention):

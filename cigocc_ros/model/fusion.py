@@ -139,7 +139,10 @@ class MultiLevelFusion(nn.Module):
             self.join = ConcatFusion(channels)
         else:
             self.join = DeformableFusion(
-                channels, config.num_heads, config.num_points, config.fusion_residual == 'both'
+                channels,
+                config.num_heads,
+                config.points_of_fusion,
+                config.fusion_residual == 'both',
             )
 
     def forward(

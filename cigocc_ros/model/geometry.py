@@ -63,13 +63,18 @@ class VoxelProjector(nn.Module):
     y_m: Tensor
     z_m: Tensor
 
-    def __init__(self, grid: VoxelGrid, image_size: tuple[int, int]) -> None:
-        """Take the grid and the input (height, width)."""
+    def __init__(
+        self,
+        grid: VoxelGrid,
+        image_size: tuple[int, int],
+        shift: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> None:
+        """Take the grid, the input (height, width) and, in edges, a shift of all centres."""
         super().__init__()
         self.image_size = image_size
         for axis, name in enumerate(('x_m', 'y_m', 'z_m')):
             index = torch.arange(grid.shape[axis], dtype=torch.float64)
-            centers = grid.origin_m[axis] + (index + 0.5) * grid.voxel_size_m[axis]
+            centers = grid.origin_m[axis] + (index + 0.5 + shift[axis]) * grid.voxel_size_m[axis]
             shape = [-1 if axis == other else 1 for other in range(3)]
             self.register_buffer(name, centers.float().reshape(shape), persistent=False)
 

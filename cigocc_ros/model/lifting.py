@@ -15,6 +15,13 @@ image feature is F_f sampled at its centre's pixel, times (w + floor), where w i
 surfaces keep a signal of order 1) and floor is a learned number. It needs no scatter, leaves no
 gaps and is differentiable in depth.
 
+At grazing angles the ray through a voxel's centre ends metres before or behind a surface that
+crosses the voxel. `evidence_points` asks several points of it, spread over its height and width:
+the surface lies in the voxel as far as one of them says so, hit is the largest, free, occluded and
+in-image are means. On exact depth of four streets, thresholded hit and the voxels that hold a
+visible point overlap by 0.22 with 1 point, 0.45 with 2, 0.57 with 4 and 0.75 with 8 at 0.4 m;
+by 0.40, 0.51, 0.71 and 0.77 at 0.2 m.
+
 `scatter` is eq. 2.5: the mean of F_f over the points in a voxel, log(1 + count) and the mean
 offset in the voxel, from the points of all pixels.
 """
@@ -40,7 +47,17 @@ from cigocc_ros.model.geometry import (
 
 SUBVOXELS = HEAD_FACTOR**3
 FLOOR_INIT = 0.1
+LATTICES = {1: (0,), 2: (0, 1), 4: (1, 3, 0, 2), 8: (0, 3, 6, 1, 4, 7, 2, 5)}
+"""Of each number of points: the place along y of the one at the k-th place along z."""
 _EVIDENCE = 3
+
+
+def evidence_shifts(points: int) -> list[tuple[float, float, float]]:
+    """Return where a voxel is asked, relative to its centre in edges: spread over y and z."""
+    return [
+        (0.0, (y + 0.5) / points - 0.5, (z + 0.5) / points - 0.5)
+        for z, y in enumerate(LATTICES[points])
+    ]
 
 
 def space_to_channels(volume: Tensor) -> Tensor:
@@ -70,7 +87,10 @@ class GatherLift(nn.Module):
         self.image_size = config.image_size
         grid = config.output_grid
         self.half_edge_m = 0.5 * sum(grid.voxel_size_m) / 3
-        self.project = VoxelProjector(grid, config.image_size)
+        self.projects = nn.ModuleList(
+            VoxelProjector(grid, config.image_size, shift)
+            for shift in evidence_shifts(config.evidence_points)
+        )
         self.floor = nn.Parameter(torch.tensor(FLOOR_INIT))
         self.out_channels = config.channels + _EVIDENCE * SUBVOXELS + 1 + 3
         self.query_shape = config.query_shape
@@ -83,7 +103,7 @@ class GatherLift(nn.Module):
         Returns the volume (B, out_channels, Qx, Qy, Qz) and the mean hit (B, Qx, Qy, Qz).
         """
         with full_precision(fused):
-            evidence, relative, inside = self._evidence(depth, self.project(pixel_from_velo))
+            evidence, relative, inside = self._evidence(depth, pixel_from_velo)
             features = sample_at_voxels(fused.float(), geometry, self.image_size)
             weight = (relative + self.floor) * geometry.in_image.to(torch.float32)
             position = _coordinates(self.query_shape, fused.device)
@@ -91,8 +111,26 @@ class GatherLift(nn.Module):
             parts = (features * weight.unsqueeze(1), evidence, inside.unsqueeze(1), position)
             return torch.cat(parts, dim=1), evidence[:, :SUBVOXELS].mean(1)
 
-    def _evidence(self, depth: DepthMaps, voxels: Projection) -> tuple[Tensor, Tensor, Tensor]:
+    def _evidence(
+        self, depth: DepthMaps, pixel_from_velo: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return hit/free/occluded (B, 24, Q...), relative hit and in-image share (B, Q...)."""
+        points = [self._at_points(depth, project(pixel_from_velo)) for project in self.projects]
+        hit, free, occluded, relative, inside = points[0]
+        for other in points[1:]:
+            hit, relative = torch.maximum(hit, other[0]), torch.maximum(relative, other[3])
+            free, occluded, inside = free + other[1], occluded + other[2], inside + other[4]
+        if len(points) > 1:
+            share = 1.0 / len(points)
+            free, occluded, inside = free * share, occluded * share, inside * share
+        folded = space_to_channels(torch.stack((hit, free, occluded), dim=1)).flatten(1, 2)
+        summary = space_to_channels(torch.stack((relative, inside), dim=1)).mean(2)
+        return folded, summary[:, 0], summary[:, 1]
+
+    def _at_points(
+        self, depth: DepthMaps, voxels: Projection
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return hit, free, occluded, relative hit and in-image of one point of each voxel."""
         mean, scale = look_up(depth, voxels)
         position = (voxels.depth_m - mean) / scale
         half = self.half_edge_m / scale
@@ -100,11 +138,7 @@ class GatherLift(nn.Module):
         before = torch.sigmoid(position - half) * inside
         until = torch.sigmoid(position + half) * inside
         hit = until - before
-        relative = hit / torch.tanh(0.5 * half)
-        evidence = torch.stack((hit, inside - until, before), dim=1)
-        folded = space_to_channels(evidence).flatten(1, 2)
-        summary = space_to_channels(torch.stack((relative, inside), dim=1)).mean(2)
-        return folded, summary[:, 0], summary[:, 1]
+        return hit, inside - until, before, hit / torch.tanh(0.5 * half), inside
 
 
 class ScatterLift(nn.Module):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cigocc_ros.core.labels import EMPTY
 from cigocc_ros.core.manifest import LABELS, OCCUPIED_PROBABILITY
+from cigocc_ros.model.cigocc import CigOcc
+from cigocc_ros.model.head import logit_answers
 
 LOGITS = 'logits'
 
@@ -40,16 +41,11 @@ class ExportModel(nn.Module):
         """
         inputs = (image, depth_prior, pixel_from_velo, velo_from_pixel)
         given = () if semantic_prior is None else (semantic_prior,)
-        logits = self.model(*inputs, *given).logits
-        labels = logits.argmax(dim=1).to(torch.uint8)
-        occupied = torch.round(255.0 * occupied_probability(logits)).to(torch.uint8)
-        return (labels, occupied, logits) if self.with_logits else (labels, occupied)
-
-
-def occupied_probability(logits: Tensor) -> Tensor:
-    """Return 1 - softmax(logits)[:, EMPTY], (B, X, Y, Z), without materialising the softmax.
-
-    p_empty = 1 / sum_c exp(l_c - l_empty): the sum is at least 1 and may overflow to infinity,
-    which gives the right 0.
-    """
-    return 1.0 - 1.0 / torch.exp(logits - logits[:, EMPTY : EMPTY + 1]).sum(dim=1)
+        if isinstance(self.model, CigOcc):
+            answers = self.model.answers(*inputs, *given, with_logits=self.with_logits)
+        else:
+            logits = self.model(*inputs, *given).logits
+            answers = (*logit_answers(logits), logits)
+        labels, probability, found = answers
+        occupied = torch.round(255.0 * probability).to(torch.uint8)
+        return (labels, occupied, found) if self.with_logits else (labels, occupied)

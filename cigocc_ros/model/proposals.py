@@ -18,7 +18,12 @@ def propose(
     `slots` proposals in C order (nearest x first) are kept.
     """
     occupied = 1.0 - stage1_logits.detach().float().softmax(1)[:, 0]
-    wanted = (occupied > threshold) | (hit.detach() > HIT_THRESHOLD)
+    return propose_occupied(occupied > threshold, hit, in_view, slots)
+
+
+def propose_occupied(occupied: Tensor, hit: Tensor, in_view: Tensor, slots: int) -> Tensor:
+    """Return what `propose` does, given which voxels stage 1 says are occupied (B, X, Y, Z)."""
+    wanted = occupied | (hit.detach() > HIT_THRESHOLD)
     mask = (wanted & in_view).flatten(1)
     any_proposed = mask.to(torch.int32).amax(1, keepdim=True) > 0
     # Spelt with logic: ONNX Runtime has no Where for booleans.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,22 +20,62 @@ def conv3d_block(in_channels: int, out_channels: int, stride: int = 1) -> nn.Seq
     )
 
 
-class UNet3d(nn.Module):
-    """Two convolutions per level on the way down, one on the way up."""
+class ResidualBlock3d(nn.Module):
+    """Adds what one convolution block says to its input."""
 
-    def __init__(self, in_channels: int, widths: tuple[int, ...], out_channels: int) -> None:
+    def __init__(self, channels: int) -> None:
+        """Take the width."""
+        super().__init__()
+        self.block = conv3d_block(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, X, Y, Z) to the same shape."""
+        return x + self.block(x)
+
+
+def plain_level(previous: int, width: int, finest: bool) -> nn.Sequential:
+    """Return two convolutions, the first of which halves all but the finest level."""
+    first = conv3d_block(previous, width, stride=1 if finest else 2)
+    return nn.Sequential(first, conv3d_block(width, width))
+
+
+def residual_level(previous: int, width: int, finest: bool) -> nn.Sequential:
+    """Return one residual block at the finest level, where it costs most, else two."""
+    if finest:
+        return nn.Sequential(ResidualBlock3d(width))
+    first = conv3d_block(previous, width, stride=2)
+    return nn.Sequential(first, ResidualBlock3d(width), ResidualBlock3d(width))
+
+
+class UNet3d(nn.Module):
+    """`plain`: two convolutions per level on the way down, one on the way up.
+
+    `residual`: every convolution that keeps the size adds to what it takes. With widths of four
+    levels the farthest voxels that a voxel hears of lie 43 voxels away, at mid 0.67 of the grid.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        widths: tuple[int, ...],
+        out_channels: int,
+        blocks: Literal['plain', 'residual'] = 'plain',
+    ) -> None:
         """Take the channels of the input, of each level (finest first) and of the output."""
         super().__init__()
+        make_level = plain_level if blocks == 'plain' else residual_level
         self.stem = nn.Conv3d(in_channels, widths[0], 1)
         self.down = nn.ModuleList()
         previous = widths[0]
-        for level, width in enumerate(widths):
-            first = conv3d_block(previous, width, stride=1 if level == 0 else 2)
-            self.down.append(nn.Sequential(first, conv3d_block(width, width)))
+        for index, width in enumerate(widths):
+            self.down.append(make_level(previous, width, index == 0))
             previous = width
         finer = list(pairwise(widths))[::-1]
         self.lateral = nn.ModuleList(nn.Conv3d(coarse, fine, 1) for fine, coarse in finer)
-        self.up = nn.ModuleList(conv3d_block(fine, fine) for fine, _ in finer)
+        if blocks == 'plain':
+            self.up = nn.ModuleList(conv3d_block(fine, fine) for fine, _ in finer)
+        else:
+            self.up = nn.ModuleList(ResidualBlock3d(fine) for fine, _ in finer)
         self.out = nn.Conv3d(widths[0], out_channels, 1)
 
     def forward(self, volume: Tensor) -> Tensor:

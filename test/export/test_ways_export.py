@@ -15,7 +15,14 @@ from cigocc_ros.runtime.random_frames import random_inputs
 
 WAYS = {
     'class_evidence': 'gated',
-    'head_upsample': 'subvoxel_shape',
+    'head_upsample': 'shape',
+    'evidence_points': 2,
+    'unet_blocks': 'residual',
+    'fusion_points': 2,
+    'cross_points': 2,
+    'cross_levels': (8, 16),
+    'cross_depth': True,
+    'self_stride': 2,
     'fusion_residual': 'both',
     'image_skip': True,
     'stage1_residual': True,

@@ -1,5 +1,7 @@
 """The whole network: shapes, batches, gradients, precision and every switch."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -77,6 +79,14 @@ def test_gradients_reach_every_parameter(tiny_with, make_inputs, lifting, comple
         {'stage1_residual': True},
         {'depth_fusion': 'fused'},
         {'semantic_prior': True},
+        {'head_upsample': 'shape'},
+        {'evidence_points': 2},
+        {'unet_blocks': 'residual'},
+        {'fusion_points': 2},
+        {'cross_points': 2},
+        {'cross_levels': (8, 16)},
+        {'cross_depth': True},
+        {'self_stride': 2},
     ],
     ids=lambda change: '-'.join(map(str, *change.items())) if len(change) == 1 else str(change),
 )
@@ -176,6 +186,14 @@ WAYS = {
     'stage1_residual': True,
     'depth_fusion': 'fused',
     'semantic_prior': True,
+    'evidence_points': 4,
+    'unet_blocks': 'residual',
+    'fusion_points': 2,
+    'cross_points': 2,
+    'cross_levels': (8, 16),
+    'cross_depth': True,
+    'self_stride': 2,
+    'head_upsample': 'shape',
 }
 
 
@@ -245,6 +263,25 @@ def test_a_network_without_the_input_leaves_classes_alone(tiny, make_inputs):
     inputs = make_inputs(tiny)
     with torch.no_grad():
         assert torch.equal(model(*inputs).logits, model(*inputs, some_classes(tiny)).logits)
+
+
+@pytest.mark.parametrize('levels', [(32,), (16, 16), (), (4,), (8, 12)])
+def test_levels_that_the_backbone_has_not_are_refused(tiny_with, levels):
+    with pytest.raises(ConfigError, match='cross_levels'):
+        tiny_with(cross_levels=levels)
+
+
+def test_a_backbone_of_four_stages_gives_a_level_of_stride_32(tiny, tiny_with, make_inputs):
+    backbone = replace(tiny.backbone, hidden_sizes=(16, 16, 24, 32), depths=(1, 1, 1, 1))
+    with pytest.raises(ConfigError, match='multiples of 32'):
+        tiny_with(backbone=backbone)
+    config = tiny_with(backbone=backbone, image_size=(64, 160), cross_levels=(8, 16, 32))
+    model = build_model(config).eval()
+    seen = []
+    model.cignet.cross[0].attend.register_forward_pre_hook(lambda _, args: seen.append(args[1]))
+    with torch.no_grad():
+        model(*make_inputs(config))
+    assert [tuple(level.shape[2:]) for level in seen[0]] == [(8, 20), (4, 10), (2, 5)]
 
 
 @pytest.mark.parametrize(

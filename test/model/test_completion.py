@@ -50,8 +50,8 @@ def test_the_order_of_proposals_does_not_matter(tiny_with, completion):
     reference = torch.rand(1, *config.query_shape, 2)
     view = torch.rand(1, *config.query_shape) < 0.7
     index = torch.randperm(1024)[None, :100]
-    first = net(volume, index, features, reference, view)
-    second = net(volume, index[:, torch.randperm(100)], features, reference, view)
+    first = net(volume, index, [features], reference, view)
+    second = net(volume, index[:, torch.randperm(100)], [features], reference, view)
     assert first.shape == volume.shape
     assert torch.allclose(first, second, atol=1e-6)
 
@@ -61,7 +61,7 @@ def updated_volume(config, volume, features):
     net = CigNet(config).eval()
     everywhere = torch.ones(1, *config.query_shape, dtype=torch.bool)
     reference = torch.full((1, *config.query_shape, 2), 0.5)
-    return net(volume, torch.arange(100)[None], features, reference, everywhere)
+    return net(volume, torch.arange(100)[None], [features], reference, everywhere)
 
 
 @pytest.mark.parametrize('queries', ['unet', 'static'])

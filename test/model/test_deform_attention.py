@@ -12,6 +12,7 @@ from cigocc_ros.model import deform_attention
 from cigocc_ros.model.deform_attention import (
     DeformableCrossAttention,
     DeformableSelfAttention3d,
+    QueryDepth,
     deformable_sample,
     ring_bias,
     slice_locations,
@@ -67,7 +68,7 @@ def test_zero_offsets_sample_the_projected_value_at_the_reference():
     layer = DeformableCrossAttention(channels=6, heads=1, points=1)
     torch.nn.init.zeros_(layer.offsets.bias)
     features, reference = torch.randn(1, 6, 4, 7), torch.rand(1, 5, 2)
-    out = layer(torch.randn(1, 5, 6), features, reference, torch.ones(1, 5))
+    out = layer(torch.randn(1, 5, 6), [features], reference, torch.ones(1, 5))
     value = torch.einsum('dc,bchw->bdhw', layer.value.weight, features)
     sampled = F.grid_sample(value, 2 * reference[:, None] - 1, align_corners=False)[:, :, 0]
     assert torch.allclose(out, layer.output(sampled.transpose(1, 2)), atol=1e-5)
@@ -77,7 +78,7 @@ def test_queries_outside_the_image_sample_nothing():
     layer = DeformableCrossAttention(channels=8, heads=2, points=3)
     keep = torch.tensor([[1.0, 0.0]])
     reference = torch.full((1, 2, 2), 0.5)
-    out = layer(torch.randn(1, 2, 8), torch.randn(1, 8, 4, 7), reference, keep)
+    out = layer(torch.randn(1, 2, 8), [torch.randn(1, 8, 4, 7)], reference, keep)
     assert torch.equal(out[0, 1], layer.output.bias)
     assert not torch.equal(out[0, 0], layer.output.bias)
 
@@ -140,3 +141,58 @@ def test_initial_offsets_form_a_ring():
     assert torch.allclose(ring[1, 0], torch.tensor([0.0, 1.0]), atol=1e-6)
     assert torch.allclose(ring[2, 1], torch.tensor([-2.0, 0.0]), atol=1e-6)
     assert ring_bias(4, 3, 3).shape == (4, 3, 3)
+
+
+def several_levels(depth: bool) -> tuple[DeformableCrossAttention, list[Tensor], Tensor, Tensor]:
+    """Return attention to two maps with offsets that matter, the maps, queries and references."""
+    torch.manual_seed(1)
+    layer = DeformableCrossAttention(8, heads=2, points=3, levels=2, depth=depth).eval()
+    with torch.no_grad():
+        for part in (layer.offsets, layer.weights):
+            part.weight.normal_(std=0.2)
+    maps = [torch.randn(1, 8, 6, 10), torch.randn(1, 8, 3, 5)]
+    return layer, maps, torch.randn(1, 7, 8), torch.rand(1, 7, 2)
+
+
+def test_several_levels_sum_up_to_what_each_gives():
+    layer, maps, query, reference = several_levels(depth=False)
+    keep = torch.ones(1, 7)
+    with torch.no_grad():
+        found = layer(query, maps, reference, keep)
+        raw = layer.offsets(query).reshape(1, 7, 2, 2, 3, 2)
+        share = layer.weights(query).reshape(1, 7, 2, 6).softmax(-1).reshape(1, 7, 2, 2, 3)
+        total = torch.zeros(1, 7, 8)
+        for level, image in enumerate(maps):
+            height, width = image.shape[2:]
+            value = layer.value(image.flatten(2).transpose(1, 2)).reshape(1, -1, 2, 4)
+            where = reference[:, :, None, None] + raw[:, :, :, level] / torch.tensor(
+                [width, height]
+            )
+            total += deformable_sample(
+                value, [(height, width)], where[:, :, :, None], share[:, :, :, level : level + 1]
+            )
+        expected = layer.output(total)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_attention_aware_of_depth_reads_surfaces_at_the_depth_of_the_voxel():
+    layer, maps, query, reference = several_levels(depth=True)
+    keep = torch.ones(1, 7)
+    surface = torch.stack((torch.full((1, 4, 6), 20.0).log(), torch.zeros(1, 4, 6)), dim=1)
+    reference = 0.4 + 0.2 * reference  # samples stay inside the maps
+    with torch.no_grad():
+        layer.offsets.weight.zero_()
+        layer.offsets.bias.zero_()
+        blind = layer(query, maps, reference, keep) - layer.output.bias
+        at, beyond = (
+            layer(query, maps, reference, keep, QueryDepth(torch.full((1, 7), metres), surface))
+            - layer.output.bias
+            for metres in (20.0, 90.0)
+        )
+        layer.fit[0] = 40.0  # a floor of 1: blind again
+        open_to_all = layer(
+            query, maps, reference, keep, QueryDepth(torch.full((1, 7), 90.0), surface)
+        )
+    torch.testing.assert_close(at, blind, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(beyond, 0.5 * blind, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(open_to_all - layer.output.bias, blind, atol=1e-5, rtol=1e-4)

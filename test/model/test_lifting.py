@@ -14,6 +14,7 @@ from cigocc_ros.model.lifting import (
     GatherLift,
     ScatterLift,
     channels_to_space,
+    evidence_shifts,
     lift_points,
     look_up,
     sample_at_voxels,
@@ -59,10 +60,10 @@ def test_folding_keeps_blocks_and_unfolds():
 def test_evidence_of_one_voxel_by_hand(tiny, make_inputs):
     lift = GatherLift(tiny)
     forth = make_inputs(tiny)[2]
-    voxels = lift.project(forth)
+    voxels = lift.projects[0](forth)
     mean = torch.full((1, *tiny.image_size), 20.0)
     scale = torch.full_like(mean, 0.8)
-    evidence, relative, inside = lift._evidence(depth_maps(mean, scale), voxels)
+    evidence, relative, inside = lift._evidence(depth_maps(mean, scale), forth)
     # Query voxel (6, 8, 1), sub-voxel 5 = (1, 0, 1): output voxel (13, 16, 3).
     assert voxels.in_image[0, 12:14, 16:18, 2:4].all()
     depth = voxels.depth_m[0, 13, 16, 3].item()
@@ -81,9 +82,10 @@ def test_evidence_of_one_voxel_by_hand(tiny, make_inputs):
 
 def test_evidence_sums_to_the_view(tiny, make_inputs):
     lift = GatherLift(tiny)
-    voxels = lift.project(make_inputs(tiny)[2])
+    forth = make_inputs(tiny)[2]
+    voxels = lift.projects[0](forth)
     mean = torch.rand(1, *tiny.image_size) * 40 + 2
-    evidence, _, inside = lift._evidence(depth_maps(mean, mean * 0.05 + 0.1), voxels)
+    evidence, _, inside = lift._evidence(depth_maps(mean, mean * 0.05 + 0.1), forth)
     total = evidence.reshape(1, 3, 8, *tiny.query_shape).sum(1)
     view = space_to_channels(voxels.in_image.float().unsqueeze(1))[:, 0]
     assert torch.allclose(total, view, atol=1e-6)
@@ -179,3 +181,41 @@ def test_scatter_drops_padding_pixels(tiny_with, make_inputs):
     assert hit.sum() > 0
     _, hit = lift(fused, depth_maps(mean, mean), torch.zeros_like(image), back)
     assert hit.sum() == 0
+
+
+@pytest.mark.parametrize('points', [1, 2, 4, 8])
+def test_points_of_evidence_lie_in_every_row_and_column_of_the_voxel(points):
+    shifts = np.array(evidence_shifts(points))
+    places = np.sort(shifts[:, 1:], axis=0)
+    expected = (np.arange(points) + 0.5) / points - 0.5
+    assert np.allclose(places, expected[:, None]) and not shifts[:, 0].any()
+
+
+def test_more_points_find_more_of_a_road_at_grazing_angles(tiny_with, make_inputs):
+    """Of the voxels that hold a point of a slightly tilted road, more are hit."""
+    config = tiny_with(**SIZES)
+    _, _, forth, back = make_inputs(config)
+    rays = pixel_rays(back, config.image_size, 1)
+    across = torch.tensor([-0.02, 0.03, 1.0]).reshape(1, 3, 1, 1)
+    down, height = (rays * across).sum(1), (back[:, :, 3, None, None] * across).sum(1)
+    road_m = torch.where(down < -1e-3, (-1.7 - height) / down.clamp(max=-1e-3), 200.0)
+    depth = depth_maps(road_m, torch.full_like(road_m, 0.05))
+    points = rays * road_m.unsqueeze(1) + back[:, :, 3, None, None]
+    rows = points.flatten(2).transpose(1, 2)
+    held = road_m.flatten(1) < 60.0
+    _, count = lift_points(rows[..., :1], rows, held, config.output_grid)
+    overlaps = []
+    for number in (1, 2, 4):
+        lift = GatherLift(tiny_with(**{**SIZES, 'evidence_points': number}))
+        evidence, _, _ = lift._evidence(depth, forth)
+        hit = channels_to_space(evidence[:, :8].unsqueeze(1))[:, 0] > 0.5
+        wanted = count > 0
+        overlaps.append(((hit & wanted).sum() / (hit | wanted).sum()).item())
+    assert overlaps[0] < 0.35 and overlaps[1] > 1.3 * overlaps[0] and overlaps[2] > overlaps[1]
+
+
+SIZES = {
+    'image_size': (192, 640),
+    'output_shape': (128, 128, 16),
+    'query_shape': (64, 64, 8),
+}
