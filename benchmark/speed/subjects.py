@@ -11,9 +11,9 @@ import onnx
 import torch
 
 from benchmark.speed.measure import OTHER
-from cigocc_ros.core.config import load_model_config
+from cigocc_ros.core.config import ModelConfig, from_mapping, load_model_config
 from cigocc_ros.core.installed import models_dir
-from cigocc_ros.core.manifest import file_spec, write_manifest
+from cigocc_ros.core.manifest import file_spec, load_manifest, write_manifest
 from cigocc_ros.export.cpu_rewrites import rewrite_for_cpu
 from cigocc_ros.export.to_onnx import portable, to_onnx, without_logits
 from cigocc_ros.model.build import build_model, save_checkpoint
@@ -38,7 +38,9 @@ class Network:
 
 def prepare(config_name: str, folder: Path) -> Network:
     """Write what is needed to time a config below `folder`."""
-    config = load_model_config(config_name)
+    shipped = models_dir() / config_name
+    trained = (shipped / 'manifest.yaml').is_file()
+    config = _trained_config(shipped) if trained else load_model_config(config_name)
     torch.manual_seed(SEED)
     model = build_model(config).eval()
     checkpoint = folder / config_name / 'checkpoint'
@@ -52,10 +54,14 @@ def prepare(config_name: str, folder: Path) -> Network:
     files = {ONNX_ROLE: file_spec(staged.parent, staged.name, 'fp32')}
     manifest = manifest_for(config, config_name, license='none', files=files, training={})
     write_manifest(staged.parent, manifest)
-    shipped = models_dir() / config_name
-    trained = (shipped / 'manifest.yaml').is_file()
     model_dir = shipped if trained else staged.parent
     return Network(config_name, model_dir, checkpoint, staged, trained)
+
+
+def _trained_config(model_dir: Path) -> ModelConfig:
+    """Return the network of a shipped model, which config/model may have left behind."""
+    manifest = load_manifest(model_dir)
+    return from_mapping(ModelConfig, manifest.training['config'], str(model_dir))
 
 
 def name_stages(graph: onnx.GraphProto) -> None:

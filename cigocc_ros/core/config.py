@@ -124,6 +124,9 @@ class ModelConfig:
     """Whether the network takes a class image from outside, the engine's fifth input."""
     evidence_points: Literal[1, 2, 4, 8] = 1
     """Points of each output voxel that are asked whether the surface lies there."""
+    lift_channels: int | None = None
+    """Width to which F_f, and F_i of image_skip, are reduced before they are sampled at voxels;
+    None for all channels."""
     unet_blocks: Literal['plain', 'residual'] = 'plain'
     """Two convolutions a level, or residual ones: one at the finest level, two at the others."""
     fusion_points: int | None = None
@@ -205,7 +208,11 @@ class ModelConfig:
         widths = (
             *(self.channels, self.semantic_channels, self.ffn_channels, self.num_heads),
             *(self.num_points, self.num_mask_channels, *self.unet_widths),
-            *(n for n in (self.fusion_points, self.cross_points) if n is not None),
+            *(
+                n
+                for n in (self.fusion_points, self.cross_points, self.lift_channels)
+                if n is not None
+            ),
         )
         self._require(
             min(sides) >= 1 and max(sides) <= MAX_IMAGE_SIDE_PX,

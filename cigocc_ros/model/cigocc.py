@@ -84,7 +84,13 @@ class CigOcc(nn.Module):
         self.unet = UNet3d(
             self.lift.out_channels, config.unet_widths, channels, config.unet_blocks
         )
-        self.image_skip = nn.Conv2d(channels, channels, 1) if config.image_skip else None
+        self.image_skip: nn.Conv2d | None = None
+        self.skip_out: nn.Conv3d | None = None
+        if config.image_skip:
+            width = config.lift_channels or channels
+            self.image_skip = nn.Conv2d(channels, width, 1)
+            if config.lift_channels is not None:
+                self.skip_out = nn.Conv3d(width, channels, 1, bias=False)
         self.stage1_classify = classifier(channels)
         self.stage1_gate = ClassGate(channels) if config.class_evidence == 'gated' else None
         self.extractor = Extractor(channels, masks, config.cross_levels)
@@ -190,14 +196,18 @@ class CigOcc(nn.Module):
             semantic_masks = semantic_masks + given_masks
         fused, embedded = self.fusion(used, depth, velo_from_pixel, embedding)
         geometry = self.project(pixel_from_velo)
+        beside = None
+        if self.image_skip is not None and embedded is not None:
+            beside = self.image_skip(embedded)
         if isinstance(self.lift, GatherLift):
-            volume, hit = self.lift(fused, depth, geometry, pixel_from_velo)
+            volume, hit, skipped = self.lift(fused, depth, geometry, pixel_from_velo, beside)
         else:
             volume, hit = self.lift(fused, depth, image, velo_from_pixel)
+            skipped = None if beside is None else self._at_voxels(beside, geometry)
         hidden = self.unet(volume)
-        if self.image_skip is not None and embedded is not None:
-            seen = self.image_skip(embedded)
-            hidden = hidden + self._at_voxels(seen, geometry).to(hidden.dtype)
+        if skipped is not None:
+            skipped = skipped.to(hidden.dtype)
+            hidden = hidden + (skipped if self.skip_out is None else self.skip_out(skipped))
         logits, evidence = self.stage1_classify(hidden), None
         if self.stage1_gate is not None:
             evidence = lift_classes(semantic_masks, geometry, self.config.image_size)

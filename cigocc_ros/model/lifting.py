@@ -92,24 +92,43 @@ class GatherLift(nn.Module):
             for shift in evidence_shifts(config.evidence_points)
         )
         self.floor = nn.Parameter(torch.tensor(FLOOR_INIT))
-        self.out_channels = config.channels + _EVIDENCE * SUBVOXELS + 1 + 3
+        width, self.reduce = config.channels, None
+        if config.lift_channels is not None:  # linear, as sampling is: fewer channels to sample
+            width = config.lift_channels
+            self.reduce = nn.Conv2d(config.channels, width, 1)
+        self.width = width
+        self.out_channels = width + _EVIDENCE * SUBVOXELS + 1 + 3
         self.query_shape = config.query_shape
 
     def forward(
-        self, fused: Tensor, depth: DepthMaps, geometry: Projection, pixel_from_velo: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        fused: Tensor,
+        depth: DepthMaps,
+        geometry: Projection,
+        pixel_from_velo: Tensor,
+        beside: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Lift F_f (B, C, h, w); `geometry` is the query grid's projection.
 
-        Returns the volume (B, out_channels, Qx, Qy, Qz) and the mean hit (B, Qx, Qy, Qz).
+        Returns the volume (B, out_channels, Qx, Qy, Qz), the mean hit (B, Qx, Qy, Qz) and, at the
+        voxels, unweighted, 0 outside the image, what is given `beside` F_f (B, D, h, w).
         """
+        if self.reduce is not None:
+            fused = self.reduce(fused)
         with full_precision(fused):
             evidence, relative, inside = self._evidence(depth, pixel_from_velo)
-            features = sample_at_voxels(fused.float(), geometry, self.image_size)
-            weight = (relative + self.floor) * geometry.in_image.to(torch.float32)
+            maps = fused if beside is None else torch.cat((fused, beside), dim=1)
+            features = sample_at_voxels(maps.float(), geometry, self.image_size)
+            seen = geometry.in_image.to(torch.float32)
+            weight = (relative + self.floor) * seen
+            skipped = None
+            if beside is not None:
+                features, skipped = features.split([self.width, beside.shape[1]], dim=1)
+                skipped = skipped * seen.unsqueeze(1)
             position = _coordinates(self.query_shape, fused.device)
             position = position.expand(fused.shape[0], -1, -1, -1, -1)
             parts = (features * weight.unsqueeze(1), evidence, inside.unsqueeze(1), position)
-            return torch.cat(parts, dim=1), evidence[:, :SUBVOXELS].mean(1)
+            return torch.cat(parts, dim=1), evidence[:, :SUBVOXELS].mean(1), skipped
 
     def _evidence(
         self, depth: DepthMaps, pixel_from_velo: Tensor

@@ -22,6 +22,7 @@ STAGE_ONE = (
     'lift',
     'unet',
     'image_skip',
+    'skip_out',
     'stage1_classify',
     'stage1_gate',
 )

@@ -23,6 +23,7 @@ WAYS = {
     'cross_levels': (8, 16),
     'cross_depth': True,
     'self_stride': 2,
+    'lift_channels': 8,
     'fusion_residual': 'both',
     'image_skip': True,
     'stage1_residual': True,

@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cigocc_ros.core.config import load_model_config
+from cigocc_ros.core.config import ModelConfig, from_mapping, load_model_config
 from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.core.manifest import load_manifest
 from cigocc_ros.model.backbone import ImageBackbone, load_backbone_weights
 from cigocc_ros.model.build import (
     CONFIG_FILE,
@@ -132,3 +133,15 @@ def test_cost_of_every_kind_of_query(tiny):
 def test_macs_of_one_convolution_by_hand(tiny):
     # stage1_classify: 16 -> 20 channels, 1x1x1, on 16 x 16 x 4 voxels.
     assert measure_cost(tiny).part_macs['stage1_classify'] == 16 * 20 * 16 * 16 * 4
+
+
+def test_the_shipped_model_keeps_the_network_that_its_manifest_states(repository):
+    """Its config knows none of the later switches, whose defaults leave the network as it was."""
+    manifest = load_manifest(repository / 'models' / 'mid')
+    config = from_mapping(ModelConfig, manifest.training['config'], 'manifest')
+    cost = measure_cost(config)
+    if set(manifest.training['config']) >= {'semantic_prior'}:
+        assert config == load_model_config('mid')
+    else:
+        assert (cost.parameters, round(cost.macs / 1e7)) == (4_871_297, 1659)
+        assert not manifest.takes_semantic_prior

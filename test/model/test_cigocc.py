@@ -87,6 +87,9 @@ def test_gradients_reach_every_parameter(tiny_with, make_inputs, lifting, comple
         {'cross_levels': (8, 16)},
         {'cross_depth': True},
         {'self_stride': 2},
+        {'lift_channels': 8},
+        {'lift_channels': 8, 'image_skip': True},
+        {'lifting': 'scatter', 'image_skip': True},
     ],
     ids=lambda change: '-'.join(map(str, *change.items())) if len(change) == 1 else str(change),
 )
@@ -194,6 +197,7 @@ WAYS = {
     'cross_depth': True,
     'self_stride': 2,
     'head_upsample': 'shape',
+    'lift_channels': 8,
 }
 
 
@@ -212,8 +216,13 @@ def test_with_every_way_gradients_reach_every_parameter(tiny_with, make_inputs):
     assert not [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
 
 
-def test_the_features_of_a_pixel_reach_h_at_its_voxels_alone(tiny_with, make_inputs):
-    model = build_model(tiny_with(image_skip=True)).eval()
+@pytest.mark.parametrize('width', [None, 8])
+@pytest.mark.parametrize('lifting', ['gather', 'scatter'])
+def test_the_features_of_a_pixel_reach_h_at_its_voxels_alone(
+    tiny_with, make_inputs, lifting, width
+):
+    config = tiny_with(image_skip=True, lifting=lifting, lift_channels=width)
+    model = build_model(config).eval()
     inputs = make_inputs(model.config)
     with torch.no_grad():
         plain = model.stage_one(*inputs)

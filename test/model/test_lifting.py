@@ -107,7 +107,7 @@ def test_depth_receives_a_gradient_through_gather(tiny, make_inputs):
     mean = torch.full((1, *tiny.image_size), 15.0, requires_grad=True)
     scale = torch.full((1, *tiny.image_size), 1.0, requires_grad=True)
     fused = torch.randn(1, tiny.channels, 12, 40)
-    volume, hit = lift(fused, depth_maps(mean, scale), geometry, forth)
+    volume, hit, _ = lift(fused, depth_maps(mean, scale), geometry, forth)
     assert volume.shape == (1, lift.out_channels, *tiny.query_shape)
     assert hit.shape == (1, *tiny.query_shape)
     volume.square().sum().backward()
