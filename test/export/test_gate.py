@@ -16,7 +16,8 @@ from cigocc_ros.export.gate import ModelFacts, ParityError, export_model, torch_
 from cigocc_ros.export.graph_rules import GraphError
 from cigocc_ros.export.half_emulation import emulated, half_values, with_ranges
 from cigocc_ros.export.parity import ParityReport, compare_outputs, output_agreement
-from cigocc_ros.model.output import ExportModel, occupied_probability
+from cigocc_ros.model.head import occupied_probability
+from cigocc_ros.model.output import ExportModel
 from cigocc_ros.runtime.engine import create_engine
 from cigocc_ros.runtime.onnxruntime_engine import open_session
 from cigocc_ros.runtime.predictor import Predictor, blank_frame
