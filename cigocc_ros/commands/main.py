@@ -21,6 +21,7 @@ VERBS = (
     'evaluate',
     'export',
     'infer',
+    'pack',
     'parity',
     'quantize',
     'render',

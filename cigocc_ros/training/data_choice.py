@@ -22,8 +22,10 @@ from cigocc_ros.data.kitti_layout import (
 from cigocc_ros.data.kitti_sequence import LEFT_ONLY, Side
 from cigocc_ros.data.label_images import LabelImages
 from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig
-from cigocc_ros.training.cache import FrameRef, find_frames
+from cigocc_ros.training.cache import FrameRef, cache_key, find_frames
+from cigocc_ros.training.shards import SUFFIX, packed_frames
 
+NOTHING = 'none'
 SYNTAX = 'DIR[@SEQUENCES][:WEIGHT]'
 _PATTERN = re.compile(r'(?P<root>.+?)(@(?P<names>[\w,-]+))?(:(?P<weight>[\d.]+))?')
 OFFICIAL_PARTS = (IMAGES, VOXEL_LABELS, VOXEL_INVALID)
@@ -81,6 +83,8 @@ class DataChoice:
         these frames. `parts` are what an official split must have; `stereo` the settings of the
         matcher; `semantics` label images of all left images.
         """
+        if is_packed(self.root):
+            return self._packed(config, cache)
         names = self.sequences
         if names is not None and len(names) == 1 and names[0] in SPLITS:
             names = SPLITS[names[0]]
@@ -97,6 +101,30 @@ class DataChoice:
                 f'{self.root}/sequences/{missing[0]}/voxels/*.label'
             )
         return frames
+
+    def _packed(self, config: ModelConfig, cache: Path | None) -> list[FrameRef]:
+        """Unpack shards; which sequences and what of them was chosen when they were packed."""
+        if self.sequences is not None:
+            raise ConfigError(
+                f'{self.root} holds shards: the sequences were chosen when they were packed'
+            )
+        return packed_frames(self.root, cache_key(config), cache or self.root / 'cache')
+
+
+def is_packed(root: Path) -> bool:
+    """Say whether a folder holds shards of `cigocc pack` rather than a data set."""
+    return any(root.glob(f'*{SUFFIX}'))
+
+
+def one_each(option: str, given: Sequence[str] | None, count: int) -> list[str | None]:
+    """Return what an option says of each of `count` --data, None for none; raise ConfigError."""
+    named = list(given or [NOTHING] * count)
+    if len(named) != count:
+        raise ConfigError(
+            f'{option}: expected one for each of the {count} --data, in their order, {NOTHING!r} '
+            f'for none; found {len(named)}'
+        )
+    return [None if one == NOTHING else one for one in named]
 
 
 def shares(choices: list[DataChoice]) -> list[float] | None:

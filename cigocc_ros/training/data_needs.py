@@ -71,6 +71,8 @@ def lacking_everywhere(frames: Sequence[FrameRef], config: TrainConfig) -> list[
     Data of one's own need not have everything, but a loss that is silently 0 or a prior that is
     never drawn should be known of. Raises DataFileError where no prior that is asked for is there.
     """
+    if any(not frame.sources for frame in frames):
+        return []  # frames that came packed do not tell what they were made of
     there = {path.parent.name for frame in frames for path in frame.sources}
     has_teacher = any(frame.teacher is not None for frame in frames)
     has_scans, has_labels = SCANS.folder in there, POINT_LABELS.folder in there
@@ -94,7 +96,9 @@ def lacking_everywhere(frames: Sequence[FrameRef], config: TrainConfig) -> list[
 
 
 def _has_prior(frame: FrameRef, kind: Prior) -> bool:
-    """Say whether a frame can have a kind of prior once it is prepared."""
+    """Say whether a frame can have a kind of prior once it is prepared; packed ones may."""
+    if not frame.sources:
+        return True
     folders = {path.parent.name for path in frame.sources if path.stem == frame.frame_id}
     if kind == NONE:
         return True

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import lzma
 import math
+import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,15 +25,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.arrays import UNREADABLE
+from cigocc_ros.core.arrays import UNREADABLE, Arrays
 from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.files import replacing
 from cigocc_ros.core.opencv import import_cv2
 from cigocc_ros.core.text import cut, excerpt
 from cigocc_ros.core.typed_yaml import from_mapping, to_mapping
 from cigocc_ros.core.yaml_json import parse_json
+from cigocc_ros.training.cache import FrameRef, store_frame
 
-Arrays = dict[str, NDArray[Any]]
 Codec = Literal['webp', 'depth', 'plain']
 FORMAT_VERSION = 1
 SUFFIX = '.shard'
@@ -43,6 +44,7 @@ NEAREST_M, STEP = 0.05, math.log(1.0034)
 """Depth d is stored as 1 + round(ln(d / NEAREST_M) / STEP)."""
 MAX_FRAME_BYTES = 200_000_000
 """Of all arrays of a frame together, unpacked; `full` has 22 MB with a teacher."""
+_FRAME_NAME = re.compile(r'[A-Za-z0-9][\w-]*/[A-Za-z0-9][\w-]*')
 _DTYPES = frozenset({'uint8', 'uint16', 'float16', 'float32', 'float64', 'bool'})
 _DELTA: list[dict[str, Any]] = [{'id': lzma.FILTER_DELTA, 'dist': 2}]
 _LZMA2: list[dict[str, Any]] = [{'id': lzma.FILTER_LZMA2, 'preset': 6}]
@@ -80,6 +82,12 @@ class ShardHeader:
     """`training.cache.cache_key` of the frames: shards of other sizes are refused."""
     frames: dict[str, dict[str, CodedArray]]
     """Name of a frame (SS/FFFFFF or SS/FFFFFF_right) -> its arrays."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for names that are not a sequence and a file: they become paths."""
+        strange = [name for name in self.frames if not _FRAME_NAME.fullmatch(name)]
+        if strange:
+            raise ConfigError(f'expected frames SS/FFFFFF, found {excerpt(strange[0])}')
 
 
 def write_shard(path: Path, prepared_for: str, frames: Iterable[tuple[str, Arrays]]) -> int:
@@ -142,6 +150,31 @@ def open_shards(folder: Path, prepared_for: str) -> Iterator[Shard]:
                 f'{prepared_for}; pack again with the same --model'
             )
         yield shard
+
+
+def frame_name(frame: FrameRef) -> str:
+    """Return the name of a frame in a shard: the file of its prepared arrays."""
+    return f'{frame.sequence.name}/{frame.cached.stem}'
+
+
+def packed_frames(folder: Path, prepared_for: str, cache: Path) -> list[FrameRef]:
+    """Unpack the shards of a folder into `cache` and return their frames, sorted.
+
+    What was unpacked before stays; shards that came since are added. Raises DataFileError where
+    there are none, or of other sizes.
+    """
+    frames = []
+    for shard in open_shards(folder, prepared_for):
+        for name in shard.names:
+            sequence, _, file = name.partition('/')
+            cached = cache / prepared_for / shard.path.stem / f'{name}.npz'
+            frame = FrameRef(sequence=Path(sequence), frame_id=file, cached=cached)
+            if not frame.is_prepared:
+                store_frame(frame, shard.load(name), frame.fingerprint())
+            frames.append(frame)
+    if not frames:
+        raise DataFileError(f'{folder}: no {SUFFIX} files with frames; "cigocc pack" writes them')
+    return frames
 
 
 def _header(content: bytes) -> ShardHeader:

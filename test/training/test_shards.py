@@ -58,7 +58,7 @@ def test_images_lose_little(path: Path, arrays: dict[str, Any]) -> None:
 
 def test_a_shard_is_smaller_than_the_frames(frames: list[FrameRef], tmp_path: Path) -> None:
     path = tmp_path / 'all.shard'
-    write_shard(path, KEY, ((str(i), load_frame(frame)) for i, frame in enumerate(frames)))
+    write_shard(path, KEY, ((f'00/{i}', load_frame(frame)) for i, frame in enumerate(frames)))
     unpacked = sum(frame.cached.stat().st_size for frame in frames)
     assert path.stat().st_size < unpacked / 2
 
@@ -113,3 +113,16 @@ def test_more_bytes_than_promised_are_not_unpacked(path: Path) -> None:
 def test_another_format_is_told(path: Path) -> None:
     with pytest.raises(DataFileError, match='expected format 1, found 2'):
         Shard(rewritten(path, {'format': 2}))
+
+
+@pytest.mark.parametrize(
+    'name', ['../../outside', '00/../x', '/etc/x', '00', '00/000000/b', '.a/b']
+)
+def test_names_that_would_leave_the_folder_are_refused(
+    name: str, path: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(path) as archive:
+        header = json.loads(archive.read(HEADER))
+    header['frames'][name] = header['frames'].pop('00/000000')
+    with pytest.raises(DataFileError, match='expected frames SS/FFFFFF'):
+        Shard(rewritten(path, header))

@@ -1,0 +1,94 @@
+"""`cigocc pack`: prepared frames in few small files, for a training host that has no data set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cigocc_ros.core.config import load_model_config
+from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.installed import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from cigocc_ros.core.config import ModelConfig
+    from cigocc_ros.training.cache import FrameRef
+
+HELP = 'pack prepared frames into shards, for training where the data set is not'
+FRAMES_PER_SHARD = 100
+"""Some 15 MB of `mid`."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments; those of `cigocc train` mean the same."""
+    parser.add_argument('--data', action='append', required=True, metavar='DIR[@SEQUENCES]')
+    parser.add_argument('--out', type=Path, required=True, help='folder of the shards')
+    parser.add_argument('--model', default=DEFAULT_MODEL, help='as of train (%(default)s)')
+    parser.add_argument('--config', default='synthetic', help='as of train (%(default)s)')
+    parser.add_argument('--ground-truth', type=Path, help='as of train')
+    parser.add_argument('--cache', type=Path, help='as of train')
+    parser.add_argument('--teacher', action='append', metavar='DIR', help='as of train')
+    parser.add_argument(
+        '--semantic-prior', action='append', metavar='DIR:CLASSES', help='likewise'
+    )
+    parser.add_argument('--name', default='frames', help='beginning of the file names')
+    parser.add_argument(
+        '--frames-per-shard', type=int, default=FRAMES_PER_SHARD, help='(default %(default)s)'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare the frames and pack them; print each file with its size; return 0."""
+    from cigocc_ros.training.cache import cache_key, load_frame
+    from cigocc_ros.training.shards import SUFFIX, frame_name, write_shard
+
+    if args.frames_per_shard < 1:
+        raise ConfigError(f'--frames-per-shard takes 1 or more, found {args.frames_per_shard}')
+    model = load_model_config(args.model)
+    frames = prepared_frames(args, model)
+    for start in range(0, len(frames), args.frames_per_shard):
+        chosen = frames[start : start + args.frames_per_shard]
+        path = args.out / f'{args.name}_{start // args.frames_per_shard:04d}{SUFFIX}'
+        named = ((frame_name(frame), load_frame(frame)) for frame in chosen)
+        count = write_shard(path, cache_key(model), named)
+        print(f'{path}: {count} frames, {path.stat().st_size / 1e6:.1f} MB')
+    return 0
+
+
+def prepared_frames(args: argparse.Namespace, model: ModelConfig) -> list[FrameRef]:
+    """Return the frames of all --data, prepared, showing progress."""
+    from tqdm import tqdm
+
+    from cigocc_ros.data.label_images import parse_label_images
+    from cigocc_ros.training.cache import turned_frames
+    from cigocc_ros.training.config import load_train_config
+    from cigocc_ros.training.data_choice import DataChoice, one_each
+    from cigocc_ros.training.preparation import prepare_frames
+
+    config = load_train_config(args.config)
+    sides = ('left', 'right') if config.both_cameras else ('left',)
+    count = len(args.data)
+    given = zip(
+        args.data,
+        one_each('--teacher', args.teacher, count),
+        one_each('--semantic-prior', args.semantic_prior, count),
+        strict=True,
+    )
+    frames: list[FrameRef] = []
+    for text, teacher, semantics in given:
+        frames += DataChoice.parse(text).frames(
+            model,
+            args.cache,
+            args.ground_truth,
+            sides,
+            None if teacher is None else Path(teacher),
+            stereo=config.stereo,
+            semantics=None if semantics is None else parse_label_images(semantics),
+        )
+    if config.augment.turned:
+        frames += turned_frames(frames)
+    todo = [frame for frame in frames if not frame.is_prepared]
+    done = prepare_frames(todo, model, stereo=config.stereo)
+    for _ in tqdm(done, total=len(todo), desc='preparing', disable=not todo):
+        pass
+    return frames
