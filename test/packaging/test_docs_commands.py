@@ -22,6 +22,7 @@ RUN_BY = {
     'evaluate': 'commands/test_evaluate.py',
     'export': 'export/test_cigocc_export.py',
     'infer': 'commands/test_infer.py',
+    'pack': 'commands/test_pack.py',
     'parity': 'commands/test_parity.py',
     'quantize': 'commands/test_quantize.py',
     'render': 'render/test_render_command.py',
