@@ -22,6 +22,7 @@ from cigocc_ros.core.errors import EngineError, ManifestError
 from cigocc_ros.core.manifest import ModelManifest, verified_content
 from cigocc_ros.runtime.contract import check_manifest
 from cigocc_ros.runtime.loading import Loading
+from cigocc_ros.runtime.tensorrt.cuda import working_on
 from cigocc_ros.runtime.tensorrt.gpus import Gpu, find_gpu
 from cigocc_ros.runtime.tensorrt.key import EngineKey, engine_key
 from cigocc_ros.runtime.tensorrt.library import TensorRt, find_tensorrt
@@ -132,10 +133,10 @@ def build_engine(
         ready = None if force else _ready(store, key, manifest)
         if ready is not None:
             return BuildResult(store.engine_path(key), ready, built=False)
-        job = _Job(library, key, manifest, options, gpu is not None)
-        sidecar, plan = job.run(
-            model_dir, TimingCache(store.folder, library, key), report, loading
-        )
+        cache = TimingCache(store.folder, library, key)
+        with working_on(gpu):
+            job = _Job(library, key, manifest, options, gpu)
+            sidecar, plan = job.run(model_dir, cache, report, loading)
         return BuildResult(store.save(sidecar, plan), sidecar, built=True)
 
 
@@ -145,7 +146,7 @@ class _Job:
     key: EngineKey
     manifest: ModelManifest
     options: TensorRtOptions
-    has_gpu: bool
+    gpu: Gpu | None
 
     def run(
         self, model_dir: Path, cache: TimingCache, report: Report, loading: Loading
@@ -163,7 +164,9 @@ class _Job:
         if self.key.stock_plugins and loss:
             logger.warning('%s: %s', path, loss)
         loading.check()
-        plan = compile_network(self.library, parsed, self.options, cache, report, loading)
+        plan = compile_network(
+            self.library, parsed, self.options, cache, report, loading, self.gpu
+        )
         layers = self._checked_layers(plan, parsed.network.num_layers)
         seconds = time.monotonic() - started_s
         logger.info('%s: built in %.0f s, %.1f MB', path, seconds, len(plan) / 1e6)
@@ -172,7 +175,7 @@ class _Job:
 
     def _checked_layers(self, plan: bytes, parsed_layers: int) -> int:
         """Load the plan where there is a GPU, check its tensors; return how many layers it has."""
-        if not self.has_gpu:
+        if self.gpu is None:
             logger.warning('no GPU here: the engine is checked when it is loaded on one')
             return parsed_layers
         engine: Any = deserialise(self.library, plan)
@@ -193,7 +196,7 @@ class _Job:
             plugins=plugins,
             samplings=samplings,
             build_s=round(build_s, 1),
-            deserialised=self.has_gpu,
+            deserialised=self.gpu is not None,
             built_by=f'cigocc {__version__}',
             built_at=datetime.now(timezone.utc).isoformat(timespec='seconds'),
         )

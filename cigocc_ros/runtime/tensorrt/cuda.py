@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,23 @@ class Cuda:
         """
         with contextlib.suppress(CudaError):
             self._driver(_RELEASE[kind], handle)
+
+
+@contextlib.contextmanager
+def working_on(gpu: Gpu | None) -> Iterator[None]:
+    """Make a GPU the current one of this thread, if there is one; raise CudaError.
+
+    Builders, engines and timings of TensorRT belong to the GPU that is current when they are made.
+    """
+    if gpu is None:
+        yield
+        return
+    cuda = Cuda(gpu)
+    cuda.attach()
+    try:
+        yield
+    finally:
+        cuda.detach()
 
 
 _RELEASE = {

@@ -23,7 +23,7 @@ from cigocc_ros.runtime.loading import Loading
 from cigocc_ros.runtime.predictor import blank_frame
 from cigocc_ros.runtime.preprocess import Preprocessor
 from cigocc_ros.runtime.self_check import load_golden
-from cigocc_ros.runtime.tensorrt.cuda import Cuda
+from cigocc_ros.runtime.tensorrt.cuda import Cuda, working_on
 from cigocc_ros.runtime.tensorrt.gpus import find_gpu
 from cigocc_ros.runtime.tensorrt.key import engine_key
 from cigocc_ros.runtime.tensorrt.library import TensorRt, find_tensorrt, listening
@@ -126,10 +126,14 @@ def inspect_engine(
     folder, role = engine_folder(options, model_dir), ONNX_ROLES[key.precision]
     where = str(model_dir / manifest.file(role).path)
     content = verified_content(model_dir, manifest, role)
-    parsed = parse_network(library, content, where, key.stock_plugins)
-    check_network(library, parsed, manifest, where)
     cache = TimingCache(folder, library, key)
-    plan = compile_network(library, parsed, options, cache, report, loading, detailed=True)
+    with working_on(gpu):
+        parsed = parse_network(library, content, where, key.stock_plugins)
+        check_network(library, parsed, manifest, where)
+        plan = compile_network(
+            library, parsed, options, cache, report, loading, gpu, detailed=True
+        )
+        del parsed
     with closing(TensorRtSession(library, Cuda(gpu), plan, manifest, False)) as session:
         times = _layer_times(library, session, _inputs(model_dir, manifest))
         layers = tuple(read_layers(session.layer_information(), times))

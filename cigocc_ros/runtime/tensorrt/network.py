@@ -13,6 +13,8 @@ from cigocc_ros.core.manifest import ModelManifest
 from cigocc_ros.core.onnx_file import SAMPLE_OP, count_calls, renamed_operator, without_function
 from cigocc_ros.runtime.contract import check_specs
 from cigocc_ros.runtime.loading import Loading
+from cigocc_ros.runtime.tensorrt.cuda import working_on
+from cigocc_ros.runtime.tensorrt.gpus import Gpu
 from cigocc_ros.runtime.tensorrt.library import (
     TensorRt,
     has_plugin,
@@ -119,12 +121,19 @@ def compile_network(
     cache: TimingCache,
     report: Callable[[BuildProgress], None],
     loading: Loading,
+    gpu: Gpu | None,
     detailed: bool = False,
 ) -> bytes:
-    """Return the plan of a network; raise LoadingCancelled or EngineError.
+    """Return the plan of a network for a GPU; raise LoadingCancelled or EngineError.
 
-    A `detailed` one can say what its layers are.
+    `gpu` must be current here, too; it may be None for TensorRT-RTX. A `detailed` plan can say
+    what its layers are.
     """
+
+    def compiled() -> Any:
+        with working_on(gpu):
+            return parsed.builder.build_serialized_network(parsed.network, config)
+
     trt, (_, messages) = library.module, library_log(library)
     config = parsed.builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb * MEBIBYTE)
@@ -136,7 +145,7 @@ def compile_network(
     monitor = listening(_Monitor, trt.IProgressMonitor)(report, loading)
     config.progress_monitor = monitor
     cache.attach(config)
-    plan = _in_thread(lambda: parsed.builder.build_serialized_network(parsed.network, config))
+    plan = _in_thread(compiled)
     loading.check()
     if plan is None:
         raise EngineError(f'{library} cannot build the engine: {messages.take()}')

@@ -128,6 +128,10 @@ class Driver:
         """Return how many hold the primary context of a device, counted as CUDA does."""
         return int(self._c.fake_retained(device))
 
+    def current(self) -> int:
+        """Return the GPU that is current in this thread, as CUDA counts them; -1 for none."""
+        return int(self._c.fake_current())
+
     def fail(self, **codes: int) -> None:
         """Let calls return an error from now on; 0 lets them work again."""
         for name, code in codes.items():

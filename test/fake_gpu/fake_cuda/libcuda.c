@@ -100,6 +100,7 @@ int fake_executed(void) { return executed; }
 void fake_version(int version) { driver_version = version; }
 void fake_limit(size_t bytes) { limit = bytes; }
 size_t fake_most_in_use(void) { return most_in_use; }
+int fake_current(void) { return current; }
 int fake_retained(int device) { return devices[device].retained; }
 
 void fake_fail(const char *name, int code) { /* code 0: it works again */

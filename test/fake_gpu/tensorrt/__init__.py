@@ -295,6 +295,11 @@ class BuilderConfig:
         return self.timing_cache
 
 
+def _current_gpu() -> int:
+    """Return the GPU of what is made now: as in CUDA, the first one where none is current."""
+    return max(driver().current(), 0)
+
+
 class Builder:
     def __init__(self, logger: Any) -> None:
         self.logger = logger
@@ -317,6 +322,7 @@ class Builder:
         if not self._steps(config.progress_monitor):
             return None
         header = {'version': __version__, 'verbosity': int(config.profiling_verbosity)}
+        header['gpu'] = _current_gpu()
         if fail == 'contract':
             header['rename'] = 'labels'
         if network.misbound:
@@ -348,6 +354,9 @@ class Runtime:
                 ILogger.Severity.ERROR,
                 'Serialization assertion failed. Version tag does not match',
             )
+            return None
+        if facts['gpu'] != _current_gpu():
+            self.logger.log(ILogger.Severity.ERROR, 'Target GPU is an incompatible device')
             return None
         engine = Engine(content, facts.get('rename'), facts.get('wrong_by', 0))
         engine.logger, engine.verbosity = self.logger, facts['verbosity']

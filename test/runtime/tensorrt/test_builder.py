@@ -1,5 +1,6 @@
 """The builder on a fake TensorRT: choices, progress, cache, refusals, and two at once."""
 
+import json
 import threading
 
 import pytest
@@ -9,12 +10,14 @@ from fixtures_engine import (
     build,
     build_golden_model_dir,
     engine_files,
+    frame_inputs,
 )
 
 from cigocc_ros.core.errors import EngineError, ManifestError
 from cigocc_ros.core.manifest import MIXED_ROLE, file_spec, load_manifest, write_manifest
 from cigocc_ros.runtime.loading import Loading, LoadingCancelled
 from cigocc_ros.runtime.tensorrt.builder import build_engine
+from cigocc_ros.runtime.tensorrt.loading import open_tensorrt
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
 
@@ -211,3 +214,27 @@ def test_plugins_that_cannot_be_loaded_are_an_error(model_dir, fake_gpu, monkeyp
     monkeypatch.setattr(fake_gpu.trt, 'init_libnvinfer_plugins', lambda *_: False)
     with pytest.raises(EngineError, match='cannot load its plugins'):
         build(model_dir)
+
+
+@pytest.mark.parametrize(('device', 'ordinal'), [('cuda:0', 1), ('cuda:1', 0), ('', 0)])
+def test_the_gpu_that_was_named_is_built_for_and_runs(
+    model_dir, fake_gpu, monkeypatch, device, ordinal
+):
+    """CUDA counts the fastest first, nvidia-smi by the slot."""
+    import fake_cuda
+
+    fast, slow = (fake_cuda.gpu(f'GPU {bus}', bus=bus, multiprocessors=50 * bus) for bus in (2, 1))
+    monkeypatch.setenv('FAKE_GPUS', f'{fast};{slow}')
+    manifest, options = load_manifest(model_dir), TensorRtOptions(build_missing=False)
+    arguments = options, lambda _: None, Loading()
+    result = build_engine(model_dir, manifest, *arguments, device=device)
+    assert result.sidecar.key.gpu == ('GPU 2', 'GPU 1')[ordinal]
+    assert json.loads(result.path.read_bytes().splitlines()[1])['gpu'] == ordinal
+    assert fake_gpu.cuda.retained(0) == fake_gpu.cuda.retained(1) == 0
+    engine = open_tensorrt(model_dir, manifest, options, Loading(), device)
+    assert fake_gpu.cuda.retained(ordinal) == 1 and fake_gpu.cuda.retained(1 - ordinal) == 0
+    engine.run(frame_inputs(manifest))
+    engine.close()
+    other = 'cuda:1' if ordinal else 'cuda:0'
+    with pytest.raises(EngineError, match=f'stale, gpu: .* --device {other}'):
+        open_tensorrt(model_dir, manifest, options, Loading(), other)
