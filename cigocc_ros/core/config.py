@@ -17,6 +17,8 @@ from cigocc_ros.core.typed_yaml import from_mapping, to_mapping
 
 __all__ = ['BackboneConfig', 'ModelConfig', 'from_mapping', 'load_model_config', 'to_mapping']
 
+FEATURE_STRIDE = 4
+"""Pixels of the model's input per cell of fine features, masks, depth and classes."""
 IMAGE_STRIDE = 16
 """Deepest feature stride; image sizes are multiples of twice this."""
 MAX_WIDTH, MAX_LAYERS = 8192, 256

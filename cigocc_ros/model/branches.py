@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cigocc_ros.core.config import FEATURE_STRIDE
 from cigocc_ros.model.backbone import ImageFeatures, conv_block
-from cigocc_ros.model.geometry import FEATURE_STRIDE, full_precision, pixel_rays
+from cigocc_ros.model.geometry import full_precision, pixel_rays
 
 DEPTH_RANGE_M = (1.0, 120.0)
 """Depths the branch can predict; the far end stands for the sky."""

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from cigocc_ros.core.config import ModelConfig, load_model_config
+from cigocc_ros.core.config import FEATURE_STRIDE, ModelConfig, load_model_config
 from cigocc_ros.core.markdown import table
 from cigocc_ros.model.build import build_model, count_parameters
-from cigocc_ros.model.geometry import FEATURE_STRIDE
 
 FLOP_PER_MAC = 2
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cigocc_ros.core.config import ModelConfig
+from cigocc_ros.core.config import FEATURE_STRIDE, ModelConfig
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.model.branches import DepthMaps
 from cigocc_ros.model.deform_attention import deformable_sample, ring_bias
-from cigocc_ros.model.geometry import FEATURE_STRIDE, constant, full_precision, pixel_rays
+from cigocc_ros.model.geometry import constant, full_precision, pixel_rays
 
 _SOURCES = 2
 

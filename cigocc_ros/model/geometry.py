@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.projection import MIN_DEPTH_M
 
-FEATURE_STRIDE = 4
-"""Stride of the fine image features that the three branches share."""
 AUTOCAST_KINDS = ('cuda', 'cpu')
 """Devices whose autocast is asked for. `torch.amp.is_autocast_available` is not: Dynamo of torch
 2.11 cannot trace it, and the network would fall into 34 graphs."""

@@ -32,11 +32,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cigocc_ros.core.config import HEAD_FACTOR, ModelConfig
+from cigocc_ros.core.config import FEATURE_STRIDE, HEAD_FACTOR, ModelConfig
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.model.branches import DepthMaps
 from cigocc_ros.model.geometry import (
-    FEATURE_STRIDE,
     Projection,
     VoxelProjector,
     constant,

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.config import FEATURE_STRIDE
 from cigocc_ros.core.labels import IGNORE, NUM_CLASSES
 
-FEATURE_STRIDE = 4
-"""Pixels of the model's input per cell of its masks and depth targets."""
 MIN_CLASS_SHARE = 1 / 8
 """Share of a cell's pixels that a class needs to count as seen in it."""
 MIN_KNOWN_SHARE = 1 / 2

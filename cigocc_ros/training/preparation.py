@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.arrays import Arrays
-from cigocc_ros.core.config import ModelConfig
+from cigocc_ros.core.config import FEATURE_STRIDE, ModelConfig
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import NUM_CLASSES, coarsen_labels
 from cigocc_ros.core.projection import pixel_from_velo
@@ -27,7 +27,7 @@ from cigocc_ros.data.partial_truth import read_turned
 from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig
 from cigocc_ros.evaluation.ground_truth import LabelArrays
 from cigocc_ros.training.cache import FrameRef, store_frame
-from cigocc_ros.training.cells import FEATURE_STRIDE, cell_depth, cell_masks
+from cigocc_ros.training.cells import cell_depth, cell_masks
 from cigocc_ros.training.teacher.folder import TeacherCache, TeacherTargets
 from cigocc_ros.training.views import FrameView
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from cigocc_ros.core.arrays import Arrays
-from cigocc_ros.core.config import ModelConfig
+from cigocc_ros.core.config import FEATURE_STRIDE, ModelConfig
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import NUM_CLASSES
 from cigocc_ros.core.prior import DEPTH, DEPTH_STEREO, NONE, STEREO, Prior
@@ -25,7 +25,6 @@ from cigocc_ros.training.augmentation import (
     jitter_colors,
 )
 from cigocc_ros.training.cache import FrameRef, load_frame
-from cigocc_ros.training.cells import FEATURE_STRIDE
 from cigocc_ros.training.config import AugmentConfig
 from cigocc_ros.training.mixture import Mixture
 from cigocc_ros.training.teacher.folder import student_features

@@ -89,8 +89,8 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class View:
-    """One camera's picture: image (H, W, 3) uint8 rgb, depth_m (H, W), classes (H, W) uint8."""
+class Picture:
+    """What one camera sees: image (H, W, 3) uint8 rgb, depth_m (H, W), classes (H, W) uint8."""
 
     image: NDArray[np.uint8]
     depth_m: NDArray[np.float32]
@@ -100,7 +100,7 @@ class View:
 def render(
     scene: Scene, camera: CameraModel, cam_from_velo: Floats, light: Light,
     random: np.random.Generator,
-) -> View:  # fmt: skip
+) -> Picture:  # fmt: skip
     """Ray cast one camera; depth and classes belong to the pixel centres.
 
     Pixels of the sky have depth 0 and class empty, those of the far hills an unknown class.
@@ -125,7 +125,7 @@ def render(
     shape = (camera.height, camera.width)
     depth = np.where(np.isfinite(seen.distance), seen.distance, 0).reshape(shape)
     image = light.exposed(colour.reshape(*shape, 3), random)
-    return View(image, depth.astype(np.float32), classes.reshape(shape))
+    return Picture(image, depth.astype(np.float32), classes.reshape(shape))
 
 
 def _shaded(

@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from cigocc_ros.core.config import FEATURE_STRIDE
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.runtime.preprocess import ImageFit
-from cigocc_ros.training.cells import FEATURE_STRIDE, MIN_CLASS_SHARE, MIN_KNOWN_SHARE
+from cigocc_ros.training.cells import MIN_CLASS_SHARE, MIN_KNOWN_SHARE
 from cigocc_ros.training.teacher.output import TeacherOutput
 
 
