@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.core.frames import CameraFrame
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
-from cigocc_ros.core.labels import CLASS_NAMES, EMPTY, NUM_CLASSES, spread_labels
+from cigocc_ros.core.labels import CLASS_NAMES, EMPTY, NUM_CLASSES, spread_voxels
 from cigocc_ros.core.markdown import table, write_into
 from cigocc_ros.core.prior import PRIORS, STEREO, Prior
 from cigocc_ros.core.projection import unproject
@@ -93,8 +93,8 @@ def _variants(frame: CameraFrame, classes: NDArray[np.uint8]) -> dict[str, NDArr
         x, y, z = (count // factor for count in SEMANTIC_KITTI_GRID.shape)
         grid = SEMANTIC_KITTI_GRID.with_shape((x, y, z))
         labels = paint(frame, classes, grid)
-        found[f'{edge_m} m'] = spread_labels(labels, SEMANTIC_KITTI_GRID.shape)
-        found[f'{edge_m} m, gaps closed'] = spread_labels(
+        found[f'{edge_m} m'] = spread_voxels(labels, SEMANTIC_KITTI_GRID.shape)
+        found[f'{edge_m} m, gaps closed'] = spread_voxels(
             close_gaps(labels), SEMANTIC_KITTI_GRID.shape
         )
     return found

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import CigoccError
-from cigocc_ros.core.frames import CameraFrame
+from cigocc_ros.core.frames import CameraFrame, labels_on_grid
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import EMPTY, IGNORE
 from cigocc_ros.core.markdown import table
@@ -38,7 +38,6 @@ from cigocc_ros.data.label_images import LabelImages
 from cigocc_ros.evaluation.evaluate import frames_to_score
 from cigocc_ros.evaluation.ground_truth import open_ground_truth
 from cigocc_ros.evaluation.metrics import SscMetrics, SscScores
-from cigocc_ros.runtime.postprocess import labels_on_grid
 from cigocc_ros.runtime.predictor import Predictor
 
 Labels = NDArray[np.uint8]

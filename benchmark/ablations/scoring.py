@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cigocc_ros.core.frames import CameraFrame
+from cigocc_ros.core.frames import CameraFrame, labels_on_grid
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.prior import DEPTH, NONE, STEREO, Prior
 from cigocc_ros.data.camera_frames import sequence_frame
@@ -24,7 +24,6 @@ from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.model.cost import example_inputs, measure_cost
 from cigocc_ros.model.proposals import HIT_THRESHOLD, propose
 from cigocc_ros.runtime.engine import TORCH
-from cigocc_ros.runtime.postprocess import labels_on_grid
 from cigocc_ros.runtime.predictor import Predictor
 from cigocc_ros.training.cache import FrameRef
 from cigocc_ros.training.losses import mask_bce

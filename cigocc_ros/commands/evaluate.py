@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cigocc_ros.commands.arguments import (
     add_engine_arguments,
@@ -15,7 +19,6 @@ from cigocc_ros.commands.arguments import (
     opened_semantics,
     stereo_config,
 )
-from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.evaluation.evaluate import (
     LABELLED_SPLITS,
@@ -34,7 +37,6 @@ from cigocc_ros.evaluation.report import (
     write_report,
 )
 from cigocc_ros.runtime.contract import ONNX_ROLE
-from cigocc_ros.runtime.postprocess import labels_on_grid
 from cigocc_ros.runtime.predictor import Predictor
 
 HELP = "score a model or prediction files as SemanticKITTI's scene-completion benchmark does"
@@ -128,7 +130,7 @@ def evaluate_model(
             ground_truth=truth_text(args, truth),
             split=split_text(args.split, args.sequences),
         )
-        return scored, score(frames, truth, predict)
+        return scored, score(frames, truth, predict, predict.probability)
 
 
 def semantic_path(args: argparse.Namespace) -> str:
@@ -143,7 +145,7 @@ def predictions_of(
 ) -> SequencePredictions:
     """Return the model's labels of frames at SemanticKITTI's size; coarse voxels are spread."""
     return SequencePredictions(
-        lambda frame: labels_on_grid(predictor(frame), SEMANTIC_KITTI_GRID),
+        predictor,
         args.data,
         frames,
         args.prior,
@@ -152,11 +154,16 @@ def predictions_of(
     )
 
 
-def score(frames: tuple[FrameKey, ...], truth: GroundTruth, predict: Predict) -> Evaluation:
+def score(
+    frames: tuple[FrameKey, ...],
+    truth: GroundTruth,
+    predict: Predict,
+    said: Callable[[], NDArray[np.uint8]] | None = None,
+) -> Evaluation:
     """Score all frames behind a progress bar, which is silent in a pipe."""
     from tqdm import tqdm
 
-    return evaluate(tqdm(frames, unit='frame', disable=None), truth, predict)
+    return evaluate(tqdm(frames, unit='frame', disable=None), truth, predict, said)
 
 
 def truth_text(args: argparse.Namespace, truth: GroundTruth) -> str:

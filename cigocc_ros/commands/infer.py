@@ -23,14 +23,13 @@ from cigocc_ros.commands.arguments import (
     stereo_config,
 )
 from cigocc_ros.core.errors import ConfigError, DataFileError
-from cigocc_ros.core.frames import CameraFrame, Occupancy
+from cigocc_ros.core.frames import CameraFrame, Occupancy, labels_on_grid
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.core.labels import CLASS_NAMES, raw_from_train
 from cigocc_ros.core.prior import AUTO
 from cigocc_ros.data.camera_frames import image_frame, sequence_frame, sequence_prior
 from cigocc_ros.data.kitti_files import write_voxel_labels
-from cigocc_ros.runtime.postprocess import labels_on_grid
 from cigocc_ros.runtime.predictor import Predictor
 
 if TYPE_CHECKING:

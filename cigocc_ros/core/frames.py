@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.errors import FrameError
 from cigocc_ros.core.grid import VoxelGrid
-from cigocc_ros.core.labels import EMPTY, NUM_CLASSES
+from cigocc_ros.core.labels import EMPTY, NUM_CLASSES, spread_voxels
 from cigocc_ros.core.projection import check_transform
 
 NANOSECONDS = 1_000_000_000
@@ -120,3 +120,24 @@ class Occupancy:
     def class_counts(self) -> NDArray[np.int64]:
         """Return the number of voxels per train id, (20,)."""
         return np.bincount(self.labels.ravel(), minlength=NUM_CLASSES)
+
+
+def labels_on_grid(occupancy: Occupancy, grid: VoxelGrid) -> NDArray[np.uint8]:
+    """Return the train ids on a finer grid of the same extent, (X, Y, Z): each voxel's nearest.
+
+    Raises FrameError unless `grid` divides every voxel of the occupancy into whole parts.
+    """
+    _require_finer(occupancy.grid, grid)
+    return spread_voxels(occupancy.labels, grid.shape)
+
+
+def probability_on_grid(occupancy: Occupancy, grid: VoxelGrid) -> NDArray[np.uint8]:
+    """Return 255 times the probability of being occupied, as `labels_on_grid` does the ids."""
+    _require_finer(occupancy.grid, grid)
+    return spread_voxels(occupancy.probability, grid.shape)
+
+
+def _require_finer(coarse: VoxelGrid, grid: VoxelGrid) -> None:
+    pairs = zip(grid.shape, coarse.shape, strict=True)
+    if coarse.with_shape(grid.shape) != grid or any(fine % n for fine, n in pairs):
+        raise FrameError(f'expected a grid that refines {coarse}, found {grid}')

@@ -103,8 +103,8 @@ def raw_from_train(train: NDArray[Any]) -> NDArray[np.uint16]:
     return raw
 
 
-def spread_labels(labels: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Return the labels (x, y, z) of coarse voxels on the finer voxels of (X, Y, Z)."""
+def spread_voxels(labels: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Return labels, or probabilities, (x, y, z) of coarse voxels on the finer (X, Y, Z)."""
     if any(fine % coarse for fine, coarse in zip(shape, labels.shape, strict=True)):
         raise DataFileError(f'{shape} voxels do not divide {labels.shape} into whole parts')
     for axis, (fine, coarse) in enumerate(zip(shape, labels.shape, strict=True)):

@@ -22,7 +22,9 @@ LEVELS = 256
 """Values of a uint8 probability: 0 is 0, 255 is 1."""
 BINS = 15
 """Of the expected calibration error, of equal width, as in most papers."""
-_STEPS, _CLOSE, _RIDGE = 50, 1e-9, 1e-9
+LEAST_SCALE = 0.01
+_STEPS, _CLOSE, _PULL = 50, 1e-9, 10.0
+_UNCHANGED_WEIGHTS = np.array([1.0, 0.0])
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Platt:
     def undo(self, probability: float) -> float:
         """Return what the network says where p' is `probability`."""
         logit = float(_logit(np.array([probability]))[0])
-        return float(1 / (1 + np.exp(-(logit - self.shift) / self.scale)))
+        return float(_sigmoid(np.array((logit - self.shift) / self.scale)))
 
 
 UNCHANGED = Platt(1.0, 0.0)
@@ -107,23 +109,36 @@ class OccupancyCounts:
         return sum(row.voxels * abs(row.said - row.found) for row in rows) / total
 
     def fit(self) -> Platt:
-        """Return the Platt scaling of least cross entropy on what was counted (Newton's method).
+        """Return the Platt scaling of least cross entropy on what was counted.
 
-        Raises DataFileError where either kind of voxel is missing.
+        Newton's method with halved steps, drawn to "unchanged" as if by a few voxels, so that
+        voxels that can be told apart without error do not drive it to infinity. A scale below
+        LEAST_SCALE, of probabilities that say nothing, is LEAST_SCALE. Raises DataFileError where
+        either kind of voxel is missing.
         """
         self._require()
-        logits = _logit(_levels())
-        design = np.stack([logits, np.ones(LEVELS)], axis=1)
-        weights = np.array([1.0, 0.0])
+        weights = _UNCHANGED_WEIGHTS
         for _ in range(_STEPS):
-            said = 1 / (1 + np.exp(-design @ weights))
-            gradient = design.T @ (self.voxels * said - self.occupied)
-            curvature = (design * (self.voxels * said * (1 - said))[:, None]).T @ design
-            step = np.linalg.solve(curvature + _RIDGE * np.eye(2), gradient)
-            weights -= step
-            if np.abs(step).max() < _CLOSE:
+            said = _sigmoid(_DESIGN @ weights)
+            gradient = _DESIGN.T @ (self.voxels * said - self.occupied)
+            gradient += _PULL * (weights - _UNCHANGED_WEIGHTS)
+            spread = self.voxels * said * (1 - said)
+            step = np.linalg.solve(
+                (_DESIGN * spread[:, None]).T @ _DESIGN + _PULL * np.eye(2), gradient
+            )
+            rate = 1.0
+            while rate > _CLOSE and self._loss(weights - rate * step) > self._loss(weights):
+                rate /= 2
+            weights = weights - rate * step
+            if np.abs(rate * step).max() < _CLOSE:
                 break
-        return Platt(float(weights[0]), float(weights[1]))
+        return Platt(max(float(weights[0]), LEAST_SCALE), float(weights[1]))
+
+    def _loss(self, weights: NDArray[np.float64]) -> float:
+        logits = _DESIGN @ weights
+        entropy = self.voxels * np.logaddexp(0, logits) - self.occupied * logits
+        pull = 0.5 * _PULL * ((weights - _UNCHANGED_WEIGHTS) ** 2).sum()
+        return float(entropy.sum() + pull)
 
     def best_threshold(self) -> tuple[float, float]:
         """Return (threshold, IoU): voxels that say at least `threshold` count as occupied.
@@ -136,8 +151,13 @@ class OccupancyCounts:
         level = int(iou.argmax())
         return max(level - 0.5, 0.0) / (LEVELS - 1), float(iou[level])
 
+    @property
+    def can_be_judged(self) -> bool:
+        """Whether there are voxels of both kinds."""
+        return bool(self.free.any() and self.occupied.any())
+
     def _require(self) -> None:
-        if not (self.free.any() and self.occupied.any()):
+        if not self.can_be_judged:
             raise DataFileError(
                 f'calibration needs free and occupied voxels, found {self.free.sum()} and '
                 f'{self.occupied.sum()}'
@@ -156,6 +176,14 @@ def _logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     return logits
 
 
+def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    said: NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * logits))  # cannot overflow
+    return said
+
+
 def _occupied(target: NDArray[np.uint8]) -> NDArray[np.bool_]:
     known: NDArray[np.bool_] = (target != EMPTY) & (target != IGNORE)
     return known
+
+
+_DESIGN = np.stack([_logit(_levels()), np.ones(LEVELS)], axis=1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.data.kitti_layout import SPLITS, FrameKey, labelled_frames
+from cigocc_ros.evaluation.calibration import OccupancyCounts
 from cigocc_ros.evaluation.ground_truth import GroundTruth
 from cigocc_ros.evaluation.metrics import SscScores
 from cigocc_ros.evaluation.ranges import RangedMetrics
@@ -28,6 +29,8 @@ class Evaluation:
     """(20, 20) voxels: rows prediction, columns ground truth."""
     frames: dict[str, int]
     """Sequence -> number of frames scored."""
+    reliability: OccupancyCounts | None = None
+    """How occupied voxels of each said probability were; None for labels from files."""
 
 
 def frames_to_score(
@@ -61,12 +64,24 @@ def split_text(split: str | None, sequences: Sequence[str]) -> str:
     return f'{chosen} (not an official split)'
 
 
-def evaluate(frames: Iterable[FrameKey], truth: GroundTruth, predict: Predict) -> Evaluation:
-    """Score the predictions of all frames; counts are added up and divided once."""
+def evaluate(
+    frames: Iterable[FrameKey],
+    truth: GroundTruth,
+    predict: Predict,
+    said: Callable[[], NDArray[np.uint8]] | None = None,
+) -> Evaluation:
+    """Score the predictions of all frames; counts are added up and divided once.
+
+    `said` returns the probabilities, uint8 (X, Y, Z), of the frame that was predicted last.
+    """
+    reliability = None if said is None else OccupancyCounts()
     metrics = RangedMetrics()
     counts: Counter[str] = Counter()
     for key in frames:
-        metrics.update(predict(key), truth.labels(key))
+        labels, target = predict(key), truth.labels(key)
+        metrics.update(labels, target)
+        if said is not None and reliability is not None:
+            reliability.update(said(), target)
         counts[key.sequence] += 1
     confusion = {range_m: each.confusion for range_m, each in metrics.metrics.items()}
-    return Evaluation(metrics.compute(), confusion, dict(counts))
+    return Evaluation(metrics.compute(), confusion, dict(counts), reliability)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.files import read_bytes
-from cigocc_ros.core.frames import CameraFrame
+from cigocc_ros.core.frames import CameraFrame, Occupancy, labels_on_grid, probability_on_grid
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, Shape
 from cigocc_ros.core.labels import IGNORE, RAW_FROM_TRAIN, train_from_raw
 from cigocc_ros.core.prior import AUTO, parse_prior
@@ -89,11 +89,11 @@ def prediction_labels(
     return labels
 
 
-Infer = Callable[[CameraFrame], NDArray[np.uint8]]
+Infer = Callable[[CameraFrame], Occupancy]
 
 
 class SequencePredictions:
-    """Run `infer`, which returns train ids at SemanticKITTI's size, on frames of a data set."""
+    """Run `infer` on frames of a data set; coarse voxels are spread to SemanticKITTI's size."""
 
     def __init__(
         self,
@@ -116,9 +116,11 @@ class SequencePredictions:
         ids: dict[str, list[str]] = defaultdict(list)
         for key in frames:
             ids[key.sequence].append(key.frame_id)
-        for key in frames if semantics else ():
-            semantics.path(key)
+        if semantics is not None:
+            for key in frames:
+                semantics.path(key)
         self.infer, self.semantics, self.stereo = infer, semantics, stereo
+        self._last: Occupancy | None = None
         self.sequences = {name: KittiSequence(sequence_folder(root, name)) for name in sorted(ids)}
         self.priors = {
             name: sequence_prior(sequence, prior, ids[name])
@@ -130,7 +132,14 @@ class SequencePredictions:
         sequence = self.sequences[key.sequence]
         prior = self.priors[key.sequence]
         frame = sequence_frame(sequence, key.frame_id, prior, self.semantics, self.stereo)
-        return self.infer(frame)
+        self._last = self.infer(frame)
+        return labels_on_grid(self._last, SEMANTIC_KITTI_GRID)
+
+    def probability(self) -> NDArray[np.uint8]:
+        """Return 255 times what was said of being occupied in the last frame, (X, Y, Z)."""
+        if self._last is None:
+            raise DataFileError('no frame was predicted yet')
+        return probability_on_grid(self._last, SEMANTIC_KITTI_GRID)
 
     def prior_text(self) -> str:
         """Return e.g. `stereo`, or `none (00), stereo (01, 02)`."""

@@ -12,6 +12,7 @@ from cigocc_ros.core.files import write_atomically
 from cigocc_ros.core.installed import code_commit
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY
 from cigocc_ros.core.markdown import facts, table
+from cigocc_ros.evaluation.calibration import BINS
 from cigocc_ros.evaluation.evaluate import Evaluation
 from cigocc_ros.evaluation.metrics import SscScores
 
@@ -48,6 +49,7 @@ def report_dict(scored: ScoredModel, evaluation: Evaluation) -> dict[str, Any]:
         'subject': asdict(scored),
         'frames': evaluation.frames,
         'class_names': list(CLASS_NAMES),
+        'reliability': _reliability_dict(evaluation),
         'scores': {f'{m:g}': _scores_dict(scores) for m, scores in evaluation.scores.items()},
         'confusion_rows_predicted': {
             f'{m:g}': matrix.tolist() for m, matrix in evaluation.confusion.items()
@@ -62,6 +64,7 @@ def report_markdown(scored: ScoredModel, evaluation: Evaluation) -> str:
         _scored_lines(scored, evaluation),
         _range_lines(evaluation),
         _class_lines(evaluation),
+        _reliability_lines(evaluation),
         _note_lines(evaluation),
     )
     return '\n'.join(line for section in sections for line in section) + '\n'
@@ -119,6 +122,45 @@ def _class_lines(evaluation: Evaluation) -> list[str]:
             rows.append((name, *map(_percent, scores), _percent(truth[train_id] / occupied)))
     heads = ('Class', *(f'IoU {m:g} m' for m in evaluation.scores), 'Share of occupied')
     return [*table(heads, rows), '']
+
+
+def _reliability_lines(evaluation: Evaluation) -> list[str]:
+    """Say whether `occupied_probability` means what it says; nothing for labels from files."""
+    counts = evaluation.reliability
+    if counts is None or not counts.can_be_judged:
+        return []
+    platt = counts.fit()
+    threshold, iou = counts.best_threshold()
+    rows = [
+        (f'{_percent(row.said)}', _percent(row.found), str(row.voxels))
+        for row in counts.reliability()
+    ]
+    return [
+        *table(('Said to be occupied', 'Occupied', 'Known voxels'), rows, left=0),
+        '',
+        f'Expected calibration error of occupied_probability: {counts.calibration_error():.3f} '
+        f"({BINS} bins of equal width). p' = sigmoid({platt.scale:.2f} logit(p) "
+        f'{platt.shift:+.2f}), fitted on these frames, would leave '
+        f'{counts.calibration_error(platt):.3f}. IoU is best, {_percent(iou)}, where voxels count '
+        f'as occupied from {threshold:.3f} on. Choose both on frames that are not reported.',
+        '',
+    ]
+
+
+def _reliability_dict(evaluation: Evaluation) -> dict[str, Any] | None:
+    counts = evaluation.reliability
+    if counts is None or not counts.can_be_judged:
+        return None
+    platt = counts.fit()
+    threshold, iou = counts.best_threshold()
+    return {
+        'calibration_error': counts.calibration_error(),
+        'calibration_error_after': counts.calibration_error(platt),
+        'scale': platt.scale,
+        'shift': platt.shift,
+        'best_threshold': threshold,
+        'best_iou': iou,
+    }
 
 
 def _note_lines(evaluation: Evaluation) -> list[str]:

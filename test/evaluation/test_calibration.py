@@ -83,3 +83,20 @@ def test_what_cannot_be_judged_is_told():
         counts.update(np.zeros(3, np.float32), np.zeros(3, np.uint8))
     with pytest.raises(DataFileError, match=r'expected uint8 probabilities of \(3,\)'):
         counts.update(np.zeros(4, np.uint8), np.zeros(3, np.uint8))
+
+
+@pytest.mark.parametrize('levels', [(0, 255), (100, 101), (0, 1)])
+def test_voxels_told_apart_without_error_do_not_drive_it_to_infinity(levels):
+    counts = OccupancyCounts()
+    counts.update(np.full(10_000, levels[0], np.uint8), np.zeros(10_000, np.uint8))
+    counts.update(np.full(10_000, levels[1], np.uint8), np.full(10_000, 9, np.uint8))
+    found = counts.fit()
+    assert 0 < found.scale < 1e4 and abs(found.shift) < 1e5
+    assert counts.calibration_error(found) <= counts.calibration_error() + 0.01
+
+
+def test_probabilities_that_run_against_the_truth_keep_a_scale_above_zero():
+    counts = OccupancyCounts()
+    counts.update(np.full(900, 20, np.uint8), np.full(900, 9, np.uint8))
+    counts.update(np.full(900, 220, np.uint8), np.zeros(900, np.uint8))
+    assert counts.fit().scale == pytest.approx(0.01)

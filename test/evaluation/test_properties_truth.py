@@ -9,14 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cigocc_ros.core.frames import Occupancy
+from cigocc_ros.core.frames import Occupancy, labels_on_grid
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.labels import IGNORE, raw_from_train, train_from_raw
 from cigocc_ros.data.kitti_files import read_voxel_labels, write_voxel_bits, write_voxel_labels
 from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.data.partial_truth import LABEL_KEY
 from cigocc_ros.evaluation.ground_truth import ARRAY_KEY, LabelArrays, LabelVolumes
-from cigocc_ros.runtime.postprocess import labels_on_grid
 
 GRID = VoxelGrid((0, 0, 0), (1, 1, 1), (3, 2, 4))
 FRAME = FrameKey('08', '000005')

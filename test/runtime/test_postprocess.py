@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from cigocc_ros.core.errors import FrameError
-from cigocc_ros.core.frames import Occupancy
+from cigocc_ros.core.frames import Occupancy, labels_on_grid
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.labels import coarsen_labels
-from cigocc_ros.runtime.postprocess import labels_on_grid, occupancy_from_outputs
+from cigocc_ros.runtime.postprocess import occupancy_from_outputs
 
 
 def make_occupancy(shape):

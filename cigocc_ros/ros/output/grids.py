@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 from cigocc_ros.core.birds_eye import birds_eye
 from cigocc_ros.core.errors import CigoccError, ConfigError
 from cigocc_ros.core.files import write_atomically
-from cigocc_ros.core.frames import Occupancy
+from cigocc_ros.core.frames import Occupancy, labels_on_grid
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.labels import (
     CLASS_NAMES,
@@ -31,7 +31,6 @@ from cigocc_ros.data.kitti_files import write_voxel_labels
 from cigocc_ros.ros.occ_parameters import GRID_IMAGE
 from cigocc_ros.ros.output.clouds import byte_array, header
 from cigocc_ros.ros.stamps import stamp_from_ns
-from cigocc_ros.runtime.postprocess import labels_on_grid
 
 try:
     from foxglove_msgs.msg import PackedElementField
