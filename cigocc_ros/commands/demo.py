@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import signal
-import statistics
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 from cigocc_ros.core.errors import ConfigError, DataFileError, FrameError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, VoxelGrid
 from cigocc_ros.core.installed import DEFAULT_MODEL
-from cigocc_ros.core.labels import CLASS_NAMES, EMPTY
 from cigocc_ros.runtime.engine import AUTO, BACKENDS
 
 if TYPE_CHECKING:
@@ -52,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Replay, print, draw; return 0."""
     from cigocc_ros.replay.replay import Replay, ReplaySettings
+    from cigocc_ros.replay.report import replay_table
     from cigocc_ros.runtime.predictor import find_model_dir
 
     if args.frames < 1 or args.pictures < 0:
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the processes end too
     replayed = Replay(settings, _say).run(_progress)
-    print(_table(sequence, replayed))
+    print(replay_table(sequence, replayed))
     for path in _draw(args, sequence, replayed):
         print(path)
     _say(f'done in {time.monotonic() - started_s:.0f} s')
@@ -115,49 +114,6 @@ def _synthesize(args: argparse.Namespace) -> Path:
     for _ in tqdm(frames, total=args.frames, desc='   street', unit='frame'):
         pass
     return unfinished.rename(folder)
-
-
-def _table(sequence: Path, replayed: Replayed) -> str:
-    """Return the report of the node and of the subscriber."""
-    from cigocc_ros.render.report import text_table
-
-    collected, clouds = replayed.collected, replayed.clouds
-    values = collected.diagnostics
-    dropped = {
-        name.removeprefix('dropped: '): count
-        for name, count in values.items()
-        if name.startswith('dropped: ') or name == 'replaced by a newer frame'
-    }
-    counts = np.array([cloud.class_counts for cloud in clouds])
-    occupied = counts.sum(axis=1) - counts[:, EMPTY]
-    seen = [CLASS_NAMES[i] for i in np.argsort(-counts.sum(axis=0)) if counts[:, i].any() and i]
-    latency = [cloud.latency_ms for cloud in clouds if cloud.latency_ms is not None]
-    both = f'{replayed.sent} and {replayed.pace_sent} to measure the pace'
-    rows = [
-        ('sequence', str(sequence)),
-        ('model, backend', f'{values.get("model id", "?")}, {values.get("backend", "?")}'),
-        ('speed of the replay', f'{replayed.rate:.2g} x as recorded'),
-        ('images sent', both),
-        ('frames in (node)', values.get('frames in', '?')),
-        ('processed (node)', values.get('processed', '?')),
-        ('dropped (node)', ', '.join(f'{n} {name}' for name, n in dropped.items())),
-        ('stereo depth priors', values.get('depth priors used', '?')),
-        ('voxel clouds arrived', f'{len(clouds)} of {replayed.sent}'),
-        ('latency image to voxels', _milliseconds(latency)),
-        ('processing in the node', _milliseconds(replayed.processing_ms)),
-        ('occupied voxels a frame', f'{np.median(occupied):,.0f} (median)'),
-        ('cubes in markers', f'{statistics.median(collected.marker_cubes or [0]):,.0f} (median)'),
-        ('classes seen', f'{len(seen)}: {", ".join(seen)}'),
-        ('diagnostics', collected.diagnostics_message or '?'),
-    ]
-    return text_table('what came over DDS', rows)
-
-
-def _milliseconds(values: list[float]) -> str:
-    if not values:
-        return 'not measured'
-    median, p95 = np.percentile(values, [50, 95])
-    return f'median {median:.0f} ms, p95 {p95:.0f} ms'
 
 
 def _draw(args: argparse.Namespace, sequence: Path, replayed: Replayed) -> list[Path]:

@@ -59,8 +59,8 @@ class Collector(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         self._listen(MarkerArray, 'occ/markers', self._on_markers)
         self._listen(DiagnosticArray, '/diagnostics', self._on_diagnostics)
         self._listen(String, 'occ/class_info', self._on_class_info, LATCHED)
-        for name in ('processing_time_ms', 'pipeline_latency_ms'):
-            self._listen(Float64, f'occ/debug/{name}', self._number_writer(name))
+        times = 'processing_time_ms'
+        self._listen(Float64, f'occ/debug/{times}', self._number_writer(times))
 
     def _listen(self, kind: Any, topic: str, act: Any, qos: QoSProfile = RELIABLE) -> None:
         self.create_subscription(kind, topic, act, qos)

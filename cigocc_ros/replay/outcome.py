@@ -39,7 +39,6 @@ class Collected:
     clouds: list[CollectedCloud] = field(default_factory=list)
     marker_cubes: list[int] = field(default_factory=list)
     processing_time_ms: list[float] = field(default_factory=list)
-    pipeline_latency_ms: list[float] = field(default_factory=list)
     diagnostics: dict[str, str] = field(default_factory=dict)
     diagnostics_message: str = ''
     class_info: dict[str, Any] | None = None
@@ -115,5 +114,5 @@ def _add(collected: Collected, event: dict[str, Any], folder: Path) -> None:
     elif kind == 'diagnostics' and event['name'].endswith('occupancy'):
         collected.diagnostics = event['values']
         collected.diagnostics_message = event['message']
-    elif kind in ('processing_time_ms', 'pipeline_latency_ms'):
-        getattr(collected, kind).append(event['value'])
+    elif kind == 'processing_time_ms':
+        collected.processing_time_ms.append(event['value'])
