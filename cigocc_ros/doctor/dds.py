@@ -33,19 +33,19 @@ def check_segment(rmw: str, environment: Mapping[str, str] | None = None) -> Fin
     if rmw and not rmw.startswith(FAST_DDS):
         return ok('dds segment', f'{rmw} has none of Fast DDS')
     expected_bytes = segment_bytes(shipped_profile())
-    mend = f'export {PROFILE_VARIABLES[0]}={shipped_profile()} (launch files do)'
+    fix = f'export {PROFILE_VARIABLES[0]}={shipped_profile()} (launch files do)'
     expected = f'{_megabytes(expected_bytes)} or more, in the shell of the camera too'
     variables = os.environ if environment is None else environment
     named = next((variables[name] for name in PROFILE_VARIABLES if variables.get(name)), '')
     if not named:
         found = f'no profile in use: {_megabytes(DEFAULT_SEGMENT_BYTES)}, Fast DDS default'
-        return warn('dds segment', found, expected, mend)
+        return warn('dds segment', found, expected, fix)
     try:
         size = segment_bytes(Path(named))
     except (OSError, ValueError) as error:
-        return fail('dds segment', f'{named}: {error}', 'a Fast DDS profile in XML', mend)
+        return fail('dds segment', f'{named}: {error}', 'a Fast DDS profile in XML', fix)
     if size < expected_bytes:
-        return warn('dds segment', f'{_megabytes(size)} in {named}', expected, mend)
+        return warn('dds segment', f'{_megabytes(size)} in {named}', expected, fix)
     return ok('dds segment', f'{_megabytes(size)} in {named}')
 
 
@@ -73,8 +73,8 @@ def check_shared_memory(folder: Path = SHARED_MEMORY, free_bytes: int | None = N
     found = f'{_megabytes(free)} free in {folder}'
     if free >= needed:
         return ok('shared memory', found)
-    mend = 'docker run --shm-size=1g ..., or `fastdds shm clean` after crashes'
-    return warn('shared memory', found, f'{_megabytes(needed)} for {SEGMENTS_NEEDED}', mend)
+    fix = 'docker run --shm-size=1g ..., or `fastdds shm clean` after crashes'
+    return warn('shared memory', found, f'{_megabytes(needed)} for {SEGMENTS_NEEDED}', fix)
 
 
 def _megabytes(size: int) -> str:

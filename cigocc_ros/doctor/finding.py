@@ -20,17 +20,17 @@ class Finding:
     status: Status
     found: str
     expected: str = ''
-    mend: str = ''
+    fix: str = ''
 
     def __post_init__(self) -> None:
         """Raise ValueError for bad news without advice."""
-        if self.status != OK and not (self.expected and self.mend):
-            raise ValueError(f'{self.check}: a {self.status} needs `expected` and `mend`')
+        if self.status != OK and not (self.expected and self.fix):
+            raise ValueError(f'{self.check}: a {self.status} needs `expected` and `fix`')
 
     def __str__(self) -> str:
         """Return the finding as one line."""
         line = f'{self.status:<4}  {self.check}: {self.found}'
-        advice = f'; expected: {self.expected}; do: {self.mend}' if self.mend else ''
+        advice = f'; expected: {self.expected}; do: {self.fix}' if self.fix else ''
         return ' '.join(f'{line}{advice}'.split('\n'))
 
 
@@ -39,14 +39,14 @@ def ok(check: str, found: str) -> Finding:
     return Finding(check, OK, found)
 
 
-def warn(check: str, found: str, expected: str, mend: str) -> Finding:
+def warn(check: str, found: str, expected: str, fix: str) -> Finding:
     """Return a finding that leaves the node usable, if less so."""
-    return Finding(check, WARN, found, expected, mend)
+    return Finding(check, WARN, found, expected, fix)
 
 
-def fail(check: str, found: str, expected: str, mend: str) -> Finding:
+def fail(check: str, found: str, expected: str, fix: str) -> Finding:
     """Return a finding that keeps the node from working."""
-    return Finding(check, FAIL, found, expected, mend)
+    return Finding(check, FAIL, found, expected, fix)
 
 
 def as_mappings(findings: Iterable[Finding]) -> list[dict[str, str]]:

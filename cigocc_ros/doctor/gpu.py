@@ -59,11 +59,11 @@ def check_gpu_without_tensorrt(device: str) -> Finding:
 
 def _no_gpu(reason: str, backend: str, has_driver: bool) -> Finding:
     if has_driver:
-        mend = 'look at nvidia-smi; the reason above says what is wrong with the driver'
+        fix = 'look at nvidia-smi; the reason above says what is wrong with the driver'
     else:
-        mend = 'install the NVIDIA driver; or stay with backend onnxruntime'
+        fix = 'install the NVIDIA driver; or stay with backend onnxruntime'
     judge = fail if backend == TENSORRT else warn
-    return judge('gpu', reason, 'an NVIDIA GPU, for TensorRT', mend)
+    return judge('gpu', reason, 'an NVIDIA GPU, for TensorRT', fix)
 
 
 def check_tensorrt(backend: str) -> tuple[Finding, TensorRt | None]:
@@ -73,16 +73,16 @@ def check_tensorrt(backend: str) -> tuple[Finding, TensorRt | None]:
         f'{name} {first[0]}.{first[1]} to below {end[0]}'
         for name, (first, end) in SUPPORTED.items()
     )
-    mend = 'docs/engine.md, "What it needs"; or stay with backend onnxruntime'
+    fix = 'docs/engine.md, "What it needs"; or stay with backend onnxruntime'
     try:
         library = find_tensorrt()
     except EngineError as error:
-        reason, _, _ = str(error).partition(' It comes with')  # `mend` says where to get it
-        return judge('tensorrt', reason, versions, mend), None
+        reason, _, _ = str(error).partition(' It comes with')  # `fix` says where to get it
+        return judge('tensorrt', reason, versions, fix), None
     try:
         register_plugins(library)
     except EngineError as error:
-        mend = 'sudo apt install libnvinfer-plugin10 (the release of libnvinfer)'
-        return judge('tensorrt', str(error), 'libnvinfer_plugin beside libnvinfer', mend), None
+        fix = 'sudo apt install libnvinfer-plugin10 (the release of libnvinfer)'
+        return judge('tensorrt', str(error), 'libnvinfer_plugin beside libnvinfer', fix), None
     plugins = 'has no plugins' if library.is_rtx else 'plugins loaded'
     return ok('tensorrt', f'{library}, {plugins}'), library

@@ -28,9 +28,9 @@ def check_node(seen: Observation) -> Finding:
         return warn('node', found, f'one node {seen.wanted}', f'cigocc doctor --node {seen.node}')
     if seen.node:
         return ok('node', f'{seen.node} runs')
-    mend = f'{LAUNCH} image:={seen.image.name} camera_info:={seen.info.name}'
+    fix = f'{LAUNCH} image:={seen.image.name} camera_info:={seen.info.name}'
     found = f'no node {seen.wanted} in this domain: its topics are looked at without it'
-    return warn('node', found, 'the node, on the same ROS_DOMAIN_ID', mend)
+    return warn('node', found, 'the node, on the same ROS_DOMAIN_ID', fix)
 
 
 def check_report(seen: Observation) -> list[Finding]:
@@ -79,8 +79,8 @@ def check_input(view: TopicView, kinds: tuple[str, ...], seen: Observation) -> I
     nodes = ', '.join(sorted({endpoint.node for endpoint in publishers}))
     yield ok(check, f'{kinds[0]} from {nodes}')
     if len(publishers) > 1:
-        mend = f'give each its topic: {LAUNCH} image:=... camera_info:=...'
-        yield warn(check, f'{len(publishers)} publishers: {nodes}', 'one', mend)
+        fix = f'give each its topic: {LAUNCH} image:=... camera_info:=...'
+        yield warn(check, f'{len(publishers)} publishers: {nodes}', 'one', fix)
     mine = [endpoint for endpoint in view.subscriptions if endpoint.node == seen.node]
     yield from _incompatible(publishers, mine, check)
 
@@ -94,13 +94,13 @@ def _unpublished(
     wrong = sorted({endpoint.kind for endpoint in view.publishers})
     found = f'published as {", ".join(wrong)}' if wrong else 'no publisher'
     if COMPRESSED_TYPE in wrong:
-        mend = f'{LAUNCH} image_transport:=compressed image:=BASE_TOPIC'
+        fix = f'{LAUNCH} image_transport:=compressed image:=BASE_TOPIC'
     elif others:
         name = 'camera_info' if kinds[0] == INFO_TYPE else 'image'
-        mend = f'{LAUNCH} {name}:={others[0]}'
+        fix = f'{LAUNCH} {name}:={others[0]}'
     else:
-        mend = 'start the camera driver; compare ROS_DOMAIN_ID and ROS_LOCALHOST_ONLY'
-    return fail(check, f'{found}; {there}', f'a publisher of {kinds[0]}', mend)
+        fix = 'start the camera driver; compare ROS_DOMAIN_ID and ROS_LOCALHOST_ONLY'
+    return fail(check, f'{found}; {there}', f'a publisher of {kinds[0]}', fix)
 
 
 def check_optional(seen: Observation) -> Iterator[Finding]:
@@ -140,8 +140,8 @@ def _incompatible(
                     f'{publisher.node} offers {qos_text(publisher.qos)}, {subscription.node} '
                     f'asks for {qos_text(subscription.qos)}: nothing arrives ({reason.strip()})'
                 )
-                mend = f'set the QoS of {subscription.node} to {qos_text(publisher.qos)}'
-                yield fail(check, found, 'compatible QoS', mend)
+                fix = f'set the QoS of {subscription.node} to {qos_text(publisher.qos)}'
+                yield fail(check, found, 'compatible QoS', fix)
 
 
 def check_reliability(view: TopicView, message_bytes: int, limit_bytes: int) -> list[Finding]:
@@ -155,8 +155,8 @@ def check_reliability(view: TopicView, message_bytes: int, limit_bytes: int) -> 
         return []
     found = f'{best_effort[0]} sends {message_bytes / 1e6:.1f} MB as BEST_EFFORT'
     expected = f'RELIABLE above {limit_bytes / 1e6:.1f} MB, or the profile for large messages'
-    mend = 'start the camera with FASTRTPS_DEFAULT_PROFILES_FILE=.../fastdds_large_messages.xml'
-    return [warn(f'topic {view.name}', found, expected, mend)]
+    fix = 'start the camera with FASTRTPS_DEFAULT_PROFILES_FILE=.../fastdds_large_messages.xml'
+    return [warn(f'topic {view.name}', found, expected, fix)]
 
 
 def image_kinds(seen: Observation) -> tuple[str, ...]:

@@ -7,13 +7,12 @@ import os
 from collections.abc import Mapping
 
 from cigocc_ros.core.dds import HIGHEST_DOMAIN
+from cigocc_ros.core.ros_environment import DOMAIN_CURE, domain_trouble
 from cigocc_ros.doctor.finding import Finding, fail, ok, warn
 from cigocc_ros.doctor.machine import library_version
 
 DISTROS = ('humble', 'jazzy', 'kilted', 'lyrical')
 """Where the package is meant to run; others may work."""
-LAST_DOMAIN = 232
-"""Above it DDS has no ports."""
 MESSAGES = (
     'diagnostic_msgs',
     'nav_msgs',
@@ -44,23 +43,22 @@ def _distro() -> Finding:
         return ok('ros distro', 'not stated: ROS from Python wheels')
     if distro in DISTROS:
         return ok('ros distro', distro)
-    expected, mend = ' or '.join(DISTROS), 'use one of them; with another, run `make test` first'
-    return warn('ros distro', distro, expected, mend)
+    expected, fix = ' or '.join(DISTROS), 'use one of them; with another, run `make test` first'
+    return warn('ros distro', distro, expected, fix)
 
 
 def check_domain(environment: Mapping[str, str] | None = None) -> Finding:
     """Check ROS_DOMAIN_ID and say who can be heard: the first thing that keeps nodes apart."""
     variables = os.environ if environment is None else environment
+    trouble = domain_trouble(variables)
+    if trouble is not None:
+        return fail(trouble.check, trouble.found, trouble.expected, trouble.cure)
     text = variables.get('ROS_DOMAIN_ID') or '0'
-    mend = 'export ROS_DOMAIN_ID=42, the same in every shell'
-    expected = f'a number from 0 to {HIGHEST_DOMAIN}'
-    if not text.isdigit() or int(text) > LAST_DOMAIN:
-        return fail('ros domain', f'ROS_DOMAIN_ID={text}', expected, mend)
     reach = variables.get('ROS_AUTOMATIC_DISCOVERY_RANGE') or 'the default range'
     found = 'this host only' if variables.get('ROS_LOCALHOST_ONLY') == '1' else reach
     if int(text) > HIGHEST_DOMAIN:
         found = f'ROS_DOMAIN_ID={text}: its ports reach into the ephemeral ones of Linux'
-        return warn('ros domain', found, expected, mend)
+        return warn('ros domain', found, f'a number from 0 to {HIGHEST_DOMAIN}', DOMAIN_CURE)
     return ok('ros domain', f'{text}, discovery in {found}')
 
 
@@ -69,8 +67,8 @@ def check_messages(packages: tuple[str, ...] = MESSAGES) -> Finding:
     missing = [name for name in packages if not _importable(f'{name}.msg', f'{name}.srv')]
     if not missing:
         return ok('messages', ', '.join(packages))
-    mend = 'rosdep install --from-paths src --ignore-src -y'
-    return fail('messages', f'cannot import {", ".join(missing)}', 'all of them', mend)
+    fix = 'rosdep install --from-paths src --ignore-src -y'
+    return fail('messages', f'cannot import {", ".join(missing)}', 'all of them', fix)
 
 
 def _importable(*names: str) -> bool:
@@ -88,8 +86,8 @@ def check_tf2() -> Finding:
     """Check the library that tells the camera pose, which parameters can replace."""
     if library_version('tf2_ros') is not None:
         return ok('tf2', 'tf2_ros')
-    mend = 'sudo apt install ros-$ROS_DISTRO-tf2-ros-py, or set extrinsics.rotation'
-    return warn('tf2', 'tf2_ros not importable', 'tf2_ros, or the pose as parameters', mend)
+    fix = 'sudo apt install ros-$ROS_DISTRO-tf2-ros-py, or set extrinsics.rotation'
+    return warn('tf2', 'tf2_ros not importable', 'tf2_ros, or the pose as parameters', fix)
 
 
 def check_cv_bridge() -> Finding:
@@ -104,6 +102,6 @@ def check_cv_bridge() -> Finding:
         found = f'{type(error).__name__}: {error}'
     else:
         return ok('cv_bridge', f'works with numpy {library_version("numpy")}')
-    mend = "pip uninstall numpy, so that apt's is used; or pip install 'numpy<2'"
+    fix = "pip uninstall numpy, so that apt's is used; or pip install 'numpy<2'"
     found = f'{found} (numpy {library_version("numpy")})'
-    return warn('cv_bridge', found, 'the numpy it was built with', mend)
+    return warn('cv_bridge', found, 'the numpy it was built with', fix)

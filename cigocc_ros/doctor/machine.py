@@ -35,8 +35,8 @@ def check_opencv() -> Finding:
         return ok('opencv', str(import_cv2('the node').__version__))
     except ImportError as error:
         found = f'not importable: {str(error).partition(": ")[2]}'
-    mend = DOWNGRADE if 'numpy' in found else INSTALL
-    return warn('opencv', found, 'OpenCV, for compressed and raw images and for stereo', mend)
+    fix = DOWNGRADE if 'numpy' in found else INSTALL
+    return warn('opencv', found, 'OpenCV, for compressed and raw images and for stereo', fix)
 
 
 def check_backend(backend: str) -> Finding | None:
@@ -77,11 +77,11 @@ def check_disk(folder: Path, free_bytes: int | None = None) -> Finding:
     present = next(path for path in (folder, *folder.resolve().parents) if path.is_dir())
     free = shutil.disk_usage(present).free if free_bytes is None else free_bytes
     found = f'{free / 1e9:.1f} GB free in {present}'
-    mend = f'make room in {present}, or name another folder (tensorrt.engine_dir)'
+    fix = f'make room in {present}, or name another folder (tensorrt.engine_dir)'
     if free < LEAST_ROOM_BYTES:
-        return fail('disk', found, f'{LEAST_ROOM_BYTES / 1e9:.1f} GB at least', mend)
+        return fail('disk', found, f'{LEAST_ROOM_BYTES / 1e9:.1f} GB at least', fix)
     if free < ENGINE_ROOM_BYTES:
-        return warn('disk', found, f'{ENGINE_ROOM_BYTES / 1e9:.1f} GB for engines', mend)
+        return warn('disk', found, f'{ENGINE_ROOM_BYTES / 1e9:.1f} GB for engines', fix)
     return ok('disk', found)
 
 

@@ -48,8 +48,6 @@ class Request:
     camera_info: str
     output_frame: str
     seconds: float
-    named: bool = False
-    """Whether the user named topics or node, so that they must be there."""
     discovery_s: float = 3.0
     domain_id: int | None = None
 

@@ -28,7 +28,7 @@ def test_a_damaged_model_is_1_and_the_findings_are_json(model, capsys):
     assert main(['doctor', '--model', model, '--no-live', '--json']) == 1
     findings = {entry['check']: entry for entry in json.loads(capsys.readouterr().out)}
     broken = findings[f'model {model}']
-    assert broken['status'] == FAIL and 'cigocc export' in broken['mend']
+    assert broken['status'] == FAIL and 'cigocc export' in broken['fix']
     assert findings['python']['status'] == OK
 
 
@@ -43,17 +43,17 @@ def test_without_ros_the_rest_is_checked(model, capsys, monkeypatch):
 
 def test_the_running_system_is_looked_at_with_what_was_asked_for(model, capsys, monkeypatch):
     pytest.importorskip('rclpy')
-    from cigocc_ros.doctor import live
+    from cigocc_ros.doctor import examination
 
     asked = []
     monkeypatch.setattr(
-        live, 'check_live', lambda request: asked.append(request) or [ok('x', 'y')]
+        examination, 'check_live', lambda asks: asked.append(asks) or [ok('x', 'y')]
     )
     words = ['doctor', '--model', model, '--node', '/front/occ', '--seconds', '7']
     assert main(words) == 0
-    assert (asked[0].node, asked[0].seconds, asked[0].named) == ('/front/occ', 7.0, True)
+    assert (asked[0].node, asked[0].seconds, asked[0].is_named) == ('/front/occ', 7.0, True)
     assert 'OK    x: y' in capsys.readouterr().out
-    monkeypatch.setattr(live, 'check_live', lambda _: [fail('x', 'y', 'z', 'w')])
+    monkeypatch.setattr(examination, 'check_live', lambda _: [fail('x', 'y', 'z', 'w')])
     assert main(words) == 1
 
 
@@ -62,3 +62,21 @@ def test_tensorrt_asked_for_and_absent_is_1(model, monkeypatch, capsys):
         monkeypatch.setitem(sys.modules, name, None)
     assert main(['doctor', '--model', model, '--no-live', '--backend', 'tensorrt']) == 1
     assert 'FAIL  tensorrt' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'check', 'fix'),
+    [
+        ('ROS_DOMAIN_ID', 'abc', 'ros domain', 'ROS_DOMAIN_ID=42'),
+        ('ROS_LOG_DIR', '/proc/logs', 'ros log', 'ROS_LOG_DIR='),
+        ('RMW_IMPLEMENTATION', 'rmw_nothing', 'rmw', 'unset RMW_IMPLEMENTATION'),
+    ],
+)
+def test_what_a_node_could_not_start_with(model, capsys, monkeypatch, name, value, check, fix):
+    """The same that the nodes refuse; and the doctor does not stumble over it itself."""
+    pytest.importorskip('rclpy')
+    monkeypatch.setenv(name, value)
+    assert main(['doctor', '--model', model, '--json']) == 1
+    findings = {entry['check']: entry for entry in json.loads(capsys.readouterr().out)}
+    assert findings[check]['status'] == FAIL and fix in findings[check]['fix']
+    assert 'not looked at' in findings['running system']['found']

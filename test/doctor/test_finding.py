@@ -14,7 +14,7 @@ def test_a_finding_is_one_line_that_ends_with_what_mends_it():
 def test_bad_news_need_advice():
     with pytest.raises(ValueError, match='expected'):
         warn('gpu', 'none', '', 'buy one')
-    with pytest.raises(ValueError, match='mend'):
+    with pytest.raises(ValueError, match='fix'):
         fail('gpu', 'none', 'a GPU', '')
 
 
@@ -26,5 +26,5 @@ def test_only_failures_fail():
         'status': 'WARN',
         'found': 'b',
         'expected': 'c',
-        'mend': 'd',
+        'fix': 'd',
     }

@@ -87,14 +87,14 @@ def test_cv_bridge(monkeypatch):
     monkeypatch.delitem(sys.modules, 'cv_bridge')
     monkeypatch.setattr(sys, 'meta_path', [BuiltForNumpy1(), *sys.meta_path])
     broken = check_cv_bridge()
-    assert broken.status == WARN and '_ARRAY_API' in broken.found and 'numpy' in broken.mend
+    assert broken.status == WARN and '_ARRAY_API' in broken.found and 'numpy' in broken.fix
 
 
 def test_the_segment_of_the_profile_in_use(tmp_path):
     assert check_segment(FAST_DDS, {PROFILE_VARIABLES[1]: str(shipped_profile())}).status == OK
     assert check_segment('rmw_cyclonedds_cpp', {}).status == OK
     none = check_segment(FAST_DDS, {})
-    assert none.status == WARN and '0.5 MB' in none.found and str(shipped_profile()) in none.mend
+    assert none.status == WARN and '0.5 MB' in none.found and str(shipped_profile()) in none.fix
     small = check_segment(FAST_DDS, profile(tmp_path / 'small.xml', 4_000_000))
     assert small.status == WARN and '4.0 MB' in small.found
     assert (
@@ -116,5 +116,5 @@ def test_the_shipped_profile_has_a_larger_segment_than_the_default(tmp_path):
 def test_shared_memory(tmp_path):
     assert check_shared_memory(tmp_path, 10**9).status == OK
     container = check_shared_memory(tmp_path, 64_000_000)
-    assert container.status == WARN and 'shm-size' in container.mend
+    assert container.status == WARN and 'shm-size' in container.fix
     assert check_shared_memory(tmp_path / 'none').status == OK

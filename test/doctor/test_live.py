@@ -16,10 +16,9 @@ from geometry_msgs.msg import Quaternion, Transform, TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
+from cigocc_ros.doctor.examination import Question, check_live
 from cigocc_ros.doctor.finding import FAIL, OK, WARN
 from cigocc_ros.doctor.graph_view import GraphView
-from cigocc_ros.doctor.live import check_live
-from cigocc_ros.doctor.observer import Request
 from cigocc_ros.ros.input.camera_info import info_from_camera
 
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -48,15 +47,10 @@ def running(graph, publish):
 
 def examine(**request):
     """Return check -> finding, the gravest where there are several, and all of them."""
-    wanted = {
-        'node': 'occ',
-        'image': 'image',
-        'camera_info': 'camera_info',
-        'output_frame': 'velo_link',
-        'seconds': 1.0,
-        'discovery_s': WAIT_S,  # ends as soon as everything is there
-    }
-    findings = check_live(Request(**{**wanted, **request}, domain_id=domain_id()))
+    # it ends as soon as everything is there
+    discovery_s = request.pop('discovery_s', WAIT_S)
+    question = Question(**{'seconds': 1.0, **request})
+    findings = check_live(question, discovery_s=discovery_s, domain_id=domain_id())
     gravest = {}
     for finding in sorted(findings, key=lambda f: [OK, WARN, FAIL].index(f.status)):
         gravest[finding.check] = finding
@@ -99,7 +93,7 @@ def test_no_camera_info_no_pose_and_a_listener_that_cannot_hear(graph):
     with running(graph, publish):
         found = examine(discovery_s=3.0)  # waits all of it for camera_info
     missing = found.by_name['topic /camera_info']
-    assert missing.status == FAIL and 'camera_info:=/elsewhere/camera_info' in missing.mend
+    assert missing.status == FAIL and 'camera_info:=/elsewhere/camera_info' in missing.fix
     assert found.by_name['node state'].status == FAIL
     pose = found.by_name["pose of 'camera_optical' in 'velo_link'"]
     assert pose.status == FAIL and 'velo_link <- camera_optical' in pose.expected
@@ -138,7 +132,7 @@ def test_a_camera_without_node(graph):
             discovery_s=1.0, seconds=0.5, image='/front/image', camera_info='/front/camera_info'
         )
     assert found.by_name['node'].status == WARN
-    assert 'image:=/front/image' in found.by_name['topic /image'].mend
+    assert 'image:=/front/image' in found.by_name['topic /image'].fix
     assert told.by_name['topic /front/image'].status == OK
     assert told.by_name['camera_info size'].status == OK
 
@@ -178,7 +172,7 @@ def test_a_pose_from_tf_and_none(graph, monkeypatch):
         known['camera_optical', 'velo_link'] = stamped
         found = examine(seconds=0.4)
     assert missing.status == FAIL and 'does not exist' in missing.found
-    assert 'static_transform_publisher' in missing.mend
+    assert 'static_transform_publisher' in missing.fix
     assert found.by_name[name].status == OK, found.text
     assert (
         'from tf' in found.by_name[name].found
@@ -189,7 +183,7 @@ def test_a_pose_from_tf_and_none(graph, monkeypatch):
 def test_nothing_runs():
     found = examine(discovery_s=0.5, seconds=0.1)
     assert [f.status for f in found.all] == [WARN, OK], found.text
-    named = examine(discovery_s=0.5, seconds=0.1, image='/front/image', named=True)
+    named = examine(discovery_s=0.5, seconds=0.1, image='/front/image')
     assert named.by_name['topic /front/image'].status == FAIL
 
 

@@ -57,7 +57,7 @@ def test_backend(without):
     without('onnxruntime')
     assert check_backend('auto').status == WARN
     missing = check_backend('onnxruntime')
-    assert missing.status == FAIL and "'.[runtime]'" in missing.mend
+    assert missing.status == FAIL and "'.[runtime]'" in missing.fix
 
 
 def test_a_gpu_that_is_meant_and_one_that_is_none(fake_gpu, monkeypatch):
@@ -82,7 +82,7 @@ def test_a_gpu_without_tensorrt_is_used_by_onnxruntime(fake_driver, monkeypatch)
     assert check_gpu_without_tensorrt('auto').status == OK
     runtime.mode = ABSENT
     finding = check_gpu_without_tensorrt('auto')
-    assert finding.status == WARN and 'onnxruntime-gpu' in finding.mend
+    assert finding.status == WARN and 'onnxruntime-gpu' in finding.fix
 
 
 def test_a_gpu(fake_gpu):
@@ -93,10 +93,10 @@ def test_a_gpu(fake_gpu):
 def test_no_gpu(monkeypatch, tmp_path):
     monkeypatch.setattr(driver, 'LIBRARY', 'libcuda-that-is-not-there.so.1')
     finding, gpu = check_gpu('auto', tmp_path / 'no driver')
-    assert gpu is None and finding.status == WARN and 'onnxruntime' in finding.mend
+    assert gpu is None and finding.status == WARN and 'onnxruntime' in finding.fix
     assert check_gpu('tensorrt', tmp_path / 'no driver')[0].status == FAIL
     (tmp_path / 'version').touch()
-    assert 'nvidia-smi' in check_gpu('auto', tmp_path / 'version')[0].mend
+    assert 'nvidia-smi' in check_gpu('auto', tmp_path / 'version')[0].fix
 
 
 def test_tensorrt(fake_gpu, monkeypatch):
@@ -104,7 +104,7 @@ def test_tensorrt(fake_gpu, monkeypatch):
     assert finding.status == OK and 'plugins loaded' in finding.found and library is not None
     monkeypatch.setattr(fake_gpu.trt, 'init_libnvinfer_plugins', lambda *_: False)
     finding, library = check_tensorrt('tensorrt')
-    assert finding.status == FAIL and 'libnvinfer' in finding.mend and library is None
+    assert finding.status == FAIL and 'libnvinfer' in finding.fix and library is None
     monkeypatch.setattr(fake_gpu.trt, '__version__', '8.6.1')
     finding, library = check_tensorrt('auto')
     assert finding.status == WARN and '8.6.1' in finding.found and '10.3' in finding.expected
@@ -135,7 +135,7 @@ def test_engine_cache(fake_gpu, tmp_path):
         return check_engine_cache(folder, manifest, TensorRtOptions(**options), here)
 
     missing = check()
-    assert missing.status == WARN and missing.mend.startswith('cigocc build-engine')
+    assert missing.status == WARN and missing.fix.startswith('cigocc build-engine')
     build(folder)
     assert check().status == OK
     stale = check(workspace_mb=512)
@@ -174,4 +174,4 @@ def test_an_opencv_of_another_numpy_is_told_from_one_that_is_missing(monkeypatch
     monkeypatch.setattr('cigocc_ros.core.opencv._broken', error)
     finding = check_opencv()
     assert finding.status == WARN and 'built for another numpy' in finding.found
-    assert "pip install 'numpy<2'" in finding.mend and 'apt install' not in finding.mend
+    assert "pip install 'numpy<2'" in finding.fix and 'apt install' not in finding.fix
