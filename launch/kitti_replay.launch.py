@@ -1,17 +1,25 @@
 """Replay a KITTI sequence through the node: from a folder, or from a bag of `cigocc bag`."""
 
 import importlib.util
+import os
+import shutil
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, ExecuteProcess, SetEnvironmentVariable
-from launch.conditions import IfCondition, UnlessCondition
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+)
+from launch.conditions import IfCondition
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from launch_ros.substitutions import FindPackageShare
+from launch_ros.parameter_descriptions import ParameterValue
 
 PACKAGE = 'cigocc_ros'
-BOOLEAN = ['true', 'false']
-BACKENDS = ['auto', 'onnxruntime', 'openvino', 'torch', 'tensorrt']
+BOOLEAN = ['true', 'false', 'True', 'False']
+OCC = os.path.join(os.path.dirname(__file__), 'occ.launch.py')
 
 # Argument -> relative topic of player and node, topic in the bags of `cigocc bag`.
 TOPICS = {
@@ -28,26 +36,20 @@ EXTRA_TOPICS = [
 ]
 # Frame of the ground truth of a folder, beside the grid of the node; bags may be recorded with it.
 GROUND_TRUTH_FRAME = 'ground_truth_view'
-PARAMETERS = ('model', 'backend', 'output_frame', 'image_transport')
-
-
-def config(name):
-    """Return the installed path of a file of config/."""
-    return PathJoinSubstitution([FindPackageShare(PACKAGE), 'config', name])
 
 
 def argument(name, default, description, choices=None):
-    """Declare one argument; one without default must be given."""
+    """Declare one argument."""
     return DeclareLaunchArgument(
         name, default_value=default, description=description, choices=choices
     )
 
 
 def arguments():
-    """Declare what `ros2 launch --show-args` lists."""
+    """Declare what a replay has besides the arguments of occ.launch.py, or has otherwise."""
     return [
         argument('sequence', '', 'Sequence folder, e.g. dataset/sequences/00'),
-        argument('bag', '', 'Bag of `cigocc bag`, instead of a sequence'),
+        argument('bag', '', 'Bag (a folder, or one .mcap or .db3), instead of a sequence'),
         argument('rate', '1.0', '1 is as recorded'),
         argument('loop', 'false', 'Start again after the last frame', BOOLEAN),
         argument(
@@ -59,110 +61,93 @@ def arguments():
             argument(name, bag_topic, f'Topic of {topic}')
             for name, (topic, bag_topic) in TOPICS.items()
         ),
-        argument('image_transport', 'raw', 'compressed for bags of JPEG', ['raw', 'compressed']),
-        argument('model', 'mid', 'Model folder (absolute), or the name of a shipped model'),
-        argument('backend', 'auto', 'What runs the network', BACKENDS),
-        argument('output_frame', 'velo_link', 'Frame of lidar and voxels'),
-        argument(
-            'extrinsics_file',
-            config('empty.param.yaml'),
-            'YAML with the camera pose as parameters; without it the pose is from tf',
-        ),
-        argument(
-            'params_file',
-            config('empty.param.yaml'),
-            'Your YAML, loaded last: what it sets wins over the arguments here',
-        ),
-        argument('namespace', '', 'Of both nodes'),
-        argument('rviz', 'true', 'Start RViz', BOOLEAN),
-        argument(
-            'dds_profile',
-            config('fastdds_large_messages.xml'),
-            'Fast DDS profile; the default has room for images in shared memory',
-        ),
+        argument('use_sim_time', 'true', 'Follow /clock, which the player tells', BOOLEAN),
     ]
 
 
 def remappings():
-    """Give player and node the topics of the arguments."""
+    """Give the player the topics of the arguments."""
     return [(topic, LaunchConfiguration(name)) for name, (topic, _) in TOPICS.items()]
 
 
-def compressed():
-    """Let the compressed topics follow the raw ones."""
-    names = ('image', 'right_image')
-    return [(f'{TOPICS[n][0]}/compressed', [LaunchConfiguration(n), '/compressed']) for n in names]
+def text(name):
+    """Return an argument as a parameter that is text, whatever it looks like."""
+    return ParameterValue(LaunchConfiguration(name), value_type=str)
 
 
-def nodes():
-    """Return the node and RViz, both on the clock of the recording."""
-    clock = {'use_sim_time': True}
-    occ = Node(
-        package=PACKAGE,
-        executable='occ_node',
-        name='occ',
-        namespace=LaunchConfiguration('namespace'),
-        output='screen',
-        parameters=[
-            config('occ.param.yaml'),
-            clock | {name: LaunchConfiguration(name) for name in PARAMETERS},
-            LaunchConfiguration('extrinsics_file'),
-            LaunchConfiguration('params_file'),
-        ],
-        remappings=remappings() + compressed(),
-    )
-    rviz = Node(
-        package='rviz2',
-        executable='rviz2',
-        namespace=LaunchConfiguration('namespace'),
-        arguments=['-d', config('occ.rviz'), '-f', LaunchConfiguration('output_frame')],
-        parameters=[clock],
-        remappings=[('image', LaunchConfiguration('image'))],
-        condition=IfCondition(LaunchConfiguration('rviz')),
-    )
-    return [occ, rviz]
+def tied():
+    """Return what makes Linux end a process with launch; see occ.launch.py."""
+    tool = 'setpriv --pdeathsig TERM ' if shutil.which('setpriv') else ''
+    return [tool, LaunchConfiguration('launch-prefix', default='')]
 
 
-def players():
-    """Return the ways to play, of which one starts: a folder, or a bag."""
-    given = PythonExpression(["'", LaunchConfiguration('bag'), "' != ''"])
-    bag, rate, loop, info = map(LaunchConfiguration, ('bag', 'rate', 'loop', 'camera_info'))
-    folder = Node(
+def failed(event, context):
+    """End everything where the player failed; after a good end the last voxels stay."""
+    if event.returncode and not context.is_shutdown:
+        raise RuntimeError(f'{event.process_name} ended with {event.returncode}: its log says why')
+
+
+def folder_player():
+    """Return the player of a sequence folder."""
+    return Node(
         package=PACKAGE,
         executable='kitti_player',
+        exec_name='kitti_player',
         name='kitti_player',
         namespace=LaunchConfiguration('namespace'),
         output='screen',
         parameters=[
             {
-                'sequence': LaunchConfiguration('sequence'),
-                'rate': rate,
-                'loop': loop,
-                'lidar_frame': LaunchConfiguration('output_frame'),
+                'sequence': text('sequence'),
+                'rate': LaunchConfiguration('rate'),
+                'loop': ParameterValue(LaunchConfiguration('loop'), value_type=bool),
+                'lidar_frame': text('output_frame'),
                 'ground_truth_frame': GROUND_TRUTH_FRAME,
             }
         ],
         remappings=remappings() + EXTRA_TOPICS,
-        condition=UnlessCondition(given),
+        ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+        on_exit=failed,
+        prefix=tied(),
     )
+
+
+def bag_player():
+    """Return the player of this package, for machines without `ros2 bag play`."""
+    return Node(
+        package=PACKAGE,
+        executable='bag_player',
+        exec_name='bag_player',
+        name='bag_player',
+        output='screen',
+        parameters=[
+            {
+                'bag': text('bag'),
+                'rate': LaunchConfiguration('rate'),
+                'loop': ParameterValue(LaunchConfiguration('loop'), value_type=bool),
+                # the node, not RViz, which is there before the model is loaded
+                'wait_for_topic': text('camera_info'),
+            }
+        ],
+        ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+        on_exit=failed,
+        prefix=tied(),
+    )
+
+
+def player(context):
+    """Return the one player that is wanted."""
+    bag, rate, loop = (LaunchConfiguration(name) for name in ('bag', 'rate', 'loop'))
+    if not bag.perform(context):
+        return [folder_player()]
     if importlib.util.find_spec('ros2bag') is None:
-        own = Node(
-            package=PACKAGE,
-            executable='bag_player',
-            name='bag_player',
-            output='screen',
-            # the node, not RViz, which is there before the model is loaded
-            parameters=[{'bag': bag, 'rate': rate, 'loop': loop, 'wait_for_topic': info}],
-            condition=IfCondition(given),
-        )
-        return [folder, own]
-    words = ['ros2', 'bag', 'play', bag, '--clock', '--rate', rate]
-    looped = PythonExpression([given, " and '", loop, "' == 'true'"])
-    once = PythonExpression([given, " and '", loop, "' != 'true'"])
+        return [bag_player()]
+    looped = ['--loop'] if loop.perform(context).lower() == 'true' else []
+    words = ['ros2', 'bag', 'play', bag, '--clock', '--rate', rate, *looped]
     return [
-        folder,
-        ExecuteProcess(cmd=words, output='screen', condition=IfCondition(once)),
-        ExecuteProcess(cmd=[*words, '--loop'], output='screen', condition=IfCondition(looped)),
+        ExecuteProcess(
+            cmd=words, output='screen', name='ros2_bag_play', on_exit=failed, prefix=tied()
+        )
     ]
 
 
@@ -171,6 +156,7 @@ def ground_truth_view():
     return Node(
         package='tf2_ros',
         executable='static_transform_publisher',
+        exec_name='static_transform_publisher',
         name='ground_truth_view',
         arguments=[
             '--y',
@@ -181,20 +167,17 @@ def ground_truth_view():
             GROUND_TRUTH_FRAME,
         ],
         condition=IfCondition(LaunchConfiguration('rviz')),
+        prefix=tied(),
     )
 
 
 def generate_launch_description():
-    """Start the node first: the player waits for its subscriptions."""
-    profile = LaunchConfiguration('dds_profile')
+    """Start RViz and the node first: the player waits for those who listen."""
     return LaunchDescription(
         [
             *arguments(),
-            # Fast DDS before and after 3.0
-            SetEnvironmentVariable('FASTRTPS_DEFAULT_PROFILES_FILE', profile),
-            SetEnvironmentVariable('FASTDDS_DEFAULT_PROFILES_FILE', profile),
+            IncludeLaunchDescription(PythonLaunchDescriptionSource(OCC)),
             ground_truth_view(),
-            *nodes(),
-            *players(),
+            OpaqueFunction(function=player),
         ]
     )

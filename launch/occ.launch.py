@@ -1,15 +1,25 @@
 """Map a calibrated camera: images and camera_info in, semantic voxels on ~/occupancy out."""
 
+import shutil
+
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.actions import (
+    DeclareLaunchArgument,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+    Shutdown,
+)
 from launch.conditions import IfCondition
+from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
-from launch_ros.substitutions import FindPackageShare
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackagePrefix, FindPackageShare
 
 PACKAGE = 'cigocc_ros'
-BOOLEAN = ['true', 'false']
+BOOLEAN = ['true', 'false', 'True', 'False']
 BACKENDS = ['auto', 'onnxruntime', 'openvino', 'torch', 'tensorrt']
+LEVELS = ['debug', 'info', 'warn', 'error', 'fatal']
 
 # Argument -> relative topic of the node.
 TOPICS = {
@@ -19,7 +29,18 @@ TOPICS = {
     'right_camera_info': 'right/camera_info',
     'depth': 'depth',
 }
-PARAMETERS = ('model', 'backend', 'output_frame', 'image_transport', 'use_sim_time')
+# Arguments that are parameters of the node, and their types: a folder called 2024 is no number.
+PARAMETERS = {
+    'model': str,
+    'backend': str,
+    'device': str,
+    'threads': int,
+    'output_frame': str,
+    'image_transport': str,
+    'image_reliability': str,
+    'save_dir': str,
+    'use_sim_time': bool,
+}
 
 
 def config(name):
@@ -56,8 +77,16 @@ def arguments():
             'compressed subscribes to <image>/compressed',
             ['raw', 'compressed'],
         ),
+        argument(
+            'image_reliability',
+            'auto',
+            'auto is reliable, or best effort where the camera offers no more',
+            ['auto', 'reliable', 'best_effort'],
+        ),
         argument('model', 'mid', 'Model folder (absolute), or the name of a shipped model'),
         argument('backend', 'auto', 'What runs the network', BACKENDS),
+        argument('device', 'auto', 'auto, cpu, or a GPU by its number in nvidia-smi or UUID'),
+        argument('threads', '0', 'CPU threads of the network; 0 takes every physical core'),
         argument(
             'output_frame',
             'velo_link',
@@ -73,8 +102,16 @@ def arguments():
             config('empty.param.yaml'),
             'Your YAML, loaded last: what it sets wins over the arguments here',
         ),
+        argument('save_dir', '', 'Folder that ~/save_grid writes to; empty refuses'),
         argument('namespace', '', 'Namespace of the node'),
         argument('use_sim_time', 'false', 'Follow /clock', BOOLEAN),
+        argument(
+            'respawn',
+            'false',
+            'Start the node again 2 s after it died; else its end is that of the launch',
+            BOOLEAN,
+        ),
+        argument('log_level', 'info', 'Of the nodes', LEVELS),
         argument('rviz', 'true', 'Start RViz', BOOLEAN),
         argument(
             'dds_profile',
@@ -94,40 +131,91 @@ def remappings():
     ]
 
 
-def generate_launch_description():
-    """Start the node, and RViz where it is wanted."""
-    namespace = LaunchConfiguration('namespace')
-    profile = LaunchConfiguration('dds_profile')
-    node = Node(
+def tied():
+    """Return what makes Linux end a process with launch, whatever ends that."""
+    tool = 'setpriv --pdeathsig TERM ' if shutil.which('setpriv') else ''
+    return [tool, LaunchConfiguration('launch-prefix', default='')]
+
+
+def ended(event, context):
+    """End everything with the node, with an error where it had one; not where it is respawned."""
+    respawn = LaunchConfiguration('respawn').perform(context).lower() == 'true'
+    if context.is_shutdown or respawn:
+        return None
+    if event.returncode:
+        raise RuntimeError(f'{event.process_name} ended with {event.returncode}: its log says why')
+    return [Shutdown(reason=f'{event.process_name} has ended')]
+
+
+def rviz(context):
+    """Return RViz for this camera and model; raise before anything runs where it is absent."""
+    from cigocc_ros.ros.rviz_config import camera_info_beside, write_rviz_config
+
+    if not IfCondition(LaunchConfiguration('rviz')).evaluate(context):
+        return []
+    try:
+        FindPackagePrefix('rviz2').perform(context)
+    except LookupError:
+        cure = 'sudo apt install ros-$ROS_DISTRO-rviz2, or rviz:=false'
+        raise RuntimeError(f'RViz is not installed: {cure}') from None
+    names = ('image', 'image_transport', 'model', 'output_frame')
+    chosen = {name: LaunchConfiguration(name).perform(context) for name in names}
+    source = config('occ.rviz').perform(context)
+    written = write_rviz_config(source, launch_config.log_dir, **chosen)
+    return [
+        Node(
+            package='rviz2',
+            executable='rviz2',
+            exec_name='rviz2',
+            namespace=LaunchConfiguration('namespace'),
+            arguments=['-d', written],
+            parameters=[{'use_sim_time': typed('use_sim_time')}],
+            # RViz looks for it beside the image
+            remappings=[(camera_info_beside(chosen['image']), LaunchConfiguration('camera_info'))],
+            prefix=tied(),
+        )
+    ]
+
+
+def typed(name):
+    """Return an argument as the parameter of the node that it is."""
+    return ParameterValue(LaunchConfiguration(name), value_type=PARAMETERS[name])
+
+
+def node():
+    """Return the node."""
+    return Node(
         package=PACKAGE,
         executable='occ_node',
+        exec_name='occ_node',
         name='occ',
-        namespace=namespace,
+        namespace=LaunchConfiguration('namespace'),
         output='screen',
         parameters=[
             config('occ.param.yaml'),
-            {name: LaunchConfiguration(name) for name in PARAMETERS},
+            {name: typed(name) for name in PARAMETERS},
             LaunchConfiguration('extrinsics_file'),
             LaunchConfiguration('params_file'),
         ],
         remappings=remappings(),
+        ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+        respawn=LaunchConfiguration('respawn'),
+        respawn_delay=2.0,
+        on_exit=ended,
+        prefix=tied(),
     )
-    rviz = Node(
-        package='rviz2',
-        executable='rviz2',
-        namespace=namespace,
-        arguments=['-d', config('occ.rviz'), '-f', LaunchConfiguration('output_frame')],
-        parameters=[{'use_sim_time': LaunchConfiguration('use_sim_time')}],
-        remappings=[('image', LaunchConfiguration('image'))],
-        condition=IfCondition(LaunchConfiguration('rviz')),
-    )
+
+
+def generate_launch_description():
+    """Start RViz where it is wanted, which may fail, then the node."""
+    profile = LaunchConfiguration('dds_profile')
     return LaunchDescription(
         [
             *arguments(),
             # Fast DDS before and after 3.0
             SetEnvironmentVariable('FASTRTPS_DEFAULT_PROFILES_FILE', profile),
             SetEnvironmentVariable('FASTDDS_DEFAULT_PROFILES_FILE', profile),
-            node,
-            rviz,
+            OpaqueFunction(function=rviz),
+            node(),
         ]
     )

@@ -97,6 +97,12 @@ OUTPUTS = (
         'JSON: names and colours of the classes, grid and its frame, model',
     ),
     Row(
+        '~/legend',
+        'visualization_msgs/msg/MarkerArray',
+        LATCHED,
+        'Names and colours of the classes for RViz, on a board beyond the far edge of the grid',
+    ),
+    Row(
         '~/debug/processing_time_ms',
         'std_msgs/msg/Float64',
         RELIABLE,

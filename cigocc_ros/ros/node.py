@@ -98,6 +98,7 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         self._outputs.publish_class_info(
             class_info_json(manifest.model_id, self._predictor.grid, frame, grid.layout)
         )
+        self._outputs.publish_legend(self._predictor.grid, frame)
         self._inputs = Inputs(self, self.parameters, self._receive, self._counters.add_lost)
         self._decode = FrameDecoder(
             self.parameters, self._inputs.topics, self._extrinsics, self._counters
@@ -176,7 +177,7 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
 
     def _on_save_grid(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Write the newest grid to the folder `save_dir`; say where, or why not."""
-        folder = str(self.get_parameter('save_dir').value)
+        folder = self.parameters.save_dir
         try:
             path = save_grid(folder, self._outputs.latest, self._predictor.manifest.model_id)
         except CigoccError as error:

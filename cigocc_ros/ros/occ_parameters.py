@@ -17,6 +17,7 @@ from cigocc_ros.runtime.tensorrt.options import TensorRtOptions
 
 FARTHEST_M = 200.0
 GRID_TYPES = GRID_IMAGE, GRID_FOXGLOVE = 'image', 'foxglove'
+AUTO_RELIABILITY, RELIABLE, BEST_EFFORT = 'auto', 'reliable', 'best_effort'
 RATE_LIMITS_HZ = (0.0, 100.0)
 UNSET_ROTATION = (0.0, 0.0, 0.0, 0.0)
 
@@ -34,7 +35,9 @@ def checked_frame(name: str) -> str:
 class OccParameters:
     """What the robot decides; what the model needs travels in its manifest."""
 
-    model: str = parameter(DEFAULT_MODEL, 'Model folder, or the name of a shipped model')
+    model: str = parameter(
+        DEFAULT_MODEL, 'Model folder, or the name of a shipped model', path=True
+    )
     backend: str = parameter(AUTO, 'What runs the network', choices=BACKENDS)
     device: str = parameter(AUTO_DEVICE, DEVICE_HELP)
     threads: int = parameter(
@@ -59,6 +62,12 @@ class OccParameters:
         'raw',
         'raw subscribes to image (sensor_msgs/Image), compressed to image/compressed',
         choices=('raw', 'compressed'),
+    )
+    image_reliability: str = parameter(
+        AUTO_RELIABILITY,
+        'Of the subscriptions to images and depth; auto begins reliable and takes best effort '
+        'where a publisher offers no more',
+        choices=(AUTO_RELIABILITY, RELIABLE, BEST_EFFORT),
     )
     rectification: str = parameter(
         'auto',
@@ -161,7 +170,9 @@ class OccParameters:
         read_only=False,
     )
     # read-only: whoever may set parameters must not choose where files are written
-    save_dir: str = parameter('', 'Folder that the service ~/save_grid writes to; empty refuses')
+    save_dir: str = parameter(
+        '', 'Folder that the service ~/save_grid writes to; empty refuses', path=True
+    )
 
     @property
     def shown(self) -> ShownVoxels:

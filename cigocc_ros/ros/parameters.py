@@ -6,6 +6,7 @@ import array
 import dataclasses
 import difflib
 import logging
+import os
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -43,14 +44,16 @@ def parameter(
     limits: Limits | None = None,
     read_only: bool = True,
     check: Callable[[Any], object] | None = None,
+    path: bool = False,
 ) -> Any:
     """Return a dataclass field that is a ROS parameter.
 
     `name` is the ROS name where it has dots; `limits` are inclusive; `check` raises ConfigError
-    for values that neither they nor `choices` exclude. A parameter that is not `read_only` may
-    change at any time: take its value from `Live` each time it is used.
+    for values that neither they nor `choices` exclude; `path` is for files and folders, whose `~`
+    no shell expands behind `:=`. A parameter that is not `read_only` may change at any time: take
+    its value from `Live` each time it is used.
     """
-    more = {'name': name, 'read_only': read_only, 'check': check}
+    more = {'name': name, 'read_only': read_only, 'check': check, 'path': path}
     return option(default, description, choices=choices, limits=limits, **more)
 
 
@@ -66,6 +69,7 @@ class Spec:
     limits: Limits | None
     read_only: bool
     check: Callable[[Any], object] | None = None
+    path: bool = False
 
     @property
     def allowed(self) -> str:
@@ -114,6 +118,8 @@ class Spec:
             raise self._error(self.allowed, value)
         if self.check is not None:
             self._ask(self.check, value)
+        if self.path:
+            return os.path.expanduser(value)
         if not isinstance(self.default, tuple):
             return self._number(value) if self.is_real else value
         if not isinstance(value, (Sequence, array.array)) or len(value) != len(self.default):
@@ -162,6 +168,7 @@ def _specs_of(field: dataclasses.Field[Any], group: str) -> Iterator[Spec]:
         limits=about['limits'],
         read_only=bool(group) or about.get('read_only', True),
         check=about.get('check'),
+        path=about.get('path', False),
     )
 
 

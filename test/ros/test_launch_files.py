@@ -1,15 +1,15 @@
 """The launch files: what they declare, what they refer to, what they start."""
 
+import ast
 import importlib.util
 import os
-import re
+import shutil
 import subprocess
 import sys
-from dataclasses import fields
 
 import pytest
 import yaml
-from launch_standin import evaluate, load
+from launch_standin import ProcessExited, evaluate, load
 
 pytest.importorskip('rclpy')
 
@@ -29,23 +29,30 @@ REPLAY = REPOSITORY / 'launch' / 'kitti_replay.launch.py'
 ALLOWED = {
     'DeclareLaunchArgument',
     'ExecuteProcess',
+    'FindPackagePrefix',
     'FindPackageShare',
     'IfCondition',
+    'IncludeLaunchDescription',
     'LaunchConfiguration',
     'LaunchDescription',
     'Node',
+    'OpaqueFunction',
+    'ParameterValue',
     'PathJoinSubstitution',
-    'PythonExpression',
+    'PythonLaunchDescriptionSource',
     'SetEnvironmentVariable',
-    'UnlessCondition',
+    'Shutdown',
+    'launch_config',
 }
 GIVEN = {OCC: {}, REPLAY: {'sequence': '/data/sequences/00'}}
 ARGUMENTS = {
-    OCC: 'image camera_info right_image right_camera_info depth image_transport model backend '
-    'output_frame extrinsics_file params_file namespace use_sim_time rviz dds_profile',
+    OCC: 'image camera_info right_image right_camera_info depth image_transport '
+    'image_reliability model backend device threads output_frame extrinsics_file params_file '
+    'save_dir namespace use_sim_time respawn log_level rviz dds_profile',
     REPLAY: 'sequence bag rate loop ground_truth_shift_m image camera_info right_image '
-    'right_camera_info depth image_transport model backend output_frame extrinsics_file '
-    'params_file namespace rviz dds_profile',
+    'right_camera_info depth use_sim_time image_transport image_reliability model backend device '
+    'threads output_frame extrinsics_file params_file save_dir namespace respawn log_level rviz '
+    'dds_profile',
 }
 both = pytest.mark.parametrize('path', [OCC, REPLAY], ids=['occ', 'kitti_replay'])
 
@@ -66,9 +73,10 @@ def remapped(words):
 @both
 def test_only_agreed_classes_are_used(path):
     text = path.read_text()
-    used = set(re.findall(r'^from launch\S* import (.+)$', text, re.MULTILINE))
-    assert {name.strip() for names in used for name in names.split(',')} <= ALLOWED
-    assert len(text.splitlines()) <= 200
+    tree = ast.parse(text)
+    found = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and 'launch' in n.module]
+    assert {name.name for node in found for name in node.names} <= ALLOWED
+    assert len(text.splitlines()) <= 230
 
 
 @both
@@ -83,8 +91,9 @@ def test_defaults_and_choices_are_those_of_the_node(path, prefix):
     node = {spec.name: spec for spec in specs(OccParameters)}
     for name, argument in evaluate(path, prefix, GIVEN[path]).declared.items():
         if name in node:
-            assert argument.default == node[name].default
+            assert argument.default == str(node[name].default)
             assert (argument.choices or []) == list(node[name].choices)
+    assert {'model', 'backend', 'threads', 'save_dir', 'output_frame'} <= set(node)
 
 
 @both
@@ -95,7 +104,7 @@ def test_a_value_outside_the_choices_is_refused(path, prefix):
 
 def test_replay_without_sequence_and_bag_is_refused_by_the_player(prefix):
     commands = evaluate(REPLAY, prefix, {}).commands
-    assert given_parameters(commands['kitti_player'])['sequence'] == ''
+    assert given_parameters(commands['kitti_player'])['sequence'] == "''"
     with pytest.raises(ConfigError, match='parameter sequence is not set'):
         open_sequence('')
 
@@ -106,6 +115,7 @@ def test_files_and_executables_exist(path, prefix):
     named = [word for words in context.commands.values() for word in words]
     named += list(context.environment.values())
     inside = {word for word in named if word.startswith(str(prefix))}
+    assert sum(word.endswith('log/occ.rviz') for word in inside) == 1
     for others in ('rviz2/rviz2', 'tf2_ros/static_transform_publisher'):
         inside.discard(str(prefix / 'lib' / others))
     assert len(inside) >= 4
@@ -177,12 +187,15 @@ def test_a_bag_is_played_by_our_player_where_ros_has_none(prefix, monkeypatch):
     assert remapped(bag['occ_node'])['camera_info'] == info
 
 
-@pytest.mark.parametrize(('loop', 'more'), [('false', []), ('true', ['--loop'])])
+@pytest.mark.parametrize(
+    ('loop', 'more'), [('false', []), ('true', ['--loop']), ('True', ['--loop'])]
+)
 def test_a_bag_is_played_by_ros2_bag_where_it_is(prefix, monkeypatch, loop, more):
     monkeypatch.setattr(importlib.util, 'find_spec', with_module('ros2bag'))
-    bag = evaluate(REPLAY, prefix, {'bag': '/b', 'loop': loop}).commands
-    assert bag['ros2'] == ['ros2', 'bag', 'play', '/b', '--clock', '--rate', '1.0', *more]
-    assert set(bag) == {'occ_node', 'rviz2', 'ros2', 'static_transform_publisher'}
+    for path in ('/b', '/it\'s "here"'):
+        bag = evaluate(REPLAY, prefix, {'bag': path, 'loop': loop}).commands
+        assert bag['ros2'] == ['ros2', 'bag', 'play', path, '--clock', '--rate', '1.0', *more]
+        assert set(bag) == {'occ_node', 'rviz2', 'ros2', 'static_transform_publisher'}
 
 
 def test_the_ground_truth_of_a_folder_stands_beside_the_prediction(prefix):
@@ -191,11 +204,9 @@ def test_the_ground_truth_of_a_folder_stands_beside_the_prediction(prefix):
     words = commands['static_transform_publisher']
     frame = given_parameters(commands['kitti_player'])['ground_truth_frame']
     assert words[1:7] == ['--y', '60', '--frame-id', 'lidar', '--child-frame-id', frame]
-    shown, _ = displays()
-    assert (
-        shown['Ground truth']['Topic']['Value']
-        == remapped(commands['kitti_player'])['ground_truth']
-    )
+    shown = yaml.safe_load((REPOSITORY / 'config' / 'occ.rviz').read_text())
+    topics = {d['Name']: d.get('Topic') for d in shown['Visualization Manager']['Displays']}
+    assert topics['Ground truth']['Value'] == remapped(commands['kitti_player'])['ground_truth']
 
 
 REAL_FIND_SPEC = importlib.util.find_spec
@@ -234,26 +245,102 @@ def test_bags_of_jpeg_are_heard(prefix):
     assert remapped(words)['right/image/compressed'].endswith('right/image_rect/compressed')
 
 
-def displays():
-    config = yaml.safe_load((REPOSITORY / 'config' / 'occ.rviz').read_text())
-    return {d['Name']: d for d in config['Visualization Manager']['Displays']}, config
+@both
+@pytest.mark.parametrize(('no', 'yes'), [('false', 'true'), ('False', 'True')])
+def test_the_spellings_of_nav2_are_taken(path, prefix, no, yes):
+    arguments = dict.fromkeys(('rviz', 'use_sim_time', 'respawn'), no)
+    commands = evaluate(path, prefix, GIVEN[path] | arguments).commands
+    assert 'rviz2' not in commands
+    assert given_parameters(commands['occ_node'])['use_sim_time'] == 'false'
+    arguments = dict.fromkeys(arguments, yes)
+    commands = evaluate(path, prefix, GIVEN[path] | arguments).commands
+    assert 'rviz2' in commands
+    assert given_parameters(commands['occ_node'])['use_sim_time'] == 'true'
 
 
-def test_rviz_shows_boxes_of_the_default_model():
-    shown, config = displays()
-    voxels = shown['Voxels']
-    assert voxels['Style'] == 'Boxes' and voxels['Color Transformer'] == 'RGB8'
-    assert voxels['Selectable'] is False and voxels['Topic']['Depth'] == 1
-    assert voxels['Topic']['Reliability Policy'] == 'Reliable'
-    assert shown['Markers (slow)']['Enabled'] is False
-    assert shown['Camera']['Topic']['Value'] == 'image'
-    default = {field.name: field.default for field in fields(OccParameters)}
-    frame = config['Visualization Manager']['Global Options']['Fixed Frame']
-    assert frame == default['output_frame']
-    model = yaml.safe_load(
-        (REPOSITORY / 'config' / 'model' / f'{default["model"]}.yaml').read_text()
+@both
+def test_without_rviz_nothing_starts_and_the_cure_is_said(path, prefix):
+    with pytest.raises(RuntimeError, match='apt install ros-.*-rviz2, or rviz:=false') as raised:
+        evaluate(path, prefix, GIVEN[path], packages=frozenset({'cigocc_ros'}))
+    assert raised.value.started == []
+    alone = evaluate(
+        path, prefix, GIVEN[path] | {'rviz': 'False'}, packages=frozenset({'cigocc_ros'})
     )
-    assert voxels['Size (m)'] == pytest.approx(51.2 / model['output_shape'][0])
+    assert 'occ_node' in alone.commands
+
+
+@both
+def test_every_process_ends_with_launch(path, prefix, monkeypatch):
+    monkeypatch.setattr(shutil, 'which', lambda name: f'/usr/bin/{name}')
+    context = evaluate(path, prefix, GIVEN[path] | {'launch-prefix': 'nice'})
+    assert len(context.processes) >= 2
+    for name, started in context.processes.items():
+        assert context.text(started.prefix) == 'setpriv --pdeathsig TERM nice', name
+        assert started.label == name  # else the log calls each of them setpriv
+    monkeypatch.setattr(shutil, 'which', lambda _: None)
+    context = evaluate(path, prefix, GIVEN[path])
+    assert {context.text(started.prefix) for started in context.processes.values()} == {''}
+
+
+def test_the_end_of_the_node_is_that_of_the_launch(prefix):
+    for path, given in GIVEN.items():
+        context = evaluate(path, prefix, given)
+        ended = context.processes['occ_node'].on_exit
+        with pytest.raises(RuntimeError, match='occ_node-1 ended with -9'):
+            ended(ProcessExited('occ_node-1', -9), context)
+        (shutdown,) = ended(ProcessExited('occ_node-1', 0), context)
+        assert 'has ended' in shutdown.reason
+        context.is_shutdown = True
+        assert ended(ProcessExited('occ_node-1', -9), context) is None
+
+
+def test_a_node_that_is_respawned_ends_nothing(prefix):
+    context = evaluate(OCC, prefix, {'respawn': 'True'})
+    node = context.processes['occ_node']
+    assert context.text(node.respawn) == 'True' and node.respawn_delay == 2.0
+    assert node.on_exit(ProcessExited('occ_node-1', 1), context) is None
+
+
+@pytest.mark.parametrize(
+    ('given', 'name'), [(GIVEN[REPLAY], 'kitti_player'), ({'bag': '/b'}, None)]
+)
+def test_a_player_that_fails_ends_the_replay_and_one_that_is_over_does_not(
+    prefix, monkeypatch, given, name
+):
+    for has_ros2bag in (with_module, without_module):
+        monkeypatch.setattr(importlib.util, 'find_spec', has_ros2bag('ros2bag'))
+        context = evaluate(REPLAY, prefix, given)
+        player = name or ('ros2' if has_ros2bag is with_module else 'bag_player')
+        ended = context.processes[player].on_exit
+        with pytest.raises(RuntimeError, match='x-3 ended with 1'):
+            ended(ProcessExited('x-3', 1), context)
+        assert ended(ProcessExited('x-3', 0), context) is None
+
+
+GIVEN_PARAMETERS = {
+    'device': '1',
+    'threads': '3',
+    'save_dir': '2024',
+    'image_reliability': 'best_effort',
+}
+
+
+@both
+def test_arguments_reach_the_node_as_what_they_are(path, prefix):
+    arguments = {'log_level': 'debug', **GIVEN_PARAMETERS}
+    words = evaluate(path, prefix, GIVEN[path] | arguments).commands['occ_node']
+    assert words[words.index('--log-level') + 1] == 'debug'
+    found = given_parameters(words)
+    assert {name: found[name] for name in GIVEN_PARAMETERS} == GIVEN_PARAMETERS
+    with pytest.raises(ValueError, match='many') as raised:
+        evaluate(path, prefix, GIVEN[path] | {'threads': 'many', 'rviz': 'false'})
+    assert raised.value.started == []
+
+
+def test_rviz_hears_the_camera_info_that_the_node_hears(prefix):
+    given = {'image': '/cam/image_raw', 'camera_info': '/other/info'}
+    words = evaluate(OCC, prefix, given).commands['rviz2']
+    assert remapped(words)['/cam/camera_info'] == '/other/info'
 
 
 def test_the_launched_node_has_name_namespace_and_parameters(prefix, tmp_path, monkeypatch):

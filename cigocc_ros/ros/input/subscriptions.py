@@ -19,7 +19,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from cigocc_ros.core.prior import AUTO, DEPTH, STEREO
 from cigocc_ros.ros.input.images import AnyImage
 from cigocc_ros.ros.input.pairing import IMAGE, Bundle, Pairing
-from cigocc_ros.ros.occ_parameters import OccParameters
+from cigocc_ros.ros.occ_parameters import (
+    AUTO_RELIABILITY,
+    BEST_EFFORT,
+    RELIABLE,
+    OccParameters,
+)
 from cigocc_ros.ros.stamps import steady_clock
 
 try:
@@ -89,12 +94,24 @@ class AdaptiveSubscription:
     was heard. The first of its forms, unless only another one is published.
     """
 
-    def __init__(self, node: Node, forms: tuple[Form, ...], callback: Callback) -> None:
-        """Subscribe to the first form; the topics are resolved names."""
-        self._node, self._forms = node, forms
+    def __init__(
+        self,
+        node: Node,
+        forms: tuple[Form, ...],
+        callback: Callback,
+        wanted: str = AUTO_RELIABILITY,
+    ) -> None:
+        """Subscribe to the first form; the topics are resolved names.
+
+        `wanted` is the parameter image_reliability: best_effort does not begin with more, reliable
+        does not fall back to less.
+        """
+        self._node, self._forms, self._wanted = node, forms, wanted
         self._callback = as_rclpy_calls(self._heard(callback))
         self.form = forms[0]
         self.reliability, self._durability = ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE
+        if wanted == BEST_EFFORT:
+            self.reliability = ReliabilityPolicy.BEST_EFFORT
         self._made_s = time.monotonic()
         self._seen_s: float | None = None
         self._subscription: Subscription = self._subscribe()
@@ -156,13 +173,16 @@ class AdaptiveSubscription:
         if self._durability == DurabilityPolicy.TRANSIENT_LOCAL and not self._all_offer_latched():
             self._again()
             return
+        kept = self._wanted == RELIABLE
         logger.warning(
-            '%s: a publisher does not offer RELIABLE (%s), subscribing BEST_EFFORT',
+            '%s: a publisher does not offer RELIABLE (%s), %s',
             self.topic,
             ', '.join(f'{o.node_name} {o.qos_profile.reliability.name}' for o in offers)
             or 'gone again',
+            'which image_reliability demands' if kept else 'subscribing BEST_EFFORT',
         )
-        self._again(ReliabilityPolicy.BEST_EFFORT)
+        if not kept:
+            self._again(ReliabilityPolicy.BEST_EFFORT)
 
     def _try_other_form(self) -> None:
         published = [form for form in self._forms if self._node.count_publishers(form.topic)]
@@ -215,7 +235,8 @@ class Inputs:
         self.others = self._prior_inputs(parameters, raw_first)
         self.topics = Topics(*map(self._resolved, ('image', 'right/image', 'depth')))
         forms = _image_forms(self.topics.image, raw_first)[:1]  # what was asked for, no other
-        self.image = AdaptiveSubscription(node, forms, self._on_image)
+        reliability = parameters.image_reliability
+        self.image = AdaptiveSubscription(node, forms, self._on_image, reliability)
         node.create_timer(LOOK_S, self._look, clock=steady_clock())
 
     def _resolved(self, topic: str) -> str:
@@ -230,13 +251,19 @@ class Inputs:
             made['depth/camera_info'] = self._info(DEPTH, self._depth_info_topic())
             forms = _depth_forms(self._resolved('depth'), parameters.prior_depth_transport)
             made['depth'] = AdaptiveSubscription(
-                self._node, forms, lambda message, _: self._on_prior(DEPTH, message)
+                self._node,
+                forms,
+                lambda message, _: self._on_prior(DEPTH, message),
+                parameters.image_reliability,
             )
         if source in (AUTO, STEREO):
             made['right/camera_info'] = self._info(STEREO, self._resolved('right/camera_info'))
             forms = _image_forms(self._resolved('right/image'), raw_first)
             made['right/image'] = AdaptiveSubscription(
-                self._node, forms, lambda message, _: self._on_prior(STEREO, message)
+                self._node,
+                forms,
+                lambda message, _: self._on_prior(STEREO, message),
+                parameters.image_reliability,
             )
         return made
 

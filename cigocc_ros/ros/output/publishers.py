@@ -14,9 +14,11 @@ from std_msgs.msg import Float64, String
 from visualization_msgs.msg import MarkerArray
 
 from cigocc_ros.core.frames import Occupancy
+from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.output.clouds import cloud_from_occupancy
 from cigocc_ros.ros.output.grids import GridFormat, bev_message
+from cigocc_ros.ros.output.legend import legend_message
 from cigocc_ros.ros.output.markers import MarkerWriter
 
 RELIABLE_LATEST = QoSProfile(depth=1)
@@ -62,6 +64,7 @@ class Outputs:
         self._bev = node.create_publisher(OccupancyGrid, '~/bev', LATCHED)
         self._rates = {topic: Rate() for topic in (self._markers, self._grid, self._bev)}
         self._class_info = node.create_publisher(String, '~/class_info', LATCHED)
+        self._legend = node.create_publisher(MarkerArray, '~/legend', LATCHED)
         self._processing = node.create_publisher(
             Float64, '~/debug/processing_time_ms', RELIABLE_LATEST
         )
@@ -72,6 +75,10 @@ class Outputs:
     def publish_class_info(self, text: str) -> None:
         """Publish the latched description of classes and grid."""
         self._class_info.publish(String(data=text))
+
+    def publish_legend(self, grid: VoxelGrid, frame_id: str) -> None:
+        """Publish the latched board with the names of the classes."""
+        self._legend.publish(legend_message(grid, frame_id))
 
     def publish(self, occupancy: Occupancy) -> None:
         """Publish what somebody listens to and is due."""

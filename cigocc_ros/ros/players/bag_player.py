@@ -238,7 +238,7 @@ def open_bag(bag: str) -> RecordedBag:
     """Open a bag; raise ConfigError without one, DataFileError for one that is no bag."""
     if not bag:
         raise ConfigError('parameter bag is not set: give a bag folder, e.g. of `cigocc bag`')
-    return RecordedBag.open(Path(bag).expanduser())
+    return RecordedBag.open(Path(bag))
 
 
 def message_type(name: str) -> Any | None:

@@ -13,7 +13,7 @@ from cigocc_ros.ros.parameters import parameter
 class PlayerParameters:
     """How the sequence is played."""
 
-    sequence: str = parameter('', 'Sequence folder, e.g. dataset/sequences/00')
+    sequence: str = parameter('', 'Sequence folder, e.g. dataset/sequences/00', path=True)
     rate: float = parameter(1.0, 'Speed, 1 is as recorded', limits=(0.001, 1000.0))
     loop: bool = parameter(False, 'Start again after the last frame, with later stamps')
     start: int = parameter(0, 'Index of the first frame', limits=(0, 1_000_000))
@@ -39,7 +39,9 @@ class PlayerParameters:
         1.0, 'How long /clock goes on after the last frame, seconds', limits=(0.0, 600.0)
     )
     write_extrinsics: str = parameter(
-        '', 'Write the camera pose to this file as parameters of the node occ, and exit'
+        '',
+        'Write the camera pose to this file as parameters of the node occ, and exit',
+        path=True,
     )
 
 
@@ -47,7 +49,9 @@ class PlayerParameters:
 class BagPlayerParameters:
     """How the bag is played."""
 
-    bag: str = parameter('', 'Bag: a folder, or one .mcap or .db3 file, as rosbag2 records them')
+    bag: str = parameter(
+        '', 'Bag: a folder, or one .mcap or .db3 file, as rosbag2 records them', path=True
+    )
     rate: float = parameter(1.0, 'Speed, 1 is as recorded', limits=(0.001, 1000.0))
     loop: bool = parameter(False, 'Start again after the last message; stamps are as recorded')
     clock: bool = parameter(

@@ -131,12 +131,6 @@ def test_what_is_no_bag_is_refused(tmp_path):
         open_bag(str(tmp_path))
 
 
-def test_a_home_folder_is_found(tmp_path, monkeypatch):
-    monkeypatch.setenv('HOME', str(tmp_path))
-    write_humble(tmp_path / 'bag', [chatter()])
-    open_bag('~/bag').close()
-
-
 def test_types_that_are_not_installed_are_known():
     assert message_type('sensor_msgs/msg/Image') is Image
     assert message_type('not_there_msgs/msg/Thing') is None
