@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from glob import glob
 from pathlib import Path
 
@@ -123,7 +124,9 @@ setup(
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (SHARE, ['package.xml']),
         # `ros2 run` and launch look in lib/<package>; pip puts console scripts into bin/ only.
-        (f'lib/{NAME}', sorted(glob('scripts/*'))),
+        (f'lib/{NAME}', sorted(path for path in glob('scripts/*') if Path(path).is_file())),
+        # colcon puts the command `cigocc` into lib/ too, where no shell looks; pip into bin/
+        *([] if 'bdist_wheel' in sys.argv else [('bin', ['scripts/bin/cigocc'])]),
         *share_files('launch', '*.launch.py'),
         *share_files('config', '**/*.yaml', '*.rviz', '**/*.xml'),
         *share_files('models', '*.md', '*/*.md', '*/manifest.yaml', '*/*.onnx', '*/*.npz'),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,11 +117,19 @@ def log_trouble(variables: Mapping[str, str]) -> Trouble | None:
         return Trouble('ros log', 'HOME is not set', 'a folder for logs', LOG_CURE)
     if folder.startswith('~/') and variables.get('HOME'):
         folder = f'{variables["HOME"]}{folder[1:]}'
-    path = Path(os.path.abspath(folder))
-    present = next(one for one in (path, *path.parents) if one.exists())
-    if present.is_dir() and os.access(present, os.W_OK | os.X_OK):
+    if _takes_files(Path(os.path.abspath(folder))):
         return None
     return Trouble('ros log', f'{folder} cannot be written', 'a folder for logs', LOG_CURE)
+
+
+def _takes_files(folder: Path) -> bool:
+    """Try it: root may write everywhere but on what is read-only."""
+    present = next(one for one in (folder, *folder.parents) if one.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix='cigocc_', dir=present):
+            return True
+    except OSError:
+        return False
 
 
 def explained(error: str) -> str:

@@ -35,8 +35,8 @@ def check_stream(view: TopicView, heard: Heard, duration_s: float) -> Finding:
     check = f'messages on {view.name}'
     if heard.count:
         return ok(check, f'{heard.count} in {duration_s:.0f} s, {heard.rate_hz:.1f} Hz')
-    mend = f'ros2 topic hz {view.name}; if that is silent too, look at the camera driver'
-    return fail(check, f'none in {duration_s:.0f} s', 'images at the rate of the camera', mend)
+    fix = f'ros2 topic hz {view.name}; if that is silent too, look at the camera driver'
+    return fail(check, f'none in {duration_s:.0f} s', 'images at the rate of the camera', fix)
 
 
 def check_camera(seen: Observation) -> Iterator[Finding]:
@@ -50,8 +50,8 @@ def check_camera(seen: Observation) -> Iterator[Finding]:
             encoding = image.format if isinstance(image, CompressedImage) else image.encoding
             yield ok('image', f'{width}x{height} {encoding}')
         except CigoccError as error:
-            mend = 'set another encoding in the driver (rgb8, bgr8, mono8)'
-            yield fail('image', str(error), 'an image that can be decoded', mend)
+            fix = 'set another encoding in the driver (rgb8, bgr8, mono8)'
+            yield fail('image', str(error), 'an image that can be decoded', fix)
         yield check_stamp(seen)
     if info is not None:
         yield from check_calibration(info)
@@ -70,8 +70,8 @@ def check_sizes(seen: Observation, info: CameraInfo, size: tuple[int, int]) -> F
         return fail('camera_info size', str(error), expected, REMAP)
     if geometry.rescaled:
         found = f'camera_info is of {info.width}x{info.height}, images are {size[0]}x{size[1]}'
-        mend = 'publish the camera_info of the resized image (image_proc resize does)'
-        return warn('camera_info size', f'{found}: rescaled', 'one size', mend)
+        fix = 'publish the camera_info of the resized image (image_proc resize does)'
+        return warn('camera_info size', f'{found}: rescaled', 'one size', fix)
     state = 'rectified' if geometry.maps is None else 'raw, rectified by the node'
     return ok('camera_info size', f'{size[0]}x{size[1]} like the images; taken as {state}')
 
@@ -132,8 +132,8 @@ def check_stamp(seen: Observation) -> Finding:
     if stamp_ns == 0:
         return warn('stamp', '0', 'the time of exposure', 'set the stamp in the driver')
     if abs(age_s) > STALE_S:
-        mend = 'with a bag: --clock and use_sim_time:=true; else synchronise the clocks (chrony)'
-        return warn('stamp', f'{age_s:.1f} s old', f'less than {STALE_S:.0f} s', mend)
+        fix = 'with a bag: --clock and use_sim_time:=true; else synchronise the clocks (chrony)'
+        return warn('stamp', f'{age_s:.1f} s old', f'less than {STALE_S:.0f} s', fix)
     return ok('stamp', f'{age_s:.2f} s old')
 
 
@@ -172,15 +172,15 @@ def check_pose(seen: Observation) -> Finding:
     check = f'pose of {frame!r} in {seen.output_frame!r}'
     if seen.pose.cam_from_velo is None:
         if not frame and seen.pose.source == 'tf':
-            found, mend = 'no image, so its frame is unknown', 'mend the image topic first'
+            found, fix = 'no image, so its frame is unknown', 'mend the image topic first'
         else:
             found = seen.pose.problem
-            mend = (
+            fix = (
                 f'join the root of the tree of {frame} to that of {seen.output_frame}: ros2 run '
                 'tf2_ros static_transform_publisher --frame-id base_link --child-frame-id ROOT '
                 '(docs/cameras.md names the roots of known drivers), or set extrinsics.*'
             )
-        return fail(check, found, f'a transform {seen.output_frame} <- {frame}', mend)
+        return fail(check, found, f'a transform {seen.output_frame} <- {frame}', fix)
     # as people read it; + 0.0 turns -0.0 into 0.0
     velo_from_cam = np.round(np.linalg.inv(seen.pose.cam_from_velo), 2) + 0.0
     x, y, z = velo_from_cam[:3, 3]
@@ -189,13 +189,13 @@ def check_pose(seen: Observation) -> Finding:
         f'from {seen.pose.source}: at ({x:.2f}, {y:.2f}, {z:.2f}) m, looks along '
         f'({axis[0]:.2f}, {axis[1]:.2f}, {axis[2]:.2f})'
     )
-    mend = 'use the optical frame (x right, y down, z forward) in tf and in the header of images'
+    fix = 'use the optical frame (x right, y down, z forward) in tf and in the header of images'
     if axis[0] < FORWARD_COSINE:
-        return warn(check, found, 'an optical axis along x of the grid, (1, 0, 0)', mend)
+        return warn(check, found, 'an optical axis along x of the grid, (1, 0, 0)', fix)
     if -down[2] < UP_COSINE:
-        return warn(check, f'{found}, tilted to the side', 'y of the camera downwards', mend)
+        return warn(check, f'{found}, tilted to the side', 'y of the camera downwards', fix)
     if not HEIGHT_M[0] <= z <= HEIGHT_M[1]:
         expected = f'z between {HEIGHT_M[0]} and {HEIGHT_M[1]} m'
-        mend = f'docs/camera.md: {seen.output_frame} is about 1.7 m above the road, not on it'
-        return warn(check, found, expected, mend)
+        fix = f'docs/camera.md: {seen.output_frame} is about 1.7 m above the road, not on it'
+        return warn(check, found, expected, fix)
     return ok(check, found)

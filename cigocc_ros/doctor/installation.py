@@ -13,6 +13,8 @@ from cigocc_ros.doctor.machine import library_version
 
 DISTROS = ('humble', 'jazzy', 'kilted', 'lyrical')
 """Where the package is meant to run; others may work."""
+DISCOVERY_VARIABLES = ('ROS_DISCOVERY_SERVER', 'ROS_STATIC_PEERS', 'CYCLONEDDS_URI')
+"""Whoever is not in the same shell may not be heard."""
 MESSAGES = (
     'diagnostic_msgs',
     'nav_msgs',
@@ -56,6 +58,8 @@ def check_domain(environment: Mapping[str, str] | None = None) -> Finding:
     text = variables.get('ROS_DOMAIN_ID') or '0'
     reach = variables.get('ROS_AUTOMATIC_DISCOVERY_RANGE') or 'the default range'
     found = 'this host only' if variables.get('ROS_LOCALHOST_ONLY') == '1' else reach
+    named = [f'{name}={variables[name]}' for name in DISCOVERY_VARIABLES if variables.get(name)]
+    found = ', '.join([found, *named])
     if int(text) > HIGHEST_DOMAIN:
         found = f'ROS_DOMAIN_ID={text}: its ports reach into the ephemeral ones of Linux'
         return warn('ros domain', found, f'a number from 0 to {HIGHEST_DOMAIN}', DOMAIN_CURE)

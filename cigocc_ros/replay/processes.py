@@ -22,8 +22,30 @@ from cigocc_ros.core.installed import PACKAGE, config_dir, share_dir
 FIRST_PORT, PORTS_PER_DOMAIN = 7400, 250
 """Ports of a DDS domain: PB and DG of the RTPS 2.5 specification, 9.6.2.3."""
 UDP_TABLES = (Path('/proc/net/udp'), Path('/proc/net/udp6'))
+ROS_PREFIXES = (
+    'ROS_',
+    'RMW_',
+    'RCL_',
+    'RCUTILS_',
+    'FASTDDS_',
+    'FASTRTPS_',
+    'CYCLONEDDS_',
+    'ZENOH_',
+    'CONNEXT',
+    'NDDS',
+)
+"""Of the variables that rcl, rmw_* and their libraries read."""
+WHICH_ROS = (
+    'ROS_DISTRO',
+    'ROS_VERSION',
+    'ROS_PYTHON_VERSION',
+    'ROS_LOG_DIR',
+    'ROS_HOME',
+    'ROS_PYTHON_CHECK_FIELDS',
+)
 STOPS_WITHIN_S = 10.0
 LOG_LINES_SHOWN = 15
+LOG_LEVEL = 'info'
 PR_SET_PDEATHSIG = 1
 # loaded before the fork: a child between fork and exec should load nothing
 _LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
@@ -46,7 +68,8 @@ def node_command(
     remappings: Mapping[str, str],
 ) -> list[str]:
     """Return the command line that launch starts for Node(executable=name, name=node, ...)."""
-    words = [str(executable(name)), '--ros-args', '-r', f'__node:={node}', '-r', '__ns:=/']
+    words = [str(executable(name)), '--ros-args', '--log-level', LOG_LEVEL]
+    words += ['--ros-args', '-r', f'__node:={node}', '-r', '__ns:=/']
     for given in parameters:
         if isinstance(given, Path):
             words += ['--params-file', str(given)]
@@ -58,23 +81,40 @@ def node_command(
 
 
 def _assigned(name: str, value: object) -> str:
-    return f'{name}:={str(value).lower() if isinstance(value, bool) else value}'
+    if isinstance(value, bool):
+        return f'{name}:={str(value).lower()}'
+    return f'{name}:={value}' if value != '' else f"{name}:=''"  # ROS takes no empty word
 
 
-def ros_environment(domain_id: int | None = None) -> dict[str, str]:
-    """Return the environment of children: this Python, this package, this host, a free domain."""
+def ros_environment(domain_id: int | None = None, log_dir: Path | None = None) -> dict[str, str]:
+    """Return the environment of children: this Python, this package, this host, a free domain.
+
+    Nothing that a shell says about ROS is kept but which one it is: a discovery server, static
+    peers, another middleware or security would keep the children from each other. log_dir: where
+    they write ROS logs, for a home may be read-only.
+    """
     domain = free_domain() if domain_id is None else domain_id
     profile = str(config_dir() / DDS_PROFILE)
+    kept = {name: value for name, value in os.environ.items() if not _is_of_ros(name)}
+    logs = {} if log_dir is None else {'ROS_LOG_DIR': str(log_dir)}
+    # Humble knows only the first; later ones warn of it
+    alone = 'ROS_LOCALHOST_ONLY' if os.environ.get('ROS_DISTRO') == 'humble' else ''
     return {
-        **os.environ,
+        **kept,
+        **logs,
         'PATH': _joined(Path(sys.executable).parent, 'PATH'),
         'PYTHONPATH': _joined(Path(__file__).resolve().parents[2], 'PYTHONPATH'),
         'PYTHONUNBUFFERED': '1',
         'AMENT_PREFIX_PATH': _joined(Path(sys.prefix), 'AMENT_PREFIX_PATH'),
         **dict.fromkeys(PROFILE_VARIABLES, profile),
-        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        **({alone: '1'} if alone else {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}),
         'ROS_DOMAIN_ID': str(domain),
     }
+
+
+def _is_of_ros(name: str) -> bool:
+    """Say whether a variable tells ROS or its middleware how to speak."""
+    return name.startswith(ROS_PREFIXES) and name not in WHICH_ROS
 
 
 def free_domain(tables: Sequence[Path] = UDP_TABLES) -> int:

@@ -26,6 +26,7 @@ OCC, PLAYER, COLLECTOR = 'occ_node', 'kitti_player', 'collector'
 LIDAR_TOPICS = {name: topic.in_bags for name, topic in TOPICS.items() if topic.kind == 'cloud'}
 CAMERA_TOPICS = {name: topic.in_bags for name, topic in TOPICS.items() if name not in LIDAR_TOPICS}
 READY_WITHIN_S, SILENT_FOR_S, POLL_S = 60.0, 30.0, 0.1
+READY_LINE = 'ready: model'
 LISTENERS = 2  # node and collector must hear the first image
 PACE_FRAMES, PACE_RATE = 2, 0.2
 PACE_RESERVE, PACE_RESERVE_S = 1.3, 0.05  # longer than the slower of the frames measured
@@ -82,7 +83,8 @@ class Replay:
 
         Raises EngineError where a process fails or nothing arrives. No process is left behind.
         """
-        with Processes(self._settings.folder / 'logs', ros_environment()) as processes:
+        logs = self._settings.folder / 'logs'
+        with Processes(logs, ros_environment(log_dir=logs / 'ros')) as processes:
             self._start(processes)
             rate, ignored = self._measure_pace(processes)
             self._say(f'replaying {self.sent} frames at {rate:.2g} x the recorded speed')
@@ -190,9 +192,17 @@ class Replay:
             processes.check(*alive)
             if time.monotonic() > deadline:
                 raise EngineError(
-                    f'waited {READY_WITHIN_S:.0f} s for {what}; see {self._settings.folder}/logs'
+                    f'waited {READY_WITHIN_S:.0f} s for {what}; {self._unheard(processes)}see '
+                    f'{self._settings.folder}/logs'
                 )
             time.sleep(POLL_S)
+
+    @staticmethod
+    def _unheard(processes: Processes) -> str:
+        """Say that the middleware, not the node, is to blame where that has long been ready."""
+        log = processes.log(OCC)
+        ready = log.is_file() and READY_LINE in log.read_text(errors='replace')
+        return f'{OCC} is ready but not heard: `cigocc doctor` looks at DDS; ' if ready else ''
 
 
 def is_settled(now: Collected) -> bool:
@@ -207,11 +217,20 @@ def occ_command(model: str, backend: str, extrinsics: Path, user: Path) -> list[
 
     extrinsics, user: the launch arguments extrinsics_file and params_file.
     """
-    chosen = {'model': model, 'backend': backend, 'output_frame': LIDAR_FRAME}
-    chosen['image_transport'] = 'raw'
+    chosen: dict[str, object] = {
+        'model': model,
+        'backend': backend,
+        'device': 'auto',
+        'threads': 0,
+        'output_frame': LIDAR_FRAME,
+        'image_transport': 'raw',
+        'image_reliability': 'auto',
+        'save_dir': '',
+        'use_sim_time': True,
+    }
     parameters: list[Mapping[str, object] | Path] = [
         config_dir() / 'occ.param.yaml',
-        {'use_sim_time': True, **chosen},
+        chosen,
         extrinsics,
         user,
     ]

@@ -27,7 +27,13 @@ from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 from rclpy.utilities import ok, remove_ros_args
 
 from cigocc_ros.core.dds import SHARED_MEMORY
-from cigocc_ros.core.errors import CigoccError
+from cigocc_ros.core.errors import CigoccError, ConfigError, system_error
+from cigocc_ros.core.ros_environment import (
+    domain_trouble,
+    explained,
+    rmw_trouble,
+    security_trouble,
+)
 
 LOCK_NAME = re.compile(r'((?:fastrtps|fastdds)_[0-9a-f]{16})_el')  # Fast DDS 2, 3
 MIN_AGE_S = 60.0
@@ -78,31 +84,36 @@ def run_node(
 
     What a user can mend ends with one line and 1, without a traceback.
     """
-    # an executor that a signal interrupts while it is made complains of it at the end of Python
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    executor = SingleThreadedExecutor()
-    # rclpy's handler ends the context, and with it the spinning. A KeyboardInterrupt on top would
-    # strike anywhere, for a launch system sends a second SIGINT while the first is being obeyed.
-    signal.signal(signal.SIGINT, _no_interrupt)
-    install_signal_handlers(SignalHandlerOptions.ALL)
+    executor: SingleThreadedExecutor | None = None
     node: AnyNode | None = None
     try:
+        _initialise(args)
+        executor = SingleThreadedExecutor()
+        # rclpy's handler ends the context, and with it the spinning. A KeyboardInterrupt on top
+        # would strike anywhere: launch sends a second SIGINT while the first is being obeyed.
+        signal.signal(signal.SIGINT, _no_interrupt)
+        install_signal_handlers(SignalHandlerOptions.ALL)
         node = make()
         executor.add_node(node)
         return spin(node, executor)
     except ExternalShutdownException:
         return 0
     except (CigoccError, ParameterException, ImportError, OSError) as error:
-        rclpy.logging.get_logger(name).fatal(str(error))
+        said = system_error(error) if isinstance(error, OSError) else str(error)
+        rclpy.logging.get_logger(name).fatal(said)
         return 1
-    except Exception:
-        if ok():
+    except Exception as error:
+        if not ok():
+            return 0  # the context ended while the node was being made
+        if not _is_of_the_middleware(error):
             raise
-        return 0  # the context ended while the node was being made
+        rclpy.logging.get_logger(name).fatal(explained(str(error)))
+        return 1
     finally:
         if node is not None:
             node.destroy_node()
-        executor.shutdown()
+        if executor is not None:
+            executor.shutdown()
         if ok():
             rclpy.shutdown()
         # rclpy gave the handlers back, and Python resets its own ones before it is gone
@@ -114,6 +125,24 @@ def wants_help(args: list[str] | None) -> bool:
     """Say whether the command line, without what is ROS's, asks for help instead of a node."""
     given = remove_ros_args(sys.argv if args is None else args)
     return bool({'-h', '--help'} & set(given))
+
+
+def _initialise(args: list[str] | None) -> None:
+    """Start rclpy; raise ConfigError, with the cure, for what it cannot start with."""
+    for look in (domain_trouble, rmw_trouble, security_trouble):  # rcl would say less, or nothing
+        trouble = look(os.environ)
+        if trouble is not None:
+            raise ConfigError(str(trouble))
+    try:
+        # an executor that a signal interrupts while it is made complains at the end of Python
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:
+        raise ConfigError(f'ROS does not start: {explained(str(error))}') from error
+
+
+def _is_of_the_middleware(error: Exception) -> bool:
+    """Say whether rclpy's C part raised it, as for a security enclave that is missing."""
+    return isinstance(error, RuntimeError) and type(error).__module__.startswith('rclpy')
 
 
 def without_hung_threads(code: int) -> int:

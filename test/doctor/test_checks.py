@@ -84,7 +84,7 @@ def test_streams():
     view = TopicView('/image')
     assert check_stream(view, Heard(image(), 30, 1.0, 3.9), 3.0).found == '30 in 3 s, 10.0 Hz'
     silent = check_stream(view, Heard(), 3.0)
-    assert silent.status == FAIL and 'ros2 topic hz /image' in silent.mend
+    assert silent.status == FAIL and 'ros2 topic hz /image' in silent.fix
 
 
 def test_sizes_that_fit_are_rescaled_or_cannot_be_used():
@@ -124,7 +124,7 @@ def test_doubts_and_unused_depth_of_the_node_are_findings():
     assert {state.status, doubt.status, prior.status} == {WARN}
     assert 'exactly 10 m' in doubt.found
     assert '7 not used, prior_frame' in prior.found and "'color'" in prior.found
-    assert prior.mend == doubt.mend == 'docs/trust.md'
+    assert prior.fix == doubt.fix == 'docs/trust.md'
 
 
 def test_a_camera_info_that_is_published_once_is_no_fault_where_it_is_kept():
@@ -202,17 +202,17 @@ def test_poses(position, rotation, status, words):
 
 def test_a_pose_that_is_not_known():
     finding = check_pose(observed(pose=Pose('tf', None, 'no transform velo_link <- cam')))
-    assert finding.status == FAIL and 'static_transform_publisher' in finding.mend
+    assert finding.status == FAIL and 'static_transform_publisher' in finding.fix
     # a frame has one parent, and that of a driver's camera is taken
-    assert '--child-frame-id ROOT' in finding.mend and 'docs/cameras.md' in finding.mend
+    assert '--child-frame-id ROOT' in finding.fix and 'docs/cameras.md' in finding.fix
     silent = check_pose(observed(images=Heard(), pose=Pose('tf', None, 'no frame_id')))
-    assert silent.status == FAIL and 'image topic first' in silent.mend
+    assert silent.status == FAIL and 'image topic first' in silent.fix
 
 
 def test_an_image_topic_of_another_type_or_with_two_publishers():
     compressed = TopicView('/image', (Endpoint('/cam', COMPRESSED_TYPE, RELIABLE),))
     (wrong,) = check_input(compressed, (IMAGE_TYPE,), observed())
-    assert wrong.status == FAIL and 'image_transport:=compressed' in wrong.mend
+    assert wrong.status == FAIL and 'image_transport:=compressed' in wrong.fix
     twice = replace(compressed, publishers=observed().image.publishers * 2)
     assert [f.status for f in check_input(twice, (IMAGE_TYPE,), observed())] == [OK, WARN]
 
@@ -228,7 +228,7 @@ def test_large_best_effort_images():
 def test_several_nodes_of_one_name():
     assert check_node(observed()).status == OK
     several = check_node(observed(node='/left/occ', namesakes=('/right/occ',)))
-    assert several.status == WARN and several.mend == 'cigocc doctor --node /left/occ'
+    assert several.status == WARN and several.fix == 'cigocc doctor --node /left/occ'
     assert check_node(observed(node='')).status == WARN
 
 

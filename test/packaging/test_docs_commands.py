@@ -90,6 +90,8 @@ def check_ros2(words):
     """Check what is ours: executables, launch files and their arguments."""
     if words[:2] == ['launch', 'cigocc_ros']:
         text = (REPOSITORY / 'launch' / words[2]).read_text()
+        if 'IncludeLaunchDescription(' in text:
+            text += (REPOSITORY / 'launch' / 'occ.launch.py').read_text()
         for name in (word.partition(':=')[0] for word in words[3:] if word != '--show-args'):
             assert f"'{name}'" in text, f'{words[2]} declares no {name}'
         return True

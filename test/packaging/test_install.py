@@ -177,7 +177,17 @@ def test_share_holds_launch_files_configs_and_models(installed):
 def test_executables_are_in_lib(installed):
     library = installed.prefix / 'lib' / 'cigocc_ros'
     for script in (REPOSITORY / 'scripts').iterdir():
-        assert os.access(library / script.name, os.X_OK), script.name
+        if script.is_file():
+            wanted = os.access(script, os.X_OK)
+            assert os.access(library / script.name, os.X_OK) == wanted, script.name
+            assert (library / script.name).is_file()
+
+
+def test_the_command_is_on_the_path(installed, tmp_path):
+    """After `. install/setup.bash` as after `pip install`."""
+    found = shutil.which('cigocc', path=installed.environment['PATH'])
+    assert found == str(installed.prefix / 'bin' / 'cigocc')
+    assert 'cigocc 0.' in installed.run('cigocc', '--version', folder=tmp_path)
 
 
 def test_the_ament_index_knows_the_package(installed, tmp_path):
@@ -217,4 +227,18 @@ def test_the_node_starts_from_lib(installed, tmp_path):
     program = installed.prefix / 'lib' / 'cigocc_ros' / 'occ_node'
     words = ('--ros-args', '-p', 'model:=/nowhere/at/all')
     output = installed.run(str(program), *words, folder=tmp_path, code=1)
+    assert '/nowhere/at/all' in output and 'Traceback' not in output
+
+
+def test_the_node_finds_the_python_that_it_was_installed_for(installed, tmp_path):
+    """In a shell that did not activate the environment: the first python3 has no libraries."""
+    pytest.importorskip('rclpy')
+    other = tmp_path / 'other'
+    build(
+        [sys.executable, '-m', 'venv', '--without-pip', str(other)], tmp_path, clean_environment()
+    )
+    program = installed.prefix / 'lib' / 'cigocc_ros' / 'occ_node'
+    path = f'{other / "bin"}{os.pathsep}{installed.environment["PATH"]}'
+    words = ['env', f'PATH={path}', str(program), '--ros-args', '-p', 'model:=/nowhere/at/all']
+    output = installed.run(*words, folder=tmp_path, code=1)
     assert '/nowhere/at/all' in output and 'Traceback' not in output

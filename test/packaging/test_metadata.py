@@ -157,6 +157,8 @@ def test_shipped_models_are_installed_whole(setup_arguments):
 
 def test_scripts_are_executable():
     for script in (REPOSITORY / 'scripts').iterdir():
+        if script.is_dir() or script.suffix:  # what they import
+            continue
         assert script.stat().st_mode & 0o111, script.name
         assert script.read_text().startswith('#!/usr/bin/env python3\n')
 

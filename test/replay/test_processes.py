@@ -144,3 +144,65 @@ def test_a_domain_with_a_node_is_not_free(graph, monkeypatch):
     monkeypatch.setattr(processes.random, 'choice', lambda free: offered.append(free) or free[0])
     free_domain()
     assert domain_id() not in offered[0] and offered[0]
+
+
+LOUD = {
+    'ROS_DISCOVERY_SERVER': '10.0.0.1:11811',
+    'ROS_SUPER_CLIENT': 'TRUE',
+    'ROS_STATIC_PEERS': '10.0.0.2',
+    'ROS_AUTOMATIC_DISCOVERY_RANGE': 'OFF',
+    'ROS_LOCALHOST_ONLY': '1',
+    'ROS_DOMAIN_ID': '7',
+    'ROS_NAMESPACE': 'car',
+    'ROS_SECURITY_ENABLE': 'true',
+    'ROS_SECURITY_STRATEGY': 'Enforce',
+    'RMW_IMPLEMENTATION': 'rmw_zenoh_cpp',
+    'RMW_FASTRTPS_USE_QOS_FROM_XML': '1',
+    'RMW_FASTRTPS_PUBLICATION_MODE': 'ASYNCHRONOUS',
+    'CYCLONEDDS_URI': 'file:///my.xml',
+    'FASTDDS_BUILTIN_TRANSPORTS': 'NONE',
+    'FASTDDS_ENVIRONMENT_FILE': '/my.json',
+    'FASTRTPS_DEFAULT_PROFILES_FILE': '/my.xml',
+    'ZENOH_CONFIG_OVERRIDE': 'mode="client"',
+    'RCUTILS_LOGGING_USE_STDOUT': 'abc',
+}
+
+
+def test_children_hear_nothing_that_a_shell_says_about_ros(monkeypatch, tmp_path):
+    for name, value in LOUD.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv('ROS_DISTRO', 'jazzy')
+    monkeypatch.setenv('MY_OWN', 'kept')
+    found = processes.ros_environment(log_dir=tmp_path)
+    left = {name: found[name] for name in LOUD if found.get(name) == LOUD[name]}
+    assert not left
+    assert found['ROS_DISTRO'] == 'jazzy' and found['MY_OWN'] == 'kept'
+    assert found['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
+    assert 'ROS_LOCALHOST_ONLY' not in found
+    assert found['ROS_LOG_DIR'] == str(tmp_path)
+    monkeypatch.setenv('ROS_DISTRO', 'humble')  # rcl 5.3 knows no range
+    assert processes.ros_environment()['ROS_LOCALHOST_ONLY'] == '1'
+
+
+def test_two_children_meet_in_a_shell_that_names_a_discovery_server(monkeypatch, tmp_path):
+    """The demo waited for a minute for a node that had long been ready."""
+    for name in ('ROS_DISCOVERY_SERVER', 'ROS_STATIC_PEERS', 'FASTDDS_BUILTIN_TRANSPORTS'):
+        monkeypatch.setenv(name, LOUD[name])
+    heard, saying = tmp_path / 'heard', 'from std_msgs.msg import String; import rclpy, time\n'
+    listener = saying + (
+        "rclpy.init(); node = rclpy.create_node('a')\n"
+        f"node.create_subscription(String, 'x', lambda m: open({str(heard)!r}, 'w'), 10)\n"
+        'rclpy.spin(node)'
+    )
+    speaker = saying + (
+        "rclpy.init(); node = rclpy.create_node('b'); p = node.create_publisher(String, 'x', 10)\n"
+        'while True:\n    p.publish(String()); time.sleep(0.1)'
+    )
+    with processes.Processes(tmp_path, processes.ros_environment()) as running:
+        for name, code in {'listener': listener, 'speaker': speaker}.items():
+            running.start(name, [sys.executable, '-c', code])
+        deadline = time.monotonic() + ENDS_WITHIN_S
+        while not heard.exists():
+            running.check('listener', 'speaker')
+            assert time.monotonic() < deadline
+            time.sleep(0.05)

@@ -29,6 +29,9 @@ def test_what_is_asked_of_the_camera(graph, wanted, offered, asked, capfd):
         graph.until(lambda: camera.get_subscription_count() == 1)
     else:
         graph.until(lambda: 'which image_reliability demands' in capfd.readouterr().err)
-    graph.until(lambda: node.snapshot() is not None)
-    found = node.get_subscriptions_info_by_topic('/image')
-    assert [info.qos_profile.reliability for info in found] == [asked]
+
+    def asks():
+        found = node.get_subscriptions_info_by_topic('/image')
+        return [info.qos_profile.reliability for info in found]
+
+    graph.until(lambda: asks() == [asked])
