@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import rclpy
 import rclpy.logging
@@ -31,7 +31,7 @@ from cigocc_ros.ros.output.publishers import Outputs
 from cigocc_ros.ros.parameters import Live, declare, guard, usage
 from cigocc_ros.ros.process import remove_orphans, run_node, wants_help, without_hung_threads
 from cigocc_ros.ros.stamps import StampWatch, has_latency, stamp_to_ns
-from cigocc_ros.ros.worker import FramePredictor, Worker
+from cigocc_ros.ros.worker import FramePredictor, Pipeline, Worker, overlaps
 from cigocc_ros.runtime.loading import Loading, LoadingCancelled
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,13 @@ def load_predictor(parameters: OccParameters, loading: Loading) -> FramePredicto
         loading,
         parameters.device,
     )
+
+
+class Task(NamedTuple):
+    """A frame on its way: when its decoding began, and what the last step made of it."""
+
+    started_s: float
+    content: Any
 
 
 class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
@@ -91,6 +98,7 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             lambda: predictor_factory(self.parameters, self._loading),
             self._handle,
             self.context.try_shutdown,
+            Pipeline(self._prepare, self._infer, self._publish),
         )
         self._diagnostics = Diagnostics(self)
         self._predictor = self._loaded(self.worker)
@@ -136,16 +144,34 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
 
     def _handle(self, predictor: FramePredictor, bundle: Bundle) -> None:
         """Decode, predict, publish; a bad frame is counted and the next one awaited."""
+        task = self._prepare(predictor, bundle)
+        result = None if task is None else self._infer(predictor, task)
+        if result is not None:
+            self._publish(result)
+
+    def _prepare(self, predictor: FramePredictor, bundle: Bundle) -> Task | None:
         started_s = time.perf_counter()
         try:
             frame = _decoded(self._decode, bundle)
-            occupancy = _predict(predictor, frame)
-            if self.context.ok():
-                self._publish(occupancy, started_s)
+            prepared = _guarded(predictor.prepare, frame) if overlaps(predictor) else frame
+            return Task(started_s, prepared)
         except CigoccError as error:
             self._drop(error)
+            return None
 
-    def _publish(self, occupancy: Occupancy, started_s: float) -> None:
+    def _infer(self, predictor: FramePredictor, task: Task) -> Task | None:
+        infer: Callable[[Any], Occupancy]
+        infer = predictor.infer if overlaps(predictor) else predictor
+        try:
+            return Task(task.started_s, _guarded(infer, task.content))
+        except CigoccError as error:
+            self._drop(error)
+            return None
+
+    def _publish(self, task: Task) -> None:
+        if not self.context.ok():
+            return
+        occupancy, started_s = task.content, task.started_s
         try:
             self._outputs.publish(occupancy)
             now_ns, stamp_ns = self._now_ns(), occupancy.stamp_ns
@@ -169,8 +195,9 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """Start or stop the work; the model stays loaded, a frame begun is still finished."""
         self._enabled = request.data
-        if not self._enabled and self.worker is not None and self.worker.mailbox.clear():
-            self._counters.add_replaced()
+        if not self._enabled and self.worker is not None:
+            for _ in range(self.worker.clear()):
+                self._counters.add_replaced()
         response.success = True
         response.message = 'enabled' if self._enabled else 'disabled'
         return response
@@ -231,10 +258,10 @@ def _decoded(decode: Callable[[Bundle], CameraFrame], bundle: Bundle) -> CameraF
         raise DroppedFrame('decode_error', f'{type(error).__name__}: {error}') from error
 
 
-def _predict(predictor: FramePredictor, frame: CameraFrame) -> Occupancy:
-    """Return the prediction; whatever the engine raises costs one frame, not the node."""
+def _guarded(step: Callable[[Any], Any], content: Any) -> Any:
+    """Return what a step of the predictor gives; what it raises costs one frame, not the node."""
     try:
-        return predictor(frame)
+        return step(content)
     except Exception as error:
         logger.debug('engine error', exc_info=True)
         raise DroppedFrame('engine_error', f'{type(error).__name__}: {error}') from error

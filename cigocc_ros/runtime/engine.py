@@ -25,7 +25,11 @@ BACKENDS = (AUTO, ONNXRUNTIME, OPENVINO, TORCH, TENSORRT)
 
 
 class Engine(Protocol):
-    """A loaded network; arrays are bound by name. One thread at a time."""
+    """A loaded network; arrays are bound by name. One thread at a time.
+
+    An engine that has `on_gpu` and sets it leaves the CPU alone while it runs: the node then works
+    on other frames meanwhile.
+    """
 
     name: str
     inputs: tuple[TensorSpec, ...]

@@ -62,6 +62,7 @@ class OnnxRuntimeEngine:
         self._session: Any
         self._session, where = _open_on(device, path, threads, content, frugal)
         self.name = f'onnxruntime {_import_onnxruntime().__version__} {where}'
+        self.on_gpu = not self._session.get_providers()[0].startswith('CPU')
         self.inputs = _specs(self._session.get_inputs())
         self.outputs = _specs(self._session.get_outputs())
         check_specs(f'{path}: inputs', manifest.inputs, self.inputs)

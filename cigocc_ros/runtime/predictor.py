@@ -14,7 +14,7 @@ from cigocc_ros.core.errors import ManifestError
 from cigocc_ros.core.frames import CameraFrame, Occupancy
 from cigocc_ros.core.installed import models_dir
 from cigocc_ros.core.manifest import ModelManifest, load_manifest
-from cigocc_ros.runtime.contract import DEFAULT_THREADS, check_manifest
+from cigocc_ros.runtime.contract import DEFAULT_THREADS, Arrays, check_manifest
 from cigocc_ros.runtime.devices import AUTO_DEVICE
 from cigocc_ros.runtime.engine import AUTO, TORCH, Engine, create_engine
 from cigocc_ros.runtime.loading import Loading
@@ -39,6 +39,15 @@ class Timing:
     def total_ms(self) -> float:
         """Sum of the steps."""
         return self.preprocess_ms + self.engine_ms + self.postprocess_ms
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A frame, and what the engine takes of it; milliseconds that this took."""
+
+    frame: CameraFrame
+    arrays: Arrays
+    preprocess_ms: float
 
 
 class Predictor:
@@ -82,20 +91,33 @@ class Predictor:
         engine = create_engine(backend, model_dir, manifest, threads, tensorrt, loading, device)
         return cls(engine, manifest, golden)
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether the CPU is free while the engine works, so that other frames may use it."""
+        return bool(getattr(self.engine, 'on_gpu', False))
+
     def __call__(self, frame: CameraFrame) -> Occupancy:
         """Return the occupancy of a frame; `timing` then holds how long it took."""
+        return self.infer(self.prepare(frame))
+
+    def prepare(self, frame: CameraFrame) -> Prepared:
+        """Return the input arrays of a frame; another thread may do so than the one of `infer`."""
         started = time.perf_counter()
         with named_range('preprocess'):
             arrays = self._preprocess(frame)
-        prepared = time.perf_counter()
+        return Prepared(frame, arrays, 1e3 * (time.perf_counter() - started))
+
+    def infer(self, prepared: Prepared) -> Occupancy:
+        """Return the occupancy of a prepared frame; `timing` then holds how long it took."""
+        started = time.perf_counter()
         with named_range('engine'):
-            outputs = self.engine.run(arrays)
+            outputs = self.engine.run(prepared.arrays)
         inferred = time.perf_counter()
         with named_range('postprocess'):
-            occupancy = occupancy_from_outputs(outputs, self.grid, frame)
+            occupancy = occupancy_from_outputs(outputs, self.grid, prepared.frame)
         done = time.perf_counter()
-        steps = (prepared - started, inferred - prepared, done - inferred)
-        self.timing = Timing(*(1e3 * seconds for seconds in steps))
+        steps = (1e3 * seconds for seconds in (inferred - started, done - inferred))
+        self.timing = Timing(prepared.preprocess_ms, *steps)
         return occupancy
 
     def warm_up(self) -> None:

@@ -46,7 +46,7 @@ class TorchEngine:
         check_specs(f'{checkpoint_dir}: outputs', manifest.outputs, own.outputs)
         self._device, where = _torch_device(torch, device)
         self._model: Any = ExportModel(model).to(self._device)
-        self.name = f'torch {torch.__version__} {where}'
+        self.name, self.on_gpu = f'torch {torch.__version__} {where}', self._device.type != 'cpu'
         self.inputs, self.outputs = own.inputs, own.outputs
 
     def run(self, arrays: Arrays) -> Arrays:

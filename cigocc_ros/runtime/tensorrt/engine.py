@@ -109,6 +109,8 @@ class TensorRtEngine:
     within FORGIVEN_AFTER_S, a second time is final.
     """
 
+    on_gpu = True
+
     def __init__(
         self,
         make_session: SessionFactory,
