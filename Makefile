@@ -32,8 +32,8 @@ KILTED_PYTHON ?= $(lastword $(PYTHON) $(foreach path,$(foreach name,python3.12 p
     'import sys, venv; print(sys.executable)' 2>/dev/null)))
 KILTED_READY := $(KILTED)/.cigocc-$(DEPENDENCIES)
 KILTED_TESTS := test/doctor test/ros/input test/ros/output test/ros/players test/ros/test_node.py \
-    test/ros/test_interface.py test/ros/test_live_parameters.py test/ros/test_fault_publishers.py \
-    test/ros/test_fault_signals.py
+    test/ros/test_interface.py test/ros/test_live_parameters.py test/ros/test_planners.py \
+    test/ros/test_fault_publishers.py test/ros/test_fault_signals.py
 
 # A ROS of the system, or another wheel environment, must not mix with the one in .venv.
 unexport PYTHONPATH AMENT_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE

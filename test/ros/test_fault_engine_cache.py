@@ -13,7 +13,6 @@ pytest.importorskip('rclpy')
 pytest.importorskip('onnxruntime')
 
 from fixtures_engine import build_golden_model_dir, engine_files
-from fixtures_gpu import FAKES
 from fixtures_processes import (
     ENDS_WITHIN_S,
     REPOSITORY,
@@ -28,8 +27,7 @@ BUILD = [sys.executable, '-m', 'cigocc_ros.commands.main', 'build-engine']
 
 
 @pytest.fixture
-def model_dir(tmp_path, monkeypatch):
-    monkeypatch.setenv('PYTHONPATH', str(FAKES))
+def model_dir(tmp_path, fake_gpu):
     return build_golden_model_dir(tmp_path / 'model')
 
 

@@ -14,7 +14,6 @@ pytest.importorskip('onnxruntime')
 
 from fixtures_engine import build_golden_model_dir, engine_files
 from fixtures_faults import OK, held, node_process, wait_until
-from fixtures_gpu import FAKES
 from fixtures_processes import (
     ENDS_WITHIN_S,
     occ_command,
@@ -87,11 +86,10 @@ def test_signals_while_it_starts(model_dir, tmp_path, signals, after_s):
 
 
 @WAYS
-def test_signals_while_an_engine_is_built(tmp_path, monkeypatch, signals):
+def test_signals_while_an_engine_is_built(tmp_path, monkeypatch, fake_gpu, signals):
     """The builder, a process of its own, ends too, and nothing half built stays."""
     model, output = build_golden_model_dir(tmp_path / 'model'), tmp_path / 'occ.log'
     monkeypatch.setenv('FAKE_TENSORRT_STEP_S', '0.5')
-    monkeypatch.setenv('PYTHONPATH', str(FAKES))
     with process([*occ_command(model), '-p', 'backend:=tensorrt'], output) as child:
         wait_for_line(output, 'building the TensorRT engine', child)
         assert alive('build-engine --model ' + str(model))
@@ -101,10 +99,11 @@ def test_signals_while_an_engine_is_built(tmp_path, monkeypatch, signals):
     assert 'Traceback' not in output.read_text()
 
 
-def test_a_node_that_is_killed_while_it_builds_takes_the_builder_along(tmp_path, monkeypatch):
+def test_a_node_that_is_killed_while_it_builds_takes_the_builder_along(
+    tmp_path, monkeypatch, fake_gpu
+):
     model, output = build_golden_model_dir(tmp_path / 'model'), tmp_path / 'occ.log'
     monkeypatch.setenv('FAKE_TENSORRT_STEP_S', '0.5')
-    monkeypatch.setenv('PYTHONPATH', str(FAKES))
     words = [*occ_command(model), '-p', 'backend:=tensorrt']
     with process(words, output) as child:
         wait_for_line(output, 'building the TensorRT engine', child)
