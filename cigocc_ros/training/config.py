@@ -113,6 +113,9 @@ class TrainConfig:
     """Of the forward pass; weights, sampling and losses stay fp32. fp16 needs CUDA."""
     compile: bool = False
     """Whether torch.compile translates the network: minutes at the start, faster steps."""
+    recompute: tuple[str, ...] = ()
+    """Parts of the network whose activations are computed again in the backward pass instead of
+    kept, such as [unet, cignet, head]: less memory, up to a third more time."""
     both_cameras: bool = False
     """Whether the right camera of a pair is a view to train on too, where a lidar scan gives it
     depth and classes."""

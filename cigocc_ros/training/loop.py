@@ -32,6 +32,7 @@ from cigocc_ros.training.objectives import (
     freeze_norm_statistics,
     set_trainable,
 )
+from cigocc_ros.training.recompute import recompute_activations
 from cigocc_ros.training.resume import (
     STATE_FILE,
     Progress,
@@ -117,6 +118,7 @@ class Trainer:
             self.model = copy.deepcopy(self.model)
         self.model.to(fabric.device)
         average = WeightAverage(self.model, self.config.ema_decay)
+        recompute_activations(self.model, self.config.recompute)  # after the copy for the average
         log = RunLog(self.out, fabric.is_global_zero, self.config.wandb_project)
         measured = []
         resumed = bool(progress.stage)
