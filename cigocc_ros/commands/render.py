@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, Shape
+from cigocc_ros.render.files import FrameFiles, frame_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError('--errors compares with the ground truth: give --ground-truth too')
     if args.html and args.video:
         raise ConfigError('expected one of --html and --video, found both')
-    frames = _frames(args)
+    frames = frame_files(args.labels, args.image, args.ground_truth)
     if args.video:
         return _draw_video(args, frames)
     suffix = '.html' if args.html else '.png'
@@ -89,35 +90,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class _Frame(NamedTuple):
-    """What is known of one frame."""
-
-    labels: Path
-    image: Path | None
-    truth: Path | None
-
-
-def _frames(args: argparse.Namespace) -> list[_Frame]:
-    """Return the frames with what is there of them; a folder may lack images and ground truth."""
-    paths, images = _inputs(args.labels, args.image)
-    return [
-        _Frame(
-            path,
-            _beside(images, path.stem, '.png'),
-            _beside(args.ground_truth, path.stem, '.label'),
-        )
-        for path in paths
-    ]
-
-
-def _tracked(frames: list[_Frame]) -> Iterable[_Frame]:
+def _tracked(frames: list[FrameFiles]) -> Iterable[FrameFiles]:
     from tqdm import tqdm
 
-    bar: Iterable[_Frame] = tqdm(frames, desc='render', unit='frame', disable=len(frames) < 2)
+    bar: Iterable[FrameFiles] = tqdm(frames, desc='render', unit='frame', disable=len(frames) < 2)
     return bar
 
 
-def _draw_video(args: argparse.Namespace, frames: list[_Frame]) -> int:
+def _draw_video(args: argparse.Namespace, frames: list[FrameFiles]) -> int:
     from cigocc_ros.render.video import write_video
 
     path = args.out if args.out.suffix else args.out / 'video.mp4'
@@ -127,7 +107,7 @@ def _draw_video(args: argparse.Namespace, frames: list[_Frame]) -> int:
     return 0
 
 
-def _draw(args: argparse.Namespace, frame: _Frame, out: Path) -> None:
+def _draw(args: argparse.Namespace, frame: FrameFiles, out: Path) -> None:
     from cigocc_ros.render.files import load_image, save_picture
     from cigocc_ros.render.page import write_page
 
@@ -138,7 +118,7 @@ def _draw(args: argparse.Namespace, frame: _Frame, out: Path) -> None:
         save_picture(out, _sheet(args, frame))
 
 
-def _sheet(args: argparse.Namespace, frame: _Frame) -> NDArray[np.uint8]:
+def _sheet(args: argparse.Namespace, frame: FrameFiles) -> NDArray[np.uint8]:
     from cigocc_ros.render.files import load_image
     from cigocc_ros.render.sheet import DEFAULT_SIZE, draw_sheet
 
@@ -151,14 +131,14 @@ def _sheet(args: argparse.Namespace, frame: _Frame) -> NDArray[np.uint8]:
     )
 
 
-def _title(args: argparse.Namespace, frame: _Frame) -> str:
+def _title(args: argparse.Namespace, frame: FrameFiles) -> str:
     name = f'{frame.labels.parent.name}/{frame.labels.name}'
     return f'{args.title}, {frame.labels.stem}' if args.title else name
 
 
-def _panels(args: argparse.Namespace, frame: _Frame) -> list[VoxelPanel]:
+def _panels(args: argparse.Namespace, frame: FrameFiles) -> list[VoxelPanel]:
     """Return prediction, ground truth and errors, as far as they are there and asked for."""
-    from cigocc_ros.render.comparison import compare
+    from cigocc_ros.render.error_map import judge
     from cigocc_ros.render.sheet import VoxelPanel
 
     if frame.truth is None:
@@ -167,8 +147,8 @@ def _panels(args: argparse.Namespace, frame: _Frame) -> list[VoxelPanel]:
     truth = _panel('ground truth', frame.truth, args.ground_truth_shape or args.grid_shape)
     panels = [predicted, truth]
     if args.errors:
-        comparison = compare(predicted.labels, truth.labels, predicted.grid)
-        panels.append(VoxelPanel.of_errors(comparison))
+        errors = judge(predicted.labels, truth.labels, predicted.grid)
+        panels.append(VoxelPanel.of_errors(errors))
     return panels
 
 
@@ -178,32 +158,6 @@ def _panel(title: str, path: Path, shape: Shape) -> VoxelPanel:
 
     grid = SEMANTIC_KITTI_GRID.with_shape(shape)
     return VoxelPanel(title, load_labels(path, grid), grid)
-
-
-def _inputs(labels: Path, image: Path | None) -> tuple[list[Path], Path | None]:
-    """Return the label files and the image file or folder that goes with them."""
-    if labels.is_file():
-        return [labels], image
-    if not labels.is_dir():
-        raise DataFileError(f'no label file or folder {labels}')
-    folder = labels / 'voxels' if (labels / 'voxels').is_dir() else labels
-    if folder != labels and image is None and (labels / 'image_2').is_dir():
-        image = labels / 'image_2'
-    found = sorted(folder.glob('*.label'))
-    if not found:
-        raise DataFileError(f'no *.label file in {folder}')
-    return found, image
-
-
-def _beside(place: Path | None, stem: str, suffix: str) -> Path | None:
-    """Return the file of a frame: `place` itself, or the one of that name in the folder.
-
-    A folder may lack it: SemanticKITTI has ground truth for every fifth frame.
-    """
-    if place is None or not place.is_dir():
-        return place
-    path = place / f'{stem}{suffix}'
-    return path if path.is_file() else None
 
 
 def _size(text: str) -> tuple[int, int]:

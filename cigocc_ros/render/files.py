@@ -1,8 +1,9 @@
-"""Files in and out: camera images, label files of any grid, PNG pictures."""
+"""Files in and out: which belong to a frame, images, label files of any grid, PNG pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,53 @@ from numpy.typing import NDArray
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import IGNORE, train_from_raw
+
+
+class FrameFiles(NamedTuple):
+    """What is there of one frame."""
+
+    labels: Path
+    image: Path | None
+    truth: Path | None
+
+
+def frame_files(labels: Path, image: Path | None, truth: Path | None) -> list[FrameFiles]:
+    """Return the frames of a label file, of a folder of them, or of a KITTI sequence folder.
+
+    `image` and `truth` are files of one frame or folders, which may lack some. Raises
+    DataFileError where there is no label file.
+    """
+    paths, images = _label_files(labels, image)
+    return [
+        FrameFiles(path, _beside(images, path.stem, '.png'), _beside(truth, path.stem, '.label'))
+        for path in paths
+    ]
+
+
+def _label_files(labels: Path, image: Path | None) -> tuple[list[Path], Path | None]:
+    """Return the label files and the image file or folder that goes with them."""
+    if labels.is_file():
+        return [labels], image
+    if not labels.is_dir():
+        raise DataFileError(f'no label file or folder {labels}')
+    folder = labels / 'voxels' if (labels / 'voxels').is_dir() else labels
+    if folder != labels and image is None and (labels / 'image_2').is_dir():
+        image = labels / 'image_2'
+    found = sorted(folder.glob('*.label'))
+    if not found:
+        raise DataFileError(f'no *.label file in {folder}')
+    return found, image
+
+
+def _beside(place: Path | None, stem: str, suffix: str) -> Path | None:
+    """Return the file of a frame: `place` itself, or the one of that name in the folder.
+
+    A folder may lack it: SemanticKITTI has ground truth for every fifth frame.
+    """
+    if place is None or not place.is_dir():
+        return place
+    path = place / f'{stem}{suffix}'
+    return path if path.is_file() else None
 
 
 def load_labels(path: Path, grid: VoxelGrid) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import PALETTE_RGB
 from cigocc_ros.render.quads import Quads, box, merge, quads
 from cigocc_ros.render.shading import BACKGROUND_BOTTOM, BACKGROUND_TOP, Shader
-from cigocc_ros.render.views import CHASE, VIEWS, View, make_view
+from cigocc_ros.render.views import CHASE, VIEWS, Viewpoint, make_view
 from cigocc_ros.render.voxel_mesh import voxel_quads
 
 PLATE_RGB, PLATE_PITCH_M, PLATE_BEHIND_M = (0.86, 0.87, 0.89), 10.0, 10.0
@@ -67,7 +67,7 @@ def draw_voxels(
     return cast_picture(scene, make_view(view, grid, width, height), width, height)
 
 
-def cast_picture(scene: Quads, view: View, width: int, height: int) -> NDArray[np.uint8]:
+def cast_picture(scene: Quads, view: Viewpoint, width: int, height: int) -> NDArray[np.uint8]:
     """Return the picture (H, W, 3) uint8 of quads over the background."""
     shader, pixel_m = Shader(scene), view.pixel_m(width)
     background = _background(height)
@@ -78,7 +78,8 @@ def cast_picture(scene: Quads, view: View, width: int, height: int) -> NDArray[n
         blocks = colours.reshape(rows.stop - start, SAMPLES, width, SAMPLES, 4)
         mean = blocks.mean(axis=(1, 3))
         strips.append(mean[..., :3] + (1 - mean[..., 3:]) * background[rows])
-    return np.rint(np.concatenate(strips) * 255).astype(np.uint8)
+    picture: NDArray[np.uint8] = np.rint(np.concatenate(strips) * 255).astype(np.uint8)
+    return picture
 
 
 def _background(height: int) -> NDArray[np.float32]:

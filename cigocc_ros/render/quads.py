@@ -59,8 +59,12 @@ def quads(
     """Return evenly lit quads from arrays that broadcast to (Q, 3)."""
     arrays = np.broadcast_arrays(*(np.atleast_2d(x) for x in (corner, edge_a, edge_b, rgb)))
     count = len(arrays[0])
+    corners, along_a, along_b, colours = (np.asarray(array, np.float32) for array in arrays)
     return Quads(
-        *(np.asarray(array, np.float32) for array in arrays),
+        corners,
+        along_a,
+        along_b,
+        colours,
         corner_light=np.ones((count, 2, 2), np.float32),
         line_pitch_m=np.full(count, pitch, np.float32),
     )

@@ -96,5 +96,5 @@ def _bilinear(corner: Floats, inside: Floats) -> Floats:
     a, b = inside[:, 0], inside[:, 1]
     low = corner[:, 0, 0] * (1 - a) + corner[:, 1, 0] * a
     high = corner[:, 0, 1] * (1 - a) + corner[:, 1, 1] * a
-    blended: Floats = low * (1 - b) + high * b
+    blended: Floats = (low * (1 - b) + high * b).astype(np.float32, copy=False)
     return blended

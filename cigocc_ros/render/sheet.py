@@ -12,7 +12,7 @@ from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import PALETTE_RGB
-from cigocc_ros.render.comparison import VERDICT_RGB, Comparison
+from cigocc_ros.render.error_map import VERDICT_RGB, ErrorMap
 from cigocc_ros.render.legend import LegendEntry, draw_legend, legend_entries
 from cigocc_ros.render.picture import draw_voxels
 from cigocc_ros.render.text import FAINT_INK, INK, PAPER, draw_text
@@ -47,12 +47,12 @@ class VoxelPanel:
         return cls(title, occupancy.labels, occupancy.grid)
 
     @classmethod
-    def of_errors(cls, comparison: Comparison) -> VoxelPanel:
+    def of_errors(cls, errors: ErrorMap) -> VoxelPanel:
         """Return the panel of right, wrong, missed and invented voxels."""
-        rows = zip(comparison.counts.items(), VERDICT_RGB[1:].tolist(), strict=True)
+        rows = zip(errors.counts.items(), VERDICT_RGB[1:].tolist(), strict=True)
         legend = tuple(LegendEntry(name, tuple(rgb), (count,)) for (name, count), rgb in rows)
-        title = f'errors, IoU {100 * comparison.iou:.1f} %'
-        return cls(title, comparison.verdicts, comparison.grid, VERDICT_RGB, legend)
+        title = f'errors, IoU {100 * errors.iou:.1f} %'
+        return cls(title, errors.verdicts, errors.grid, VERDICT_RGB, legend)
 
     @property
     def summary(self) -> str:
@@ -108,10 +108,10 @@ def _paste_image(sheet: Image, image: NDArray[np.uint8], top: int) -> int:
 
     inner = sheet.width - 2 * MARGIN_PX
     scale = min(inner / image.shape[1], IMAGE_SHARE * sheet.height / image.shape[0])
-    width, height = (max(1, round(scale * length)) for length in image.shape[1::-1])
+    width, height = (max(1, round(float(scale) * side)) for side in image.shape[1::-1])
     resized = PillowImage.fromarray(image).resize((width, height), PillowImage.Resampling.LANCZOS)
     sheet.paste(resized, ((sheet.width - width) // 2, top))
-    return height
+    return int(height)
 
 
 def _paste_views(sheet: Image, panels: list[VoxelPanel], view: str, top: int, bottom: int) -> None:

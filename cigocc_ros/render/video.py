@@ -1,4 +1,7 @@
-"""Pictures as an H.264 video that browsers and players show."""
+"""Pictures as an H.264 video that browsers and players show.
+
+A file of its own: nothing else needs PyAV.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ TOP_MARGIN_M, TOP_MARGIN_BEHIND_M = 1.0, 3.5
 
 
 @dataclass(frozen=True)
-class View:
+class Viewpoint:
     """A pinhole or orthographic camera in the grid's frame.
 
     eye: position, metres. right, down, forward: axes; a ray through the picture plane coordinates
@@ -47,7 +47,8 @@ class View:
         offset = offset.reshape(-1, 3).astype(np.float32)
         directions = self.forward.astype(np.float32) + np.float32(self.tan) * offset
         directions /= np.sqrt(np.einsum('ij,ij->i', directions, directions))[:, None]
-        return self.eye.astype(np.float32) + np.float32(self.plane_m) * offset, directions
+        origins = self.eye.astype(np.float32) + np.float32(self.plane_m) * offset
+        return origins.astype(np.float32, copy=False), directions.astype(np.float32, copy=False)
 
     def pixel_m(self, width: int) -> NDArray[np.float32]:
         """Return (2,): the width of a pixel is the first plus the second times the distance."""
@@ -63,7 +64,7 @@ class View:
         return float(column), float(row)
 
 
-def chase_view(grid: VoxelGrid, width: int, height: int) -> View:
+def chase_view(grid: VoxelGrid, width: int, height: int) -> Viewpoint:
     """Return the view from behind and above the near side of the grid, looking forward (+x)."""
     length = grid.extent_m[0]
     anchor = _near_side_middle(grid)
@@ -74,21 +75,21 @@ def chase_view(grid: VoxelGrid, width: int, height: int) -> View:
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
     tan = max(CHASE_TAN_ACROSS, CHASE_TAN_DOWN * width / height)
-    return View(eye, right, np.cross(forward, right), forward, 0.0, tan)
+    return Viewpoint(eye, right, np.cross(forward, right), forward, 0.0, tan)
 
 
-def top_view(grid: VoxelGrid, width: int, height: int) -> View:
+def top_view(grid: VoxelGrid, width: int, height: int) -> Viewpoint:
     """Return the view straight down on the whole grid, x (forward) up and y (left) to the left."""
     low = np.asarray(grid.origin_m) - [TOP_MARGIN_BEHIND_M, TOP_MARGIN_M, 0]
     high = np.asarray(grid.max_m) + TOP_MARGIN_M
     middle, span = (low + high) / 2, high - low
     plane = max(span[1], span[0] * width / height) / 2
     eye = np.array([middle[0], middle[1], high[2]])
-    axes = np.array([[0.0, -1, 0], [-1, 0, 0], [0, 0, -1]])
-    return View(eye, *axes, plane_m=float(plane), tan=0.0)
+    right, up, forward = np.array([[0.0, -1, 0], [-1, 0, 0], [0, 0, -1]])
+    return Viewpoint(eye, right, up, forward, plane_m=float(plane), tan=0.0)
 
 
-def make_view(name: str, grid: VoxelGrid, width: int, height: int) -> View:
+def make_view(name: str, grid: VoxelGrid, width: int, height: int) -> Viewpoint:
     """Return the view called `name` (one of VIEWS)."""
     return chase_view(grid, width, height) if name == CHASE else top_view(grid, width, height)
 

@@ -61,7 +61,7 @@ def _faces(
         corner.astype(np.float32),
         np.broadcast_to(edges[0], (count, 3)),
         np.broadcast_to(edges[1], (count, 3)),
-        rgb[tuple(voxel.T)].astype(np.float32) / 255,
+        rgb[tuple(voxel.T)].astype(np.float32) / np.float32(255),
         _corner_light(filled, voxel + _PAD + step, tangents),
         np.full(count, size.max(), np.float32),
     )

@@ -12,7 +12,7 @@ pytest.importorskip('plotly')
 
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.core.labels import CLASS_NAMES
-from cigocc_ros.render.comparison import compare
+from cigocc_ros.render.error_map import judge
 from cigocc_ros.render.page import write_page
 from cigocc_ros.render.sheet import VoxelPanel
 
@@ -40,7 +40,7 @@ def page(tmp_path_factory) -> Path:
     truth, predicted = np.zeros(GRID.shape, np.uint8), np.zeros(GRID.shape, np.uint8)
     truth[:, 8:24, 1] = predicted[:, 4:20, 1] = CLASS_NAMES.index('road')
     predicted[20:, 20:28, 1:4] = CLASS_NAMES.index('vegetation')
-    comparison = compare(predicted, truth, GRID)
+    comparison = judge(predicted, truth, GRID)
     panels = [
         VoxelPanel('prediction', predicted, GRID),
         VoxelPanel('ground truth', truth, GRID),

@@ -21,7 +21,7 @@ VERDICT_RGB: NDArray[np.uint8] = np.array(
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ErrorMap:
     """Verdicts (X, Y, Z) uint8 on the known voxels of `grid`; unknown ones are NOTHING."""
 
     verdicts: NDArray[np.uint8]
@@ -41,7 +41,7 @@ class Comparison:
         return both / either if either else float('nan')
 
 
-def compare(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], grid: VoxelGrid) -> Comparison:
+def judge(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], grid: VoxelGrid) -> ErrorMap:
     """Judge train ids (X, Y, Z) by ground truth of the same grid, or of a finer one.
 
     Finer ground truth is merged into the voxels of the prediction, by the rule of the
@@ -56,7 +56,7 @@ def compare(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], grid: VoxelG
     verdicts[said & (predicted == truth)] = RIGHT
     verdicts[~said & there] = MISSED
     verdicts[said & known & ~there] = INVENTED
-    return Comparison(verdicts, grid)
+    return ErrorMap(verdicts, grid)
 
 
 def on_shape_of(truth: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> NDArray[np.uint8]:
