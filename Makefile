@@ -68,7 +68,7 @@ format: $(STAMP_ALL) ## rewrite to the style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(STAMP_ALL) ## check types: strict in core, runtime and ros
+types: $(STAMP_ALL) ## check types: strict, in the package, benchmark and fuzz
 	@echo '== types'
 	$(BIN)/mypy
 

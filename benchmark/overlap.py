@@ -95,12 +95,12 @@ def measured(
         wall_s, now = time.perf_counter() - began_s, node.snapshot()
         cores = (time.process_time() - cpu_s) / wall_s
         hz = (now.processed - before.processed) / wall_s
-        latency = np.percentile(now.pipeline_ms, (50, 95))
+        median_ms, late_ms = np.percentile(now.pipeline_ms, (50, 95)).tolist()
     finally:
         node.destroy_node()
         listener.destroy_node()
         context.try_shutdown()
-    return Result(predictor.engine.name, overlapping, hz, *latency.tolist(), cores)
+    return Result(predictor.engine.name, overlapping, hz, median_ms, late_ms, cores)
 
 
 def _feed(node: OccNode, rate_hz: float, seconds: float) -> None:

@@ -17,12 +17,12 @@ from benchmark.ablations.variants import Variant
 from cigocc_ros.core.config import ModelConfig, to_mapping
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.files import write_atomically
+from cigocc_ros.core.installed import code_commit
 from cigocc_ros.model.build import build_model, load_checkpoint
 from cigocc_ros.training.cache import FrameRef
 from cigocc_ros.training.config import TrainConfig
 from cigocc_ros.training.devices import make_fabric
 from cigocc_ros.training.loop import LATEST, Trainer
-from cigocc_ros.training.run_folder import code_commit
 from cigocc_ros.training.scene_dataset import TrainingStream
 from cigocc_ros.training.schedule import plan_stages
 

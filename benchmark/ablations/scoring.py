@@ -118,7 +118,9 @@ def _facts_of(model: CigOcc, dataset: SceneDataset, index: int) -> dict[str, flo
     one = model.stage_one(*model_inputs(batch))
     _, extractor_masks = model.extractor(one.image)
     config, in_view = model.config, one.geometry.in_image
-    index = propose(one.logits, one.hit, in_view, config.proposal_threshold, config.max_proposals)
+    proposed = propose(
+        one.logits, one.hit, in_view, config.proposal_threshold, config.max_proposals
+    )
     occupied = 1 - one.logits.softmax(1)[:, 0]
     wanted = (occupied > config.proposal_threshold) | (one.hit > HIT_THRESHOLD)
     seen = int(in_view.sum())
@@ -127,7 +129,7 @@ def _facts_of(model: CigOcc, dataset: SceneDataset, index: int) -> dict[str, flo
         'semantic_mask_loss': float(mask_bce(one.semantic_mask_logits, *masks)),
         'extractor_mask_loss': float(mask_bce(extractor_masks, *masks)),
         'wanted_share': int((wanted & in_view).sum()) / seen,
-        'proposed_share': int((index < in_view.numel()).sum()) / seen,
+        'proposed_share': int((proposed < in_view.numel()).sum()) / seen,
     }
 
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from cigocc_ros.core.config import ModelConfig, from_mapping, to_mapping
 from cigocc_ros.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 from cigocc_ros.training.config import TrainConfig
 
 VARIANTS_FILE = Path(__file__).with_name('variants.yaml')
 FULL = 'full'
+
+
+Config = TypeVar('Config', bound='DataclassInstance')
 
 
 @dataclass(frozen=True)
@@ -51,5 +57,5 @@ def load_variants(path: Path = VARIANTS_FILE) -> dict[str, Variant]:
     return variants
 
 
-def _changed(config: Any, changes: dict[str, Any], where: str) -> Any:
+def _changed(config: Config, changes: dict[str, Any], where: str) -> Config:
     return from_mapping(type(config), {**to_mapping(config), **changes}, where)

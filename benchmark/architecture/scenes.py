@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.arrays import Arrays
+from cigocc_ros.core.class_presets import CITYSCAPES
 from cigocc_ros.core.config import FEATURE_STRIDE, ModelConfig
 from cigocc_ros.core.labels import CLASS_NAMES, IGNORE, NUM_CLASSES
 from cigocc_ros.data.image_files import read_semantic_image
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.training.cache import FrameRef, find_frames, load_frame
 from cigocc_ros.training.preparation import prepare_frames
-from cigocc_ros.training.teacher.cityscapes import CITYSCAPES
 from cigocc_ros.training.views import FrameView
 
 SHARE_FACTOR = 5.0

@@ -52,7 +52,7 @@ def _gpu() -> dict[str, Any]:
 def _matrix_flops(device: str, dtype: torch.dtype) -> float:
     size = MATRIX[torch.device(device).type]
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    median_ms = summary(timed(lambda: a @ b, device, RUNS))['median_ms']
+    median_ms: float = summary(timed(lambda: a @ b, device, RUNS))['median_ms']
     return 2 * size**3 / (1e-3 * median_ms)
 
 
@@ -61,7 +61,7 @@ def _copy_rate(device: str) -> float:
     size = COPY_BYTES[torch.device(device).type]
     source = torch.rand(size // 4, device=device)
     target = torch.empty_like(source)
-    median_ms = summary(timed(lambda: target.copy_(source), device, RUNS))['median_ms']
+    median_ms: float = summary(timed(lambda: target.copy_(source), device, RUNS))['median_ms']
     return 2 * size / (1e-3 * median_ms)
 
 

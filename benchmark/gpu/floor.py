@@ -50,7 +50,7 @@ class _Traffic(TorchDispatchMode):
     """Add up the bytes of operators by the stage that is running."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.stage = OTHER
         self.bytes: dict[str, int] = defaultdict(int)
 

@@ -48,7 +48,9 @@ def measure_latency(
 class _Call:
     """A module with the inputs that it gets in the network."""
 
-    def __init__(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def __init__(
+        self, module: Callable[..., object], inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> None:
         self.module, self.inputs, self.named = module, inputs, named
 
     def __call__(self) -> object:

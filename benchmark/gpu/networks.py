@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from benchmark.gpu.device import require
-from cigocc_ros.core.config import load_model_config
+from cigocc_ros.core.config import ModelConfig, load_model_config
 from cigocc_ros.export.gate import ModelFacts, export_model
 from cigocc_ros.export.to_onnx import input_names
 from cigocc_ros.model.build import build_model, load_checkpoint
+from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.model.output import ExportModel
 from cigocc_ros.runtime.contract import Arrays
 from cigocc_ros.runtime.random_frames import random_inputs
@@ -36,9 +37,16 @@ def tensors_of(arrays: Arrays, device: str) -> tuple[Tensor, ...]:
     return tuple(torch.from_numpy(arrays[name].copy()).to(device) for name in input_names(arrays))
 
 
+def config_of(network: ExportModel) -> ModelConfig:
+    """Return the config of the network that is wrapped."""
+    if not isinstance(network.model, CigOcc):
+        raise TypeError(f'expected a CigOcc, found {type(network.model)}')
+    return network.model.config
+
+
 def example(network: ExportModel, device: str) -> tuple[Tensor, ...]:
     """Return one random frame."""
-    config = network.model.config
+    config = config_of(network)
     (arrays,) = random_inputs(config.image_size, 1, SEED, config.semantic_prior)
     return tensors_of(arrays, device)
 
@@ -56,7 +64,7 @@ def precision_context(precision: str, device: str) -> AbstractContextManager[obj
 
 def export_random(config: str, folder: Path) -> Path:
     """Write a model folder of a config with random weights, for TensorRT; return it."""
-    network = open_network(config, None, 'cpu').model
+    network = open_network(config, None, 'cpu')
     facts = ModelFacts(f'{config}-random', 'none', {})
-    export_model(network, network.config, folder, facts, num_inputs=1)
+    export_model(network.model, config_of(network), folder, facts, num_inputs=1)
     return folder

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.gpu.networks import open_network, precision_context, tensors_of
+from benchmark.gpu.networks import config_of, open_network, precision_context, tensors_of
 from benchmark.gpu.plan import AbsentError
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.frames import CameraFrame
@@ -37,7 +37,7 @@ def compare_precisions(args: argparse.Namespace) -> dict[str, Any]:
     frame of the shipped model of this size, and made-up frames of random cameras.
     """
     network = open_network(args.config, args.checkpoint, args.device)
-    config = network.model.config
+    config = config_of(network)
     if args.frames is None:
         inputs, text = iter(own_inputs(config)), 'of the repository: stored and made up'
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ class Panel:
     """One set of axes: values by name over the same moments; NaN leaves a gap."""
 
     title: str
-    series: dict[str, Sequence[float]]
+    series: Mapping[str, Sequence[float]]
 
 
 def draw(minutes: Sequence[float], panels: Sequence[Panel], warm_up_min: float) -> str:

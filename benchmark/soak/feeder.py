@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -89,9 +90,12 @@ class Feeder:
         for _ in range(frames):
             started_s, heard = time.perf_counter(), self.heard
             self.send()
-            self._until(lambda n=heard: self.heard > n, ANSWER_WITHIN_S, 'voxels')
+            self._until(partial(self._has_heard_more_than, heard), ANSWER_WITHIN_S, 'voxels')
             times_s.append(time.perf_counter() - started_s)
         return float(min(times_s))
+
+    def _has_heard_more_than(self, count: int) -> bool:
+        return self.heard > count
 
     def feed(self, rate_hz: float, seconds: float) -> None:
         """Send at a rate for a while; where this machine is late, the rate is lower."""

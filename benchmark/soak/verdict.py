@@ -50,8 +50,14 @@ def _check(samples: Sequence[dict[str, Any]], name: str, share: float, more: flo
 
 def accounts(result: dict[str, Any]) -> dict[str, int]:
     """Return the counters of a run; `unaccounted` of a good one is 0, and so is `in flight`."""
-    names = ('frames in', 'lost before the node', 'processed', 'replaced by a newer frame')
-    names += ('dropped', 'in flight')
+    names = (
+        'frames in',
+        'lost before the node',
+        'processed',
+        'replaced by a newer frame',
+        'dropped',
+        'in flight',
+    )
     counts = {name: int(result['report'].get(name, '0')) for name in names}
     known = counts['lost before the node'] + sum(counts[name] for name in names[2:])
     return {

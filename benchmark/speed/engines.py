@@ -72,7 +72,7 @@ class EngineProcess:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise EngineError(f'{self._process.args} ended: its message is above')
+            raise EngineError(f'{self._process.args!r} ended: its message is above')
         found: dict[str, Any] = json.loads(line)
         return found
 

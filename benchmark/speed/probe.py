@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,7 +91,9 @@ class Probe:
             heard.points = message.width
             self._answered.set()
 
-        topics = [(PointCloud2, 'occupancy', on_cloud)]
+        topics: list[tuple[Any, str, Callable[[Any], None]]] = [
+            (PointCloud2, 'occupancy', on_cloud)
+        ]
         if markers:
             topics.append((MarkerArray, 'markers', lambda _: None))
         made = [

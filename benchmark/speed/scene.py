@@ -56,7 +56,8 @@ def street(shape: Shape, occupied: int) -> Occupancy:
 
 def street_frame(folder: Path) -> CameraFrame:
     """Return the first frame of a generated street, which is drawn into `folder` unless there."""
-    from cigocc_ros.data.synthetic.sequence import SequenceSettings, write_sequence
+    from cigocc_ros.data.synthetic.drive import SequenceSettings
+    from cigocc_ros.data.synthetic.sequence import write_sequence
 
     if not folder.is_dir():
         for _ in write_sequence(folder, SequenceSettings(1, seed=SEED)):

@@ -95,11 +95,8 @@ def _synthesize(args: argparse.Namespace) -> Path:
     """Return the synthetic street of the seed; one that is complete is used again."""
     from tqdm import tqdm
 
-    from cigocc_ros.data.synthetic.sequence import (
-        GENERATOR_VERSION,
-        SequenceSettings,
-        write_sequence,
-    )
+    from cigocc_ros.data.synthetic.drive import GENERATOR_VERSION, SequenceSettings
+    from cigocc_ros.data.synthetic.sequence import write_sequence
 
     name = f'v{GENERATOR_VERSION}_seed{args.seed}_{args.frames}_frames'
     folder: Path = args.out / 'synthetic' / name

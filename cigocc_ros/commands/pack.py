@@ -59,6 +59,7 @@ def prepared_frames(args: argparse.Namespace, model: ModelConfig) -> list[FrameR
     """Return the frames of all --data, prepared, showing progress."""
     from tqdm import tqdm
 
+    from cigocc_ros.data.kitti_sequence import Side
     from cigocc_ros.data.label_images import parse_label_images
     from cigocc_ros.training.cache import turned_frames
     from cigocc_ros.training.config import load_train_config
@@ -66,7 +67,7 @@ def prepared_frames(args: argparse.Namespace, model: ModelConfig) -> list[FrameR
     from cigocc_ros.training.preparation import prepare_frames
 
     config = load_train_config(args.config)
-    sides = ('left', 'right') if config.both_cameras else ('left',)
+    sides: tuple[Side, ...] = ('left', 'right') if config.both_cameras else ('left',)
     count = len(args.data)
     given = zip(
         args.data,

@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generate; the result depends on the seeds alone."""
+    from cigocc_ros.data.synthetic.drive import SequenceSettings
     from cigocc_ros.data.synthetic.sequence import (
-        SequenceSettings,
         write_sequence,
         write_sequences,
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cigocc_ros.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cigocc_ros.data.kitti_sequence import Side
     from cigocc_ros.training.teacher.output import Teacher
     from cigocc_ros.training.teacher.writing import Job
 
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from cigocc_ros.training.teacher.writing import Shard, find_jobs, look_at, open_jobs
 
     shard = Shard.from_environment()
-    sides = ('left', 'right') if args.right else ('left',)
+    sides: tuple[Side, ...] = ('left', 'right') if args.right else ('left',)
     jobs = find_jobs(args.data, sides=sides, **_given(args, 'every'))
     folder = args.out or args.data / 'teacher' / args.teacher
     teacher = _teacher(args)
@@ -123,5 +124,5 @@ def _teacher(args: argparse.Namespace) -> Teacher:
     return GroundedSamTeacher(**given)
 
 
-def _given(args: argparse.Namespace, *names: str) -> dict[str, object]:
+def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}

@@ -37,7 +37,8 @@ class FactorisedPosition(nn.Module):
         """Add the embedding to all voxels in C order, (B, N, C)."""
         x, y, z = self.tables
         placed = voxels.unflatten(1, self.shape) + x[:, None, None]
-        return (placed + (y[:, None] + z)).flatten(1, 3)
+        out: Tensor = (placed + (y[:, None] + z)).flatten(1, 3)
+        return out
 
 
 class StaticQueries(nn.Module):
@@ -82,7 +83,8 @@ class CrossLayer(nn.Module):
         """Update (B, K, C)."""
         update = self.attend(query, features, reference, keep, depth)
         query = self.norm1(query + self.dropout(update))
-        return self.norm2(query + self.feed_forward(query))
+        out: Tensor = self.norm2(query + self.feed_forward(query))
+        return out
 
 
 class SelfLayer(nn.Module):
@@ -103,7 +105,8 @@ class SelfLayer(nn.Module):
         """Update (B, N, C)."""
         update = self.attend(position(voxels), voxels)
         voxels = self.norm1(voxels + self.dropout(update))
-        return self.norm2(voxels + self.feed_forward(voxels))
+        out: Tensor = self.norm2(voxels + self.feed_forward(voxels))
+        return out
 
 
 class Completion(nn.Module):
@@ -186,7 +189,7 @@ class CigNet(nn.Module):
             compared = QueryDepth(metres, depth[1])
         for layer in self.cross:
             query = layer(query, features, pixel, keep, compared)
-        voxels = self.complete(flat, index, query)
+        voxels: Tensor = self.complete(flat, index, query)
         if self.spread is not None:
             voxels = self._by_blocks(voxels, (shape[2], shape[3], shape[4]), self.spread)
             return voxels.transpose(1, 2).reshape(shape)
@@ -203,8 +206,9 @@ class CigNet(nn.Module):
         means = means.reshape(batch, x // stride, stride, -1).mean(2)
         blocks = means.reshape(batch, -1, channels)
         for layer in self.self_layers:
-            blocks = layer(blocks, self.position())
-        added = spread(blocks)
+            blocks = layer(blocks, self.position)
+        added: Tensor = spread(blocks)
         split = (batch, x // stride, stride, y // stride, stride, z // stride, stride, channels)
         added = added.reshape(batch, x // stride, 1, y // stride, 1, z // stride, 1, channels)
-        return (voxels.reshape(split) + added).reshape(batch, count, channels)
+        spread_out: Tensor = voxels.reshape(split) + added
+        return spread_out.reshape(batch, count, channels)

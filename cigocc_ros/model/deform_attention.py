@@ -217,7 +217,8 @@ class DeformableCrossAttention(_Attention):
             if self.fit is not None and depth is not None:
                 weights = weights * self._fitting(locations, depth)
             sampled = deformable_sample(value.float(), shapes, locations, weights)
-        return self.output((sampled * keep.unsqueeze(-1)).to(query.dtype))
+        out: Tensor = self.output((sampled * keep.unsqueeze(-1)).to(query.dtype))
+        return out
 
     def _plan_levels(self, query: Tensor, shapes: list[Shape2d]) -> tuple[Tensor, Tensor]:
         """Return offsets (B, Q, M, L, P, 2) and weights (B, Q, M, L, P)."""
@@ -254,7 +255,9 @@ class DeformableCrossAttention(_Attention):
 class DeformableSelfAttention3d(_Attention):
     """Every voxel looks around itself in the volume (trilinear sampling on stacked slices)."""
 
-    reference: Tensor
+    reference_x: Tensor
+    reference_y: Tensor
+    reference_z: Tensor
 
     def __init__(self, channels: int, heads: int, points: int, shape: Shape3d) -> None:
         """Take the width, the numbers of heads and of points per head, and the volume's shape."""
@@ -279,7 +282,8 @@ class DeformableSelfAttention3d(_Attention):
                 parts.append(checkpoint(self._attend, part, centers, value, use_reentrant=False))
             else:
                 parts.append(self._attend(part, centers, value))
-        return self.output(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])
+        out: Tensor = self.output(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])
+        return out
 
     def _reference(self) -> Tensor:
         """Return the normalised voxel centres, (N, 3)."""
@@ -310,4 +314,5 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., C)."""
-        return self.net(x)
+        out: Tensor = self.net(x)
+        return out

@@ -78,7 +78,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, H, W) to (B, C, H / stride, W / stride)."""
-        out = self.project(self.depthwise(self.expand(x)))
+        out: Tensor = self.project(self.depthwise(self.expand(x)))
         return x + out if self.adds else out
 
 

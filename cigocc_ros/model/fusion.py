@@ -38,7 +38,8 @@ class PointEmbedding(nn.Module):
             points = rays * depth_m + velo_from_pixel[:, :, 3, None, None]
             coordinates = torch.cat((points, depth_m), dim=1) / self.scale
             inputs = torch.cat((coordinates, depth.measured.unsqueeze(1)), dim=1)
-        return self.mlp(inputs)
+        out: Tensor = self.mlp(inputs)
+        return out
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -67,13 +68,13 @@ class DeformableFusion(nn.Module):
         self.weights = nn.Conv2d(2 * channels, _SOURCES * width, 3, padding=1)
         self.output = nn.Conv2d(channels, channels, 1)
         self.norm = ChannelNorm(channels)
-        for layer in (self.offsets, self.weights):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        ring = ring_bias(heads, points, 2)
+        nearest = ring[:, :1] if both else torch.zeros_like(ring[:, :1])
         with torch.no_grad():
-            ring = ring_bias(heads, points, 2)
-            nearest = ring[:, :1] if both else torch.zeros_like(ring[:, :1])
-            self.offsets.bias.copy_((ring - nearest).flatten())
+            for layer in (self.offsets, self.weights):
+                for parameter in layer.parameters():
+                    parameter.zero_()
+            dict(self.offsets.named_parameters())['bias'].copy_((ring - nearest).flatten())
 
     def forward(self, points: Tensor, semantics: Tensor) -> Tensor:
         """Fuse P_c and F_i, both (B, C, h, w)."""
@@ -84,7 +85,8 @@ class DeformableFusion(nn.Module):
         with full_precision(points):
             fused = self._sample([x.float() for x in values], offsets.float(), weights.float())
         passed = points + semantics if self.both else points
-        return self.norm(passed + self.output(fused.to(points.dtype)))
+        out: Tensor = self.norm(passed + self.output(fused.to(points.dtype)))
+        return out
 
     def _sample(self, values: list[Tensor], offsets: Tensor, weights: Tensor) -> Tensor:
         batch, channels, height, width = values[0].shape
@@ -115,7 +117,8 @@ class ConcatFusion(nn.Module):
 
     def forward(self, points: Tensor, semantics: Tensor) -> Tensor:
         """Fuse P_c and F_i, both (B, C, h, w)."""
-        return self.norm(points + self.mix(torch.cat((points, semantics), dim=1)))
+        out: Tensor = self.norm(points + self.mix(torch.cat((points, semantics), dim=1)))
+        return out
 
 
 class MultiLevelFusion(nn.Module):

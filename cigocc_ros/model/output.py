@@ -40,12 +40,15 @@ class ExportModel(nn.Module):
         `semantic_prior` is given to networks that take it, and to no other.
         """
         inputs = (image, depth_prior, pixel_from_velo, velo_from_pixel)
-        given = () if semantic_prior is None else (semantic_prior,)
         if isinstance(self.model, CigOcc):
-            answers = self.model.answers(*inputs, *given, with_logits=self.with_logits)
+            labels, probability, logits = self.model.answers(
+                *inputs, semantic_prior=semantic_prior, with_logits=self.with_logits
+            )
         else:
+            given = () if semantic_prior is None else (semantic_prior,)
             logits = self.model(*inputs, *given).logits
-            answers = (*logit_answers(logits), logits)
-        labels, probability, found = answers
+            labels, probability = logit_answers(logits)
         occupied = torch.round(255.0 * probability).to(torch.uint8)
-        return (labels, occupied, found) if self.with_logits else (labels, occupied)
+        if not self.with_logits or logits is None:
+            return labels, occupied
+        return labels, occupied, logits

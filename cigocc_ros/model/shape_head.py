@@ -97,7 +97,8 @@ class ShapeHead(nn.Module):
 def occupied_logit(logits: Tensor) -> Tensor:
     """Return the logit of being occupied, (B, 1, X, Y, Z), of 20 logits (B, 20, X, Y, Z)."""
     empty, classes = logits.split([EMPTY + 1, NUM_CLASSES - 1], dim=1)
-    return log_sum(classes) - empty
+    out: Tensor = log_sum(classes) - empty
+    return out
 
 
 def log_sum(classes: Tensor) -> Tensor:

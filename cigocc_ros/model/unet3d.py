@@ -30,7 +30,8 @@ class ResidualBlock3d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, X, Y, Z) to the same shape."""
-        return x + self.block(x)
+        out: Tensor = x + self.block(x)
+        return out
 
 
 def plain_level(previous: int, width: int, finest: bool) -> nn.Sequential:
@@ -91,4 +92,5 @@ class UNet3d(nn.Module):
                 lateral(x), scale_factor=2.0, mode='trilinear', align_corners=False
             )
             x = up(skips.pop() + raised)
-        return self.out(x)
+        out: Tensor = self.out(x)
+        return out

@@ -50,7 +50,7 @@ def make_fabric(
         accelerator=kind,
         devices=devices,
         strategy=DDPStrategy(start_method='spawn') if devices > 1 else 'auto',
-        plugins=_precision_plugins(precision, kind),
+        plugins=[*_precision_plugins(precision, kind)],
     )
 
 

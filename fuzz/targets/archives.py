@@ -6,9 +6,11 @@ import io
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.lib import format as npy_format
 
 from cigocc_ros.core import arrays as array_files
 from cigocc_ros.core.encoded_images import MAX_IMAGE_PIXELS, check_encoded_image
@@ -26,7 +28,10 @@ EXTERNAL_ONNX = bytes([8, 9, 0x3A, 4, 0x2A, 2, 0x70, 1])
 
 def seeds() -> list[bytes]:
     """Return inputs: a byte that chooses the kind, then the content."""
-    arrays = {'label': np.arange(6, dtype=np.uint8).reshape(1, 2, 3), 'x': np.ones(2)}
+    arrays: dict[str, Any] = {
+        'label': np.arange(6, dtype=np.uint8).reshape(1, 2, 3),
+        'x': np.ones(2),
+    }
     packed, plain, single, submission = (io.BytesIO() for _ in range(4))
     np.savez_compressed(packed, **arrays)
     np.savez(plain, **arrays)
@@ -73,7 +78,7 @@ def _npy(path: Path) -> None:
     assert array.nbytes <= MOST_BYTES and not array.dtype.hasobject
     again = io.BytesIO()
     np.save(again, array, allow_pickle=False)
-    assert array_files.npy.read_array(io.BytesIO(again.getvalue())).tobytes() == array.tobytes()
+    assert npy_format.read_array(io.BytesIO(again.getvalue())).tobytes() == array.tobytes()
 
 
 def _submission(path: Path) -> None:

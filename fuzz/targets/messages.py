@@ -17,6 +17,7 @@ from sensor_msgs.msg import (
     RegionOfInterest,
 )
 
+from cigocc_ros.core.encoded_images import check_encoded_image
 from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.replay.cloud_reading import points_from_cloud
@@ -119,7 +120,7 @@ def _info(data: bytes) -> None:
 
 
 def _compressed(data: bytes) -> None:
-    width, height = archives.check_encoded_image(data, 'image')
+    width, height = check_encoded_image(data, 'image')
     if width * height <= archives.MOST_PIXELS:
         rgb = rgb_from_compressed(CompressedImage(format='png', data=data))
         assert rgb.dtype == np.uint8 and rgb.shape[2] == 3

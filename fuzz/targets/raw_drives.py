@@ -1,4 +1,7 @@
-"""Calibration and timestamps of KITTI raw: a clear error, or a sequence that reads back."""
+"""Calibration and timestamps of KITTI raw: a clear error, or a sequence that reads back.
+
+A file of its own: a target is chosen by the name of its module.
+"""
 
 from __future__ import annotations
 

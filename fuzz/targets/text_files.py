@@ -1,4 +1,7 @@
-"""calib.txt, poses.txt and times.txt: a clear error, or numbers that are written back exactly."""
+"""calib.txt, poses.txt and times.txt: a clear error, or numbers that are written back exactly.
+
+A file of its own: a target is chosen by the name of its module.
+"""
 
 from __future__ import annotations
 
