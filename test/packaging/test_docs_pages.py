@@ -67,6 +67,7 @@ NOT_OURS = ('sequences/', 'runs/', 'realsense2_camera/', 'zed_wrapper/')
 def test_sources_that_pages_name_exist(path):
     """Paths as a reader would type them: from the root, or within the package or the tests."""
     text = re.sub(r'```.*?```', '', path.read_text(encoding='utf-8'), flags=re.S)
+    text = re.sub(r'in the history \(.*?\)', '', text, flags=re.S)
     named = set(re.findall(r'`((?:[\w.-]+/)+[\w.-]+\.(?:py|xml|rviz|toml|tsv))(?:::\w+)?`', text))
     named |= set(
         re.findall(r'`((?:cigocc_ros|test|config|launch|docker|benchmark)/[\w/]+)`', text)
