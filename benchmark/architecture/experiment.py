@@ -194,7 +194,7 @@ def _removals(
     ]
     removals: dict[str, tuple[list[Sample], list[nn.Module]]] = {
         'foreign image': (foreign, []),
-        'zero Extractor': (samples, [model.extractor.features]),
+        'zero Extractor': (samples, [model.extractor.features, *model.extractor.others]),
     }
     if model.fusion.semantics is not None:
         removals['zero F_i'] = (samples, [model.fusion.semantics])

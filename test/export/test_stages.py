@@ -35,7 +35,7 @@ def results(tiny_checkpoint):
     inputs = random_inputs((48, 160), 3, seed=17)
 
     def tensors(arrays):
-        return tuple(torch.from_numpy(arrays[name].copy()) for name in exporter.INPUT_NAMES)
+        return {name: torch.from_numpy(arrays[name].copy()) for name in exporter.INPUT_NAMES}
 
     proto = exporter._traced(staged, tensors(inputs[0])).model_proto
     add_sampling_function(proto)
@@ -47,7 +47,7 @@ def results(tiny_checkpoint):
     pairs = []
     for arrays in inputs:
         with torch.inference_mode():
-            expected = [tensor.numpy() for tensor in staged(*tensors(arrays))]
+            expected = [tensor.numpy() for tensor in staged(*tensors(arrays).values())]
         found = session.run(list(STAGES), arrays)
         pairs.append(
             (dict(zip(STAGES, expected, strict=True)), dict(zip(STAGES, found, strict=True)))
