@@ -137,8 +137,9 @@ def bag_player():
 
 def player(context):
     """Return the one player that is wanted."""
-    bag, rate, loop = (LaunchConfiguration(name) for name in ('bag', 'rate', 'loop'))
-    if not bag.perform(context):
+    rate, loop = LaunchConfiguration('rate'), LaunchConfiguration('loop')
+    bag = os.path.expanduser(LaunchConfiguration('bag').perform(context))
+    if not bag:
         return [folder_player()]
     if importlib.util.find_spec('ros2bag') is None:
         return [bag_player()]

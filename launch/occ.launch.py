@@ -1,5 +1,6 @@
 """Map a calibrated camera: images and camera_info in, semantic voxels on ~/occupancy out."""
 
+import os
 import shutil
 
 from launch import LaunchDescription
@@ -131,6 +132,15 @@ def remappings():
     ]
 
 
+def files(context):
+    """Expand ~ in the arguments that are files; raise where one is not there."""
+    for name in ('extrinsics_file', 'params_file', 'dds_profile'):
+        path = os.path.expanduser(context.launch_configurations[name])
+        if path and not os.path.isfile(path):
+            raise RuntimeError(f'argument {name}: expected a file, found none at {path}')
+        context.launch_configurations[name] = path
+
+
 def tied():
     """Return what makes Linux end a process with launch, whatever ends that."""
     tool = 'setpriv --pdeathsig TERM ' if shutil.which('setpriv') else ''
@@ -212,6 +222,7 @@ def generate_launch_description():
     return LaunchDescription(
         [
             *arguments(),
+            OpaqueFunction(function=files),
             # Fast DDS before and after 3.0
             SetEnvironmentVariable('FASTRTPS_DEFAULT_PROFILES_FILE', profile),
             SetEnvironmentVariable('FASTDDS_DEFAULT_PROFILES_FILE', profile),

@@ -40,6 +40,10 @@ class Context:
     packages: frozenset[str] = frozenset({'cigocc_ros', 'rviz2', 'tf2_ros'})
     is_shutdown: bool = False
 
+    @property
+    def launch_configurations(self) -> dict[str, str]:
+        return self.configurations
+
     def text(self, value: Any) -> str:
         """Resolve a substitution, or a list of them put together."""
         if isinstance(value, list | tuple):

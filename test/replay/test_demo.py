@@ -30,6 +30,8 @@ def test_the_demo_starts_what_launch_starts(tmp_path):
         (tmp_path / place).mkdir()
         (tmp_path / place / 'cigocc_ros').symlink_to((REPOSITORY / target).resolve())
     pose, user = tmp_path / 'pose.yaml', tmp_path / 'user.yaml'
+    pose.touch()
+    user.touch()
     arguments = {'sequence': '/data/00', 'extrinsics_file': str(pose), 'rate': '0.5'}
     arguments['params_file'] = str(user)
     launched = evaluate(REPLAY, tmp_path, arguments | {'rviz': 'false'}).commands
