@@ -57,6 +57,7 @@ def run_parts(args: argparse.Namespace, save: Save) -> None:
     for name in args.parts:
         outcome: Found = {'name': _title(name, args.config), 'found': {}}
         outcomes.append(outcome)
+        save({'parts': outcomes})  # what runs when the process is ended is named
 
         def keep(found: Found, outcome: Found = outcome) -> None:
             outcome['found'] = found

@@ -139,6 +139,25 @@ def test_a_part_that_fails_or_comes_too_late_costs_only_itself(tmp_path: Path, m
     assert outcome.found == {}, 'the parts are outcomes of their own'
 
 
+def test_the_part_that_ran_when_its_process_was_ended_is_named(monkeypatch):
+    saved = []
+
+    def killed(args):
+        raise SystemExit
+
+    monkeypatch.setitem(parts.PARTS, 'device', parts._whole(killed))
+    args = child._parser().parse_args(['network', '--result=x', '--parts', 'floor', 'device'])
+    args.config = 'tiny'
+    with pytest.raises(SystemExit):
+        parts.run_parts(args, lambda found: saved.append(json.dumps(found)))
+    found = _with_parts(Outcome('network tiny', LATE, 'stopped', 9.0, json.loads(saved[-1])))
+    assert [(one.name, one.status) for one in found] == [
+        ('floor tiny', OK),
+        ('device', LATE),
+        ('network tiny', LATE),
+    ]
+
+
 def test_a_compiled_network_is_one_graph_and_timed_without_stages(tmp_path: Path, monkeypatch):
     whole = networks.open_network('tiny', None, 'cpu')
     whole.forward = lambda *inputs: whole.model.backbone(inputs[0])  # all would take 14 s
