@@ -13,6 +13,8 @@ from fixtures_tiny_model import build_tiny_model_dir
 
 from cigocc_ros.ros.stamps import stamp_to_ns
 
+STEP_NS = 100_000_000
+
 
 @pytest.fixture(scope='module')
 def model_dir(tmp_path_factory):
@@ -31,7 +33,9 @@ def test_two_nodes_in_one_domain_with_namespace_and_remapping(graph, model_dir, 
             graph, model_dir, tmp_path, *remapped, node='/rear/mapper', name='rear'
         ) as rear:
             front_camera, rear_camera = Camera(graph, '/front/'), rear_of(graph)
-            rear_camera.stamp_ns = 500_000_000_000
+            # both in steps of 100 ms: those of the rear one lie between the others
+            rear_camera.stamp_ns = front_camera.stamp_ns + STEP_NS // 2
+            phase_ns = front_camera.stamp_ns % STEP_NS
             front.ears.until_cloud(front_camera.publish)
             assert not rear.ears.clouds
             rear.ears.until_said('no images on /rear_cam/raw', WARN, front_camera.publish)
@@ -39,8 +43,10 @@ def test_two_nodes_in_one_domain_with_namespace_and_remapping(graph, model_dir, 
             rear.ears.until_said('running', OK, rear_camera.publish)
             front.ears.until_said('running', OK, front_camera.publish)
             before = held(front.pid)
-            assert all(stamp_to_ns(c.header.stamp) < 4e11 for c in front.ears.clouds)
-            assert all(stamp_to_ns(c.header.stamp) > 4e11 for c in rear.ears.clouds)
+            assert {stamp_to_ns(c.header.stamp) % STEP_NS for c in front.ears.clouds} == {phase_ns}
+            assert phase_ns not in {
+                stamp_to_ns(c.header.stamp) % STEP_NS for c in rear.ears.clouds
+            }
         # the rear one is killed now
         front.ears.until_cloud(front_camera.publish)
         front.ears.until_said('running', OK, front_camera.publish)
