@@ -5,10 +5,13 @@ import pytest
 from fixtures_sequence import SIZE, build_sequence
 
 from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.frames import Occupancy
+from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.data.image_files import write_depth_image
 from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.evaluation.predictions import SequencePredictions
 
+GRID = SEMANTIC_KITTI_GRID.with_shape((32, 32, 4))
 KEYS = (FrameKey('07', '000000'), FrameKey('07', '000002'))
 
 
@@ -23,9 +26,13 @@ def root(tmp_path):
 
 def seen_by(root, prior):
     frames = []
-    predictions = SequencePredictions(
-        lambda frame: frames.append(frame) or np.zeros(1, np.uint8), root, KEYS, prior
-    )
+
+    def infer(frame):
+        frames.append(frame)
+        nothing = np.zeros(GRID.shape, np.uint8)
+        return Occupancy(nothing, nothing, GRID, frame.stamp_ns, frame.frame_id)
+
+    predictions = SequencePredictions(infer, root, KEYS, prior)
     for key in KEYS:
         predictions(key)
     return [frame.depth_m for frame in frames], predictions.prior_text()
