@@ -80,7 +80,7 @@ def test_a_library_without_the_plugin_is_told_of_in_log_sidecar_and_doctor(
     assert 'took 0 of 2 deformable samplings' in caplog.text  # at every start, of the node too
     finding = doctor(model_dir)
     assert finding.status == 'WARN' and 'took 0 of 2' in finding.found
-    assert finding.mend.endswith('--force')
+    assert finding.fix.endswith('--force')
 
 
 def test_who_asked_for_plain_operators_is_not_warned(model_dir, caplog):
