@@ -57,39 +57,18 @@ def run(args: argparse.Namespace) -> int:
 
 def prepared_frames(args: argparse.Namespace, model: ModelConfig) -> list[FrameRef]:
     """Return the frames of all --data, prepared, showing progress."""
-    from tqdm import tqdm
-
-    from cigocc_ros.data.kitti_sequence import Side
-    from cigocc_ros.data.label_images import parse_label_images
-    from cigocc_ros.training.cache import turned_frames
+    from cigocc_ros.training.assembly import DataSources, prepare
     from cigocc_ros.training.config import load_train_config
-    from cigocc_ros.training.data_choice import DataChoice, one_each
-    from cigocc_ros.training.preparation import prepare_frames
 
     config = load_train_config(args.config)
-    sides: tuple[Side, ...] = ('left', 'right') if config.both_cameras else ('left',)
-    count = len(args.data)
-    given = zip(
-        args.data,
-        one_each('--teacher', args.teacher, count),
-        one_each('--semantic-prior', args.semantic_prior, count),
-        strict=True,
+    sources = DataSources(
+        data=args.data,
+        teachers=args.teacher,
+        semantics=args.semantic_prior,
+        ground_truth=args.ground_truth,
+        cache=args.cache,
     )
-    frames: list[FrameRef] = []
-    for text, teacher, semantics in given:
-        frames += DataChoice.parse(text).frames(
-            model,
-            args.cache,
-            args.ground_truth,
-            sides,
-            None if teacher is None else Path(teacher),
-            stereo=config.stereo,
-            semantics=None if semantics is None else parse_label_images(semantics),
-        )
-    if config.augment.turned:
-        frames += turned_frames(frames)
-    todo = [frame for frame in frames if not frame.is_prepared]
-    done = prepare_frames(todo, model, stereo=config.stereo)
-    for _ in tqdm(done, total=len(todo), desc='preparing', disable=not todo):
-        pass
+    sets = sources.training_frames(model, config)
+    frames = [frame for one in sets for frame in one]
+    prepare('frames', frames, model, config)
     return frames

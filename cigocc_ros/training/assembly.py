@@ -1,0 +1,205 @@
+"""Put a run together: which frames it draws, which network it starts from, what it writes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from lightning_fabric import Fabric
+from tqdm import tqdm
+
+from cigocc_ros.core.config import ModelConfig
+from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.data.kitti_sequence import LEFT_ONLY, Side
+from cigocc_ros.data.label_images import LabelImages, parse_label_images
+from cigocc_ros.model.backbone import load_backbone_weights, packaged_weights
+from cigocc_ros.model.build import build_model, load_checkpoint
+from cigocc_ros.model.cigocc import CigOcc
+from cigocc_ros.training.cache import FrameRef, turned_frames
+from cigocc_ros.training.config import TrainConfig
+from cigocc_ros.training.data_choice import DataChoice, one_each, shares
+from cigocc_ros.training.data_needs import lacking_everywhere, official_parts, require_priors
+from cigocc_ros.training.loop import Trainer
+from cigocc_ros.training.mixture import FrameSet, Mixture
+from cigocc_ros.training.preparation import prepare_frames
+from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream
+
+logger = logging.getLogger('cigocc_ros.training')
+PACKAGED_BACKBONE, RANDOM_BACKBONE = 'package', 'random'
+
+
+@dataclass(frozen=True)
+class DataSources:
+    """What a run is told of its data, as words; see `cigocc train --help`."""
+
+    data: Sequence[str]
+    teachers: Sequence[str] | None = None
+    """A folder of `cigocc teacher` for each of `data`."""
+    semantics: Sequence[str] | None = None
+    """Label images as DIR:CLASSES for each of `data`."""
+    val: str | None = None
+    ground_truth: Path | None = None
+    cache: Path | None = None
+
+    @cached_property
+    def choices(self) -> list[DataChoice]:
+        """The folders to train on."""
+        return [DataChoice.parse(text) for text in self.data]
+
+    @cached_property
+    def validation(self) -> DataChoice | None:
+        """The folder to validate with."""
+        return None if self.val is None else DataChoice.parse(self.val)
+
+    @cached_property
+    def label_images(self) -> list[LabelImages | None]:
+        """The label images of each folder."""
+        named = one_each('--semantic-prior', self.semantics, len(self.data))
+        return [None if text is None else parse_label_images(text) for text in named]
+
+    def training_frames(self, model: ModelConfig, config: TrainConfig) -> list[list[FrameRef]]:
+        """List the frames of each folder, not prepared yet; say what all of them lack."""
+        sides: tuple[Side, ...] = ('left', 'right') if config.both_cameras else LEFT_ONLY
+        teachers = one_each('--teacher', self.teachers, len(self.data))
+        sets = [
+            choice.frames(
+                model,
+                self.cache,
+                self.ground_truth,
+                sides,
+                None if teacher is None else Path(teacher),
+                official_parts(config, teacher is not None),
+                config.stereo,
+                semantics,
+            )
+            for choice, teacher, semantics in zip(
+                self.choices, teachers, self.label_images, strict=True
+            )
+        ]
+        if config.augment.turned:
+            sets = [frames + turned_frames(frames) for frames in sets]
+        for sentence in lacking_everywhere([frame for frames in sets for frame in frames], config):
+            logger.warning('%s', sentence)
+        return sets
+
+    def validation_frames(self, model: ModelConfig, config: TrainConfig) -> list[FrameRef]:
+        """List the frames to validate with; raise DataFileError where they lack a prior.
+
+        Label images are those of the same folder among the data to train on, if it is there.
+        """
+        choice = self.validation
+        if choice is None:
+            return []
+        found = zip(self.choices, self.label_images, strict=True)
+        same = [images for one, images in found if one.root.resolve() == choice.root.resolve()]
+        frames = choice.frames(
+            model,
+            self.cache,
+            self.ground_truth,
+            parts=official_parts(config, teacher=False, trains=False),
+            stereo=config.stereo,
+            semantics=same[0] if same else None,
+        )
+        require_priors(frames, config.validation_priors)
+        return frames
+
+
+def assemble(
+    sources: DataSources,
+    model: ModelConfig,
+    config: TrainConfig,
+    network: CigOcc,
+    out: Path,
+    fabric: Fabric,
+) -> Trainer:
+    """Return the trainer of a run: what can be checked without work first, then the frames."""
+    weights = shares(sources.choices)
+    sets = sources.training_frames(model, config)
+    val_frames = sources.validation_frames(model, config)
+    for choice, frames in zip(sources.choices, sets, strict=True):
+        prepare(choice.root.name, frames, model, config)
+    prepare('validation frames', val_frames, model, config)
+    val = sources.validation
+    priors = config.validation_priors if val_frames else ()
+    return Trainer(
+        model=network,
+        stream=TrainingStream(
+            mixture_of(sets, weights, config.seed), model, config.augment, config.seed
+        ),
+        validation=[SceneDataset(val_frames, model, prior) for prior in priors],
+        config=config,
+        out=out,
+        fabric=fabric,
+        data={
+            'data': [one.name for one in sources.choices],
+            'val': None if val is None else val.name,
+        },
+    )
+
+
+def mixture_of(sets: list[list[FrameRef]], weights: list[float] | None, seed: int) -> Mixture:
+    """Join sets of frames: by their weights, else as one set."""
+    if weights is None:
+        return Mixture.of([frame for frames in sets for frame in frames], seed)
+    pairs = zip(sets, weights, strict=True)
+    return Mixture(tuple(FrameSet(tuple(frames), weight) for frames, weight in pairs), seed)
+
+
+def prepare(name: str, frames: list[FrameRef], model: ModelConfig, config: TrainConfig) -> None:
+    """Prepare frames that are not yet, showing progress."""
+    todo = [frame for frame in frames if not frame.is_prepared]
+    done = prepare_frames(todo, model, stereo=config.stereo)
+    for _ in tqdm(done, total=len(todo), desc=f'preparing {name}', disable=not todo):
+        pass
+
+
+def start_network(
+    model: ModelConfig,
+    config: TrainConfig,
+    init: Path | None = None,
+    backbone: str | None = None,
+    resumes: bool = False,
+) -> CigOcc:
+    """Return a new network, or that of the checkpoint `init`, which must be of the same config.
+
+    `backbone` is a file of ImageNet weights, PACKAGED_BACKBONE or RANDOM_BACKBONE. A run that
+    resumes has weights of its own. Raises ConfigError, DataFileError.
+    """
+    if init is None:
+        network = build_model(model)
+        _start_backbone(network, config, backbone, resumes)
+        return network
+    network = load_checkpoint(init)
+    if network.config != model:
+        raise ConfigError(
+            f'--init {init} holds a {network.config.name!r} network that differs from '
+            f'--model {model.name!r}'
+        )
+    return network
+
+
+def _start_backbone(
+    network: CigOcc, config: TrainConfig, backbone: str | None, resumes: bool
+) -> None:
+    """Load the weights of the image backbone; without any, refuse or say so."""
+    if backbone not in (None, RANDOM_BACKBONE):
+        packaged = backbone == PACKAGED_BACKBONE
+        weights = packaged_weights() if packaged else Path(backbone)
+        load_backbone_weights(network.backbone, weights)
+        return
+    if resumes:
+        return
+    if config.require_backbone and backbone is None:
+        raise ConfigError(
+            f'this recipe starts from a pretrained image backbone: give --backbone FILE '
+            f'(docs/training.md says where to get one), or --backbone {RANDOM_BACKBONE} for '
+            'random weights'
+        )
+    if backbone is None:
+        logger.warning(
+            'the image backbone starts from random weights; published methods start from '
+            'ImageNet: --backbone FILE'
+        )
