@@ -192,6 +192,11 @@ def _start_backbone(
         return
     if resumes:
         return
+    if network.config.backbone.frozen_norm:
+        logger.warning(
+            'backbone.frozen_norm keeps the statistics of random weights: set it to false, or '
+            'give --backbone FILE'
+        )
     if config.require_backbone and backbone is None:
         raise ConfigError(
             f'this recipe starts from a pretrained image backbone: give --backbone FILE '

@@ -13,7 +13,7 @@ pytest.importorskip('rclpy')
 from cigocc_ros.commands import build_engine
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.options import option
-from cigocc_ros.ros.node import main
+from cigocc_ros.ros import node as node_module
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.parameters import (
     Live,
@@ -25,6 +25,8 @@ from cigocc_ros.ros.parameters import (
     specs,
     unknown_parameters,
 )
+from cigocc_ros.ros.players import bag_player, kitti_player
+from cigocc_ros.ros.players.player_parameters import BagPlayerParameters, PlayerParameters
 from cigocc_ros.ros.process import wants_help
 from cigocc_ros.runtime.tensorrt.options import TensorRtOptions, build_options
 
@@ -193,11 +195,19 @@ def test_live_values_are_made_anew_only_when_one_changes(graph):
 
 
 @pytest.mark.parametrize('flag', ['-h', '--help'])
-def test_help_starts_nothing(flag, capsys, monkeypatch):
-    monkeypatch.setattr('cigocc_ros.ros.node.run_node', lambda *_: pytest.fail('a node'))
-    assert main(['occ_node', flag]) == 0
+@pytest.mark.parametrize(
+    ('module', 'declared'),
+    [
+        (node_module, OccParameters),
+        (kitti_player, PlayerParameters),
+        (bag_player, BagPlayerParameters),
+    ],
+)
+def test_help_starts_nothing(module, declared, flag, capsys, monkeypatch):
+    monkeypatch.setattr(module, 'run_node', lambda *_: pytest.fail('a node'))
+    assert module.main([module.NODE_NAME, flag]) == 0
     said = capsys.readouterr().out
-    for spec in specs(OccParameters):
+    for spec in specs(declared):
         assert f'  {spec.name}  (' in said and spec.description[:40] in ' '.join(said.split())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from cigocc_ros.core.yaml_json import parse_yaml
 from cigocc_ros.data.bag_files import Channel, Recorded
 from cigocc_ros.data.recorded_bag import RecordedBag
 from cigocc_ros.ros.log_forwarding import forward_logging
-from cigocc_ros.ros.parameters import declare
+from cigocc_ros.ros.parameters import declare, usage
 from cigocc_ros.ros.players.pacing import (
     CLOCK_TOPIC,
     Pace,
@@ -32,10 +33,16 @@ from cigocc_ros.ros.players.pacing import (
     spin_until_done,
 )
 from cigocc_ros.ros.players.player_parameters import BagPlayerParameters
-from cigocc_ros.ros.process import run_node
+from cigocc_ros.ros.process import run_node, wants_help
 
 logger = logging.getLogger(__name__)
 NODE_NAME = 'bag_player'
+USAGE = """\
+Play a rosbag2 bag on its topics.
+
+    ros2 run cigocc_ros bag_player --ros-args -p bag:=FOLDER [-p NAME:=VALUE ...]
+
+Parameters, with their defaults:"""
 CLOCK_KIND = 'rosgraph_msgs/msg/Clock'
 LEAST_DEPTH = 10  # what `ros2 bag play` offers, rosbag2_storage/qos.cpp
 LONGEST_PAUSE_NS = 3_600_000_000_000
@@ -273,4 +280,7 @@ def _one(found: set[Any]) -> Any | None:
 
 def main(args: list[str] | None = None) -> int:
     """Play until the end, SIGINT or SIGTERM; return 1 where less was played than there is."""
+    if wants_help(args):
+        sys.stdout.write(usage(BagPlayerParameters, USAGE) + '\n')
+        return 0
     return run_node(NODE_NAME, args, BagPlayer, spin_until_done)

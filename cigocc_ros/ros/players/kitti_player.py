@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.data.recording import RIGHT_TOPICS, TOPICS, Kind, Recording
 from cigocc_ros.data.rig import camera_pose, rig_of_sequence
 from cigocc_ros.ros.log_forwarding import forward_logging
-from cigocc_ros.ros.parameters import declare
+from cigocc_ros.ros.parameters import declare, usage
 from cigocc_ros.ros.players.kitti_messages import (
     frame_messages,
     static_transform,
@@ -24,11 +25,17 @@ from cigocc_ros.ros.players.kitti_messages import (
 )
 from cigocc_ros.ros.players.pacing import Pace, Pacer, Playback, clock_teller, spin_until_done
 from cigocc_ros.ros.players.player_parameters import PlayerParameters
-from cigocc_ros.ros.process import run_node
+from cigocc_ros.ros.process import run_node, wants_help
 from cigocc_ros.ros.stamps import stamp_from_ns
 
 logger = logging.getLogger(__name__)
 NODE_NAME = 'kitti_player'
+USAGE = """\
+Play a KITTI sequence on topics.
+
+    ros2 run cigocc_ros kitti_player --ros-args -p sequence:=FOLDER [-p NAME:=VALUE ...]
+
+Parameters, with their defaults:"""
 MESSAGES: dict[Kind, type] = {
     'image': Image,
     'camera_info': CameraInfo,
@@ -174,4 +181,7 @@ def _calibration_first(named: tuple[str, Any]) -> bool:
 
 def main(args: list[str] | None = None) -> int:
     """Play until the end, SIGINT or SIGTERM; return 1 where the sequence cannot be played."""
+    if wants_help(args):
+        sys.stdout.write(usage(PlayerParameters, USAGE) + '\n')
+        return 0
     return run_node(NODE_NAME, args, KittiPlayer, spin_until_done)
