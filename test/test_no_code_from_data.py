@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+SHELL_SCRIPT = REPOSITORY / 'scripts' / 'bin' / 'cigocc'
 SOURCES = sorted(
     path
     for folder in ('cigocc_ros', 'launch', 'scripts', 'benchmark', 'fuzz')
     for path in (REPOSITORY / folder).rglob('*')
-    if path.is_file() and (path.suffix == '.py' or folder == 'scripts')
+    if path.is_file() and (path.suffix == '.py' or folder == 'scripts') and path != SHELL_SCRIPT
 )
 PICKLE_MODULES = {
     'pickle',
@@ -91,6 +92,12 @@ def test_nothing_in_the_package_runs_what_is_in_data():
         file = path.relative_to(REPOSITORY).as_posix()
         found += problems(path.read_text(encoding='utf-8'), file)
     assert not found, '\n'.join(found)
+
+
+def test_the_one_shell_script_hands_its_words_on_as_they_are():
+    lines = SHELL_SCRIPT.read_text(encoding='utf-8').splitlines()
+    commands = [line for line in lines if line and not line.startswith('#')]
+    assert commands == ['exec "$(dirname -- "$0")/../lib/cigocc_ros/cigocc" "$@"']
 
 
 @pytest.mark.parametrize(
