@@ -175,6 +175,7 @@ def test_the_gate_holds_one_network_at_a_time(stub_network, tmp_path, monkeypatc
         def __init__(self, session):
             self.run, self.get_inputs = session.run, session.get_inputs
             self.get_outputs = session.get_outputs
+            self.get_providers = session.get_providers
             alive.add(self)
 
     def opened(*words, **options):

@@ -119,7 +119,8 @@ def test_node_commands_are_spelled_as_ros_reads_them(tmp_path):
     assert (
         words[1:]
         == (
-            f'--ros-args -r __node:=eye -r __ns:=/ --params-file {tmp_path}/a.yaml '
+            f'--ros-args --log-level info --ros-args -r __node:=eye -r __ns:=/ '
+            f'--params-file {tmp_path}/a.yaml '
             '-p rate:=0.5 -p loop:=false -r image:=/cam/image'
         ).split()
     )
