@@ -235,7 +235,9 @@ def unproved_folder(name, folder):
 
     torch.manual_seed(0)
     model = build_model(load_model_config(name)).eval()
-    graph = without_logits(to_onnx(model, random_inputs(model.config.image_size, 1, 0)[0]))
+    config = model.config
+    inputs = random_inputs(config.image_size, 1, 0, config.semantic_prior)[0]
+    graph = without_logits(to_onnx(model, inputs))
     onnx.save_model(rewrite_for_cpu(portable(graph)), folder / 'model.onnx')
     onnx.save_model(mixed_precision(graph), folder / 'model_fp16.onnx')
     files = {
