@@ -22,6 +22,7 @@ from cigocc_ros.runtime.engine import ONNXRUNTIME, OPENVINO, TORCH
 logger = logging.getLogger(__name__)
 SERVER = 'benchmark.speed.server'
 STAGE_RUNS = 5
+REPOSITORY = Path(__file__).resolve().parents[2]
 ENDS_WITHIN_S = 10.0
 
 
@@ -37,7 +38,7 @@ class EngineProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+            env={**os.environ, 'PYTHONPATH': _python_path()},
         )
 
     def __enter__(self) -> EngineProcess:
@@ -123,3 +124,12 @@ def _result(engine: EngineProcess, turns: list[dict[str, Any]], runs: int) -> di
         'peak_rss_mb': turns[-1]['peak_rss_mb'],
         'stages_ms': {name: round(ms, 3) for name, ms in engine.ask(f'{STAGES} {runs}').items()},
     }
+
+
+def _python_path() -> str:
+    """Return this source tree, then what was said of it: not what libraries add to sys.path.
+
+    onnxruntime.quantization adds a folder that has a benchmark.py of its own.
+    """
+    given = os.environ.get('PYTHONPATH')
+    return os.pathsep.join(filter(None, [str(REPOSITORY), given]))
