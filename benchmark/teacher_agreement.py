@@ -32,6 +32,7 @@ from cigocc_ros.training.teacher.cityscapes import (
 )
 from cigocc_ros.training.teacher.output import (
     MASK_CLASSES,
+    Teacher,
     TeacherOutput,
     as_features,
     masks_of_classes,
@@ -149,28 +150,32 @@ def main() -> None:
 def _fddwnet(args: argparse.Namespace, frames: list[Frame]) -> dict[str, Score]:
     from cigocc_ros.training.teacher.fddwnet import FddwnetTeacher
 
-    scores = {}
-    for width in args.width:
-        for probability in args.probability:
-            teacher = FddwnetTeacher(args.fddwnet, width, probability)
-            result = score(teacher.info.knows, teacher.look, frames)
-            scores[f'{width} / {probability:g}'] = result
-            _print([f'{width} px', f'{probability:g}', *result.row()])
-    return scores
+    return {
+        f'{width} / {probability:g}': _row(
+            FddwnetTeacher(args.fddwnet, width, probability), f'{width} px', probability, frames
+        )
+        for width in args.width
+        for probability in args.probability
+    }
 
 
 def _deeplab(args: argparse.Namespace, frames: list[Frame]) -> dict[str, Score]:
-    scores = {}
     knows = CityscapesTeacher(args.weights).info.knows
-    scores['squeezed'] = score(knows, Squeezed(args.weights), frames)
+    scores = {'squeezed': score(knows, Squeezed(args.weights), frames)}
     _print(['whole image in the square', '0', *scores['squeezed'].row()])
     for scale in args.scale:
         for probability in args.probability:
             teacher = CityscapesTeacher(args.weights, scale, probability)
-            result = score(teacher.info.knows, teacher.look, frames)
-            scores[f'{scale:g} / {probability:g}'] = result
-            _print([f'{scale:g}', f'{probability:g}', *result.row()])
+            name = f'{scale:g} / {probability:g}'
+            scores[name] = _row(teacher, f'{scale:g}', probability, frames)
     return scores
+
+
+def _row(teacher: Teacher, shown: str, probability: float, frames: list[Frame]) -> Score:
+    """Score a teacher and print its row."""
+    result = score(teacher.info.knows, teacher.look, frames)
+    _print([shown, f'{probability:g}', *result.row()])
+    return result
 
 
 _COLUMNS = (

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cigocc_ros.core.errors import DataFileError, EngineError
+from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.files import write_atomically
 from cigocc_ros.runtime.tensorrt.gpus import Gpu
 from cigocc_ros.runtime.tensorrt.key import EngineKey
-from cigocc_ros.runtime.tensorrt.store import EngineStore, require_private
+from cigocc_ros.runtime.tensorrt.store import EngineStore, cache_content
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class KernelCache:
         """Return an execution context that uses the cache; None where the library makes none."""
         config = engine.create_runtime_config()
         self._cache = config.create_runtime_cache()
-        self._known = self._content()
+        self._known = cache_content(self.path)
         if self._known and not self._cache.deserialize(self._known):
             logger.warning(
                 '%s: refused by this TensorRT-RTX, of another release or driver, or damaged; '
@@ -54,15 +54,6 @@ class KernelCache:
                 write_atomically(self.path, content)
             except DataFileError as error:
                 logger.warning('%s', error)
-
-    def _content(self) -> bytes:
-        try:
-            if self.path.is_file():
-                require_private(self.path, 'It is left alone and made anew')
-                return self.path.read_bytes()
-        except (OSError, EngineError) as error:
-            logger.warning('%s: not used: %s', self.path, error)
-        return b''
 
 
 def kernel_cache(store: EngineStore, key: EngineKey, gpu: Gpu) -> KernelCache:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import stat
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from cigocc_ros.core.typed_yaml import from_mapping, to_mapping
 from cigocc_ros.core.yaml_json import load_json
 from cigocc_ros.runtime.contract import check_specs
 from cigocc_ros.runtime.tensorrt.key import EngineKey
+
+logger = logging.getLogger(__name__)
 
 SIDECAR_VERSION = 2
 ENGINE_SUFFIX, SIDECAR_SUFFIX = '.engine', '.engine.json'
@@ -175,6 +178,17 @@ class EngineStore:
             except (EngineMissingError, DataFileError):
                 unknown += 1  # of another release, or not ours
         return [differences for differences in found if differences], unknown
+
+
+def cache_content(path: Path) -> bytes:
+    """Return what a cache file holds; empty, and a warning, where it is not to be used."""
+    try:
+        if path.is_file():
+            require_private(path, 'It is left alone and made anew')
+            return path.read_bytes()
+    except (OSError, EngineError) as error:
+        logger.warning('%s: not used: %s', path, error)
+    return b''
 
 
 def require_private(path: Path, cure: str) -> None:

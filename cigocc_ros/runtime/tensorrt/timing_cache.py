@@ -6,11 +6,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from cigocc_ros.core.errors import DataFileError, EngineError
+from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.files import write_atomically
 from cigocc_ros.runtime.tensorrt.key import EngineKey
 from cigocc_ros.runtime.tensorrt.library import TensorRt
-from cigocc_ros.runtime.tensorrt.store import require_private
+from cigocc_ros.runtime.tensorrt.store import cache_content
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class TimingCache:
         """Give the builder what is known; what cannot be read or fits no more is left out."""
         if not self._used:
             return
-        cache = config.create_timing_cache(self._content())
+        cache = config.create_timing_cache(cache_content(self.path))
         if not config.set_timing_cache(cache, ignore_mismatch=False):
             logger.warning(
                 '%s: refused by this TensorRT, of another release or GPU, or damaged; started '
@@ -47,12 +47,3 @@ class TimingCache:
             write_atomically(self.path, bytes(cache.serialize()))
         except DataFileError as error:
             logger.warning('%s', error)
-
-    def _content(self) -> bytes:
-        try:
-            if self.path.is_file():
-                require_private(self.path, 'It is left alone and made anew')
-                return self.path.read_bytes()
-        except (OSError, EngineError) as error:
-            logger.warning('%s: not used: %s', self.path, error)
-        return b''
