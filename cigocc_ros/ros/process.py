@@ -123,7 +123,10 @@ def run_node(
 
 def wants_help(args: list[str] | None) -> bool:
     """Say whether the command line, without what is ROS's, asks for help instead of a node."""
-    given = remove_ros_args(sys.argv if args is None else args)
+    try:
+        given = remove_ros_args(sys.argv if args is None else args)
+    except RuntimeError:  # arguments that ROS cannot read: rclpy.init will say so, with the cure
+        return False
     return bool({'-h', '--help'} & set(given))
 
 

@@ -213,3 +213,10 @@ def test_help_starts_nothing(module, declared, flag, capsys, monkeypatch):
 
 def test_help_within_ros_arguments_is_ros_s(monkeypatch):
     assert not wants_help(['occ_node', '--ros-args', '-p', 'model:=-h'])
+
+
+def test_ros_arguments_that_cannot_be_read_are_left_to_the_start(tmp_path):
+    unequal = tmp_path / 'my.yaml'
+    unequal.write_text('/**:\n  ros__parameters:\n    extrinsics: [0.27, 0]\n')
+    for words in (['--frob'], ['-r', '__node:=bad-name'], ['--params-file', str(unequal)]):
+        assert not wants_help(['occ_node', '--ros-args', *words])

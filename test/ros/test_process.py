@@ -14,14 +14,20 @@ from fixtures_processes import ENDS_WITHIN_S, command, ros_environment
 UNEQUAL = '/**:\n  ros__parameters:\n    extrinsics:\n      translation: [0.27, 0, -0.08]\n'
 TABS = '/**:\n\tros__parameters:\n'
 
+NOTHING = {
+    'bag_player': {'bag': '/nowhere'},
+    'kitti_player': {'sequence': '/nowhere'},
+    'occ_node': {'model': '/nowhere'},
+}
 
-def start(*more, unset=(), **variables):
-    """Return code and last line of a player that has nothing to play."""
+
+def start(*more, node='bag_player', unset=(), **variables):
+    """Return code and last line of a node that has nothing to work with."""
     environment = ros_environment() | variables
     for name in unset:
         environment.pop(name, None)
     done = subprocess.run(
-        [*command('bag_player', {'bag': '/nowhere'}), *more],
+        [*command(node, NOTHING[node]), *more],
         env=environment,
         capture_output=True,
         text=True,
@@ -81,6 +87,12 @@ def test_a_parameter_file(tmp_path, text, cure):
 def test_the_command_line(words, cure):
     code, line = start(*words)
     assert code == 1 and 'FATAL' in line and cure in line
+
+
+@pytest.mark.parametrize('node', ['kitti_player', 'occ_node'])
+def test_the_command_line_of_every_node(node):
+    code, line = start('--frob', node=node)
+    assert code == 1 and 'FATAL' in line and '--ros-args' in line
 
 
 def test_home_is_expanded_in_every_path_of_every_node(tmp_path):
