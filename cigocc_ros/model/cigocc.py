@@ -51,6 +51,19 @@ class CigOccOutput(NamedTuple):
     """(B, H/4, W/4) log metres, likewise."""
 
 
+class Sight(NamedTuple):
+    """What the branches see in the image, before anything is in 3D."""
+
+    image: ImageFeatures
+    semantic_features: Tensor
+    """(B, Csem, H/4, W/4) of the semantic branch."""
+    semantic_mask_logits: Tensor
+    """(B, K, H/4, W/4) of the semantic branch."""
+    depth: DepthMaps
+    embedding: Tensor | None
+    """(B, C, H/4, W/4) of the classes from outside, where the config takes them."""
+
+
 class StageOne(NamedTuple):
     """What stage 1 hands to stage 2."""
 
@@ -186,14 +199,9 @@ class CigOcc(nn.Module):
         teacher_features: Tensor | None = None,
     ) -> StageOne:
         """Run DMFNet: branches, fusion, lifting, 3D UNet and stage-1 logits."""
-        features = self.backbone(image)
-        semantic, semantic_masks = self.semantic(features.fine)
-        depth = self.depth(features.fine, depth_prior, velo_from_pixel)
+        sight = self.see(image, depth_prior, velo_from_pixel, semantic_prior)
+        features, semantic, semantic_masks, depth, embedding = sight
         used = semantic if teacher_features is None else teacher_features
-        embedding = None
-        if self.prior is not None and semantic_prior is not None:
-            embedding, given_masks = self.prior(semantic_prior)
-            semantic_masks = semantic_masks + given_masks
         fused, embedded = self.fusion(used, depth, velo_from_pixel, embedding)
         geometry = self.project(pixel_from_velo)
         beside = None
@@ -215,6 +223,23 @@ class CigOcc(nn.Module):
         return StageOne(
             hidden, logits, hit, geometry, features, semantic, semantic_masks, depth, evidence
         )
+
+    def see(
+        self,
+        image: Tensor,
+        depth_prior: Tensor,
+        velo_from_pixel: Tensor,
+        semantic_prior: Tensor | None = None,
+    ) -> Sight:
+        """Run backbone, semantic and depth branch; inputs as those of `forward`."""
+        features = self.backbone(image)
+        semantic, masks = self.semantic(features.fine)
+        depth = self.depth(features.fine, depth_prior, velo_from_pixel)
+        embedding = None
+        if self.prior is not None and semantic_prior is not None:
+            embedding, given_masks = self.prior(semantic_prior)
+            masks = masks + given_masks
+        return Sight(features, semantic, masks, depth, embedding)
 
     def _at_voxels(self, features: Tensor, geometry: Projection) -> Tensor:
         """Sample (B, C, h, w) at the query voxels' pixels, 0 outside the image."""
