@@ -35,6 +35,7 @@ from cigocc_ros.data.camera_frames import sequence_frame
 from cigocc_ros.data.kitti_layout import sequence_folder
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.data.label_images import LabelImages
+from cigocc_ros.data.stereo_config import trained_stereo
 from cigocc_ros.evaluation.evaluate import frames_to_score
 from cigocc_ros.evaluation.ground_truth import open_ground_truth
 from cigocc_ros.evaluation.metrics import SscMetrics, SscScores
@@ -90,9 +91,10 @@ def decompose(args: argparse.Namespace) -> dict[str, SscScores]:
     images = LabelImages(args.labels, args.preset)
     metrics: dict[str, SscMetrics] = {}
     with closing(Predictor.from_model_dir(args.model, args.backend, args.threads)) as predictor:
+        stereo = trained_stereo(predictor.manifest.training)
         for key in frames_to_score(truth, None, args.sequences):
             sequence = KittiSequence(sequence_folder(args.data, key.sequence))
-            frame = sequence_frame(sequence, key.frame_id, args.prior)
+            frame = sequence_frame(sequence, key.frame_id, args.prior, stereo=stereo)
             target = truth.labels(key)
             predicted = labels_on_grid(predictor(frame), SEMANTIC_KITTI_GRID)
             rows = decomposed(frame, predicted, target, images.train_ids(key))

@@ -24,7 +24,7 @@ from cigocc_ros.core.markdown import table
 from cigocc_ros.data.kitti_files import read_poses, write_poses, write_times
 from cigocc_ros.data.kitti_layout import CALIB, NUM_SCANS, POSES, SPLITS, TIMES, labelled_frames
 from cigocc_ros.data.kitti_sequence import KittiSequence
-from cigocc_ros.data.stereo_depth import StereoConfig
+from cigocc_ros.data.stereo_config import StereoConfig
 from cigocc_ros.training.cache import SOURCE_PARTS, VOLUME_PARTS, FrameRef, find_frames
 from cigocc_ros.training.preparation import prepare_frames
 from cigocc_ros.training.teacher.files import write_output

@@ -20,7 +20,8 @@ from cigocc_ros.core.markdown import table
 from cigocc_ros.core.projection import project_points
 from cigocc_ros.data.kitti_layout import find_sequences
 from cigocc_ros.data.kitti_sequence import KittiSequence
-from cigocc_ros.data.stereo_depth import StereoConfig, stereo_depth_m
+from cigocc_ros.data.stereo_config import StereoConfig
+from cigocc_ros.data.stereo_depth import stereo_depth_m
 
 RANGES_M = ((0, 10), (10, 20), (20, 30), (30, 40), (40, 60))
 NEAR_M = 0.4

@@ -8,6 +8,7 @@ hand: every voxel centre is projected with `pixel_from_velo`; inside the image i
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from cigocc_ros.core.config import BackboneConfig, ModelConfig
-from cigocc_ros.core.manifest import ModelManifest, TensorSpec, file_spec, write_manifest
+from cigocc_ros.core.manifest import (
+    ModelManifest,
+    TensorSpec,
+    file_spec,
+    load_manifest,
+    write_manifest,
+)
 from cigocc_ros.runtime.contract import manifest_for
 
 DEPTH_TOLERANCE_M = 2.0
@@ -51,6 +58,12 @@ def build_tiny_model_dir(path: Path, config: ModelConfig = TINY_CONFIG) -> Path:
         path, manifest_for(config, config.name, license='Apache-2.0', files=files, training={})
     )
     return path
+
+
+def say_trained(folder: Path, **settings: Any) -> None:
+    """Let the manifest of a model folder say what it was trained with."""
+    manifest = load_manifest(folder)
+    write_manifest(folder, replace(manifest, training={'train': settings}))
 
 
 def expected_outputs(arrays: dict[str, NDArray[Any]], manifest: ModelManifest) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cigocc_ros.core.class_presets import PRESETS
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.prior import AUTO, FILE_SOURCES, current_word
+from cigocc_ros.data.stereo_config import StereoConfig, trained_stereo
 from cigocc_ros.runtime.contract import DEFAULT_THREADS
 from cigocc_ros.runtime.devices import AUTO_DEVICE, DEVICE_HELP
 from cigocc_ros.runtime.engine import AUTO as AUTO_BACKEND
@@ -18,9 +19,6 @@ from cigocc_ros.runtime.predictor import Predictor
 
 if TYPE_CHECKING:
     from cigocc_ros.data.label_images import LabelImages
-
-if TYPE_CHECKING:
-    from cigocc_ros.data.stereo_depth import StereoConfig
 
 
 def add_engine_arguments(arguments: argparse._ActionsContainer) -> None:
@@ -115,12 +113,4 @@ def add_stereo_arguments(arguments: argparse._ActionsContainer) -> None:
 
 def stereo_config(args: argparse.Namespace, training: Mapping[str, Any]) -> StereoConfig:
     """Return the settings of the matcher: those given, else those of the model's training."""
-    from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig
-
-    trained = training.get('train') or {}
-    width, offset = args.stereo_width, args.stereo_offset
-    if width is None:
-        width = trained.get('stereo_width_px', DEFAULT_STEREO.max_width_px)
-    if offset is None:
-        offset = trained.get('stereo_offset_px', DEFAULT_STEREO.disparity_offset_px)
-    return StereoConfig(max_width_px=int(width), disparity_offset_px=float(offset))
+    return trained_stereo(training, args.stereo_width, args.stereo_offset)

@@ -34,7 +34,7 @@ from cigocc_ros.runtime.predictor import Predictor
 
 if TYPE_CHECKING:
     from cigocc_ros.data.label_images import LabelImages
-    from cigocc_ros.data.stereo_depth import StereoConfig
+    from cigocc_ros.data.stereo_config import StereoConfig
 
 HELP = 'map one image, or a KITTI sequence, to .label files without ROS'
 

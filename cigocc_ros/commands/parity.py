@@ -13,7 +13,9 @@ import numpy as np
 
 from cigocc_ros.commands.arguments import add_prior_argument, add_threads_argument
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.manifest import ModelManifest
 from cigocc_ros.data.camera_frames import DataFrames, evenly
+from cigocc_ros.data.stereo_config import trained_stereo
 from cigocc_ros.evaluation.compare import ComparedFrames, Comparison, compare
 from cigocc_ros.evaluation.compare_report import comparison_markdown, write_comparison
 from cigocc_ros.runtime.random_frames import random_frame
@@ -64,12 +66,12 @@ def run(args: argparse.Namespace) -> int:
 
     if len(args.subjects) < 2:
         raise ConfigError(f'expected a reference and at least one other, found {args.subjects}')
-    frames = _random_frames(args.frames) if args.data is None else _data_frames(args)
-    watched = tqdm(frames.frames, unit='frame', disable=None)
     with ExitStack() as stack:
         engines = [
             stack.enter_context(closing(open_engine(text, args.threads))) for text in args.subjects
         ]
+        frames = _frames(args, engines[0].manifest)
+        watched = tqdm(frames.frames, unit='frame', disable=None)
         compared = ComparedFrames(watched, frames.text, frames.depth_prior)
         comparison = compare(engines, compared, _machine_text(args.threads))
     print(comparison_markdown(comparison))
@@ -79,6 +81,13 @@ def run(args: argparse.Namespace) -> int:
     return 0 if args.require is None else _judge(comparison, args.require)
 
 
+def _frames(args: argparse.Namespace, reference: ModelManifest) -> ComparedFrames:
+    """Return what all networks are run on; stereo is matched as the reference was trained."""
+    if args.data is None:
+        return _random_frames(args.frames)
+    return _data_frames(args, reference)
+
+
 def _random_frames(count: int) -> ComparedFrames:
     """Return generated frames, each of another camera; every second one has a depth prior."""
     rng = np.random.default_rng(SEED)
@@ -86,9 +95,9 @@ def _random_frames(count: int) -> ComparedFrames:
     return ComparedFrames(frames, f'{count} of random cameras, seed {SEED}', 'every second frame')
 
 
-def _data_frames(args: argparse.Namespace) -> ComparedFrames:
+def _data_frames(args: argparse.Namespace, reference: ModelManifest) -> ComparedFrames:
     """Return frames of all sequences of the data, evenly spread."""
-    data = DataFrames(args.data, args.prior)
+    data = DataFrames(args.data, args.prior, trained_stereo(reference.training))
     chosen = evenly(len(data), args.frames)
     return ComparedFrames(
         (data[index] for index in chosen),

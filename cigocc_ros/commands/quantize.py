@@ -10,6 +10,7 @@ from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.core.manifest import load_manifest
 from cigocc_ros.data.camera_frames import DataFrames
+from cigocc_ros.data.stereo_config import trained_stereo
 from cigocc_ros.runtime.predictor import find_model_dir
 from cigocc_ros.runtime.preprocess import Preprocessor
 
@@ -61,10 +62,9 @@ def run(args: argparse.Namespace) -> int:
             '--scales modelopt: NVIDIA ModelOpt is not installed; docs/quantization.md says how, '
             'in an environment of its own'
         )
-    data, prepare = (
-        DataFrames(args.data, args.prior),
-        Preprocessor.of(load_manifest(source)),
-    )
+    manifest = load_manifest(source)
+    data = DataFrames(args.data, args.prior, trained_stereo(manifest.training))
+    prepare = Preprocessor.of(manifest)
     chosen = calibration_frames(len(data), args.frames, str(args.data))
     frames, held_out = ([prepare(data[index]) for index in indices] for indices in chosen)
     print(f'calibrating on {len(frames)} frames, checking on {len(held_out)} others ...')

@@ -27,7 +27,7 @@ from cigocc_ros.data.kitti_layout import (
 if TYPE_CHECKING:
     from cigocc_ros.data.kitti_sequence import KittiSequence
     from cigocc_ros.data.label_images import LabelImages
-    from cigocc_ros.data.stereo_depth import StereoConfig
+    from cigocc_ros.data.stereo_config import StereoConfig
 
 PRIOR_PARTS: dict[Prior, Part] = {
     STEREO: RIGHT_IMAGES,
@@ -88,11 +88,15 @@ def sequence_frame(
 class DataFrames:
     """The frames of all sequences below a folder, in order, each read when it is asked for."""
 
-    def __init__(self, root: Path, source: str) -> None:
-        """List them; `source` of `FILE_SOURCES` says which prior they get; DataFileError."""
+    def __init__(self, root: Path, source: str, stereo: StereoConfig | None = None) -> None:
+        """List them; `source` of `FILE_SOURCES` says which prior they get; DataFileError.
+
+        `stereo` are settings of the matcher other than its own.
+        """
         from cigocc_ros.data.kitti_sequence import KittiSequence  # needs OpenCV
 
         self.sequences = [KittiSequence(folder) for folder in find_sequences(root)]
+        self._stereo = stereo
         self.priors = [sequence_prior(sequence, source) for sequence in self.sequences]
         self._keys = [
             (sequence, frame_id, prior)
@@ -106,7 +110,7 @@ class DataFrames:
 
     def __getitem__(self, index: int) -> CameraFrame:
         """Read one frame."""
-        return sequence_frame(*self._keys[index])
+        return sequence_frame(*self._keys[index], stereo=self._stereo)
 
 
 def evenly(total: int, count: int) -> list[int]:
@@ -129,7 +133,8 @@ def image_frame(
     `classes` are train ids (h, w) uint8 of the same view, 0 = unknown.
     """
     from cigocc_ros.data.image_files import read_depth_file, read_image  # needs OpenCV
-    from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, stereo_depth_m  # needs OpenCV
+    from cigocc_ros.data.stereo_config import DEFAULT_STEREO
+    from cigocc_ros.data.stereo_depth import stereo_depth_m
 
     if calib is None:
         raise CalibrationError(
@@ -165,7 +170,8 @@ def _sequence_depth(
     prior: Prior,
     stereo: StereoConfig | None,
 ) -> NDArray[np.float32] | None:
-    from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, stereo_depth_m  # needs OpenCV
+    from cigocc_ros.data.stereo_config import DEFAULT_STEREO
+    from cigocc_ros.data.stereo_depth import stereo_depth_m
 
     if prior == NONE:
         return None

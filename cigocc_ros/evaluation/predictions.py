@@ -30,7 +30,7 @@ from cigocc_ros.data.kitti_layout import (
 
 if TYPE_CHECKING:
     from cigocc_ros.data.label_images import LabelImages
-    from cigocc_ros.data.stereo_depth import StereoConfig
+    from cigocc_ros.data.stereo_config import StereoConfig
 
 FOLDER = 'predictions'
 

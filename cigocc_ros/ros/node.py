@@ -103,13 +103,14 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         self._diagnostics = Diagnostics(self)
         self._predictor = self._loaded(self.worker)
         manifest, frame = self._predictor.manifest, self.parameters.output_frame
+        stereo = self.parameters.stereo(manifest.training)
         self._outputs.publish_class_info(
             class_info_json(manifest.model_id, self._predictor.grid, frame, grid.layout)
         )
         self._outputs.publish_legend(self._predictor.grid, frame)
         self._inputs = Inputs(self, self.parameters, self._receive, self._counters.add_lost)
         self._decode = FrameDecoder(
-            self.parameters, self._inputs.topics, self._extrinsics, self._counters
+            self.parameters, self._inputs.topics, self._extrinsics, self._counters, stereo
         )
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/save_grid', self._on_save_grid)

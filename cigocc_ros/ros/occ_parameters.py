@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.frames import LIDAR_FRAME
 from cigocc_ros.core.installed import DEFAULT_MODEL
 from cigocc_ros.core.prior import NODE_SOURCES
 from cigocc_ros.core.voxel_filter import ALL_CLASSES, ShownVoxels, checked_classes
+from cigocc_ros.data.stereo_config import MAX_OFFSET_PX, StereoConfig, trained_stereo
 from cigocc_ros.ros.parameters import parameter
 from cigocc_ros.runtime.contract import DEFAULT_THREADS
 from cigocc_ros.runtime.devices import AUTO_DEVICE, DEVICE_HELP
@@ -120,6 +123,20 @@ class OccParameters:
         name='prior.tolerance_s',
         limits=(0.0, 0.5),
     )
+    prior_stereo_width_px: int = parameter(
+        0,
+        'Wider stereo pairs are shrunk for the matcher; 0 matches as the model was trained, width '
+        'and offset',
+        name='prior.stereo_width_px',
+        limits=(0, 8192),
+    )
+    prior_stereo_offset_px: float = parameter(
+        0.0,
+        'Added to every disparity of the matcher, pixels of the image; needs '
+        'prior.stereo_width_px',
+        name='prior.stereo_offset_px',
+        limits=(-MAX_OFFSET_PX, MAX_OFFSET_PX),
+    )
     max_markers: int = parameter(
         50_000,
         'Most cubes in ~/markers; the nearest surface voxels are kept',
@@ -173,6 +190,21 @@ class OccParameters:
     save_dir: str = parameter(
         '', 'Folder that the service ~/save_grid writes to; empty refuses', path=True
     )
+
+    def stereo(self, training: Mapping[str, Any]) -> StereoConfig:
+        """Return the stereo matcher: as asked for, else as the model was trained.
+
+        training: of the manifest. Raises ConfigError.
+        """
+        if self.prior_stereo_width_px:
+            return trained_stereo({}, self.prior_stereo_width_px, self.prior_stereo_offset_px)
+        if self.prior_stereo_offset_px:
+            raise ConfigError(
+                'parameter prior.stereo_offset_px is of a matcher of one width: set '
+                f'prior.stereo_width_px too, e.g. {trained_stereo(training).max_width_px}, which '
+                'the model was trained with'
+            )
+        return trained_stereo(training)
 
     @property
     def shown(self) -> ShownVoxels:

@@ -17,7 +17,7 @@ from cigocc_ros.data.kitti_layout import FrameKey, find_sequences
 from cigocc_ros.data.kitti_sequence import LEFT_ONLY, KittiSequence, Side
 from cigocc_ros.data.label_images import LabelImages
 from cigocc_ros.data.partial_truth import turned_files
-from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig
+from cigocc_ros.data.stereo_config import DEFAULT_STEREO, StereoConfig
 from cigocc_ros.evaluation.ground_truth import LabelArrays
 from cigocc_ros.training.teacher.folder import INFO_FILE, PROJECTION_FILE, frame_file
 

@@ -11,7 +11,7 @@ from cigocc_ros.core.config import from_mapping
 from cigocc_ros.core.config_files import load_config_file
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.prior import PRIORS, Prior, current_word
-from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig
+from cigocc_ros.data.stereo_config import DEFAULT_STEREO, StereoConfig
 
 Stage = Literal['1', '2', 'joint']
 Precision = Literal['fp32', 'bf16', 'fp16']

@@ -21,7 +21,7 @@ from cigocc_ros.data.kitti_layout import (
 )
 from cigocc_ros.data.kitti_sequence import LEFT_ONLY, Side
 from cigocc_ros.data.label_images import LabelImages
-from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig
+from cigocc_ros.data.stereo_config import DEFAULT_STEREO, StereoConfig
 from cigocc_ros.training.cache import FrameRef, cache_key, find_frames
 from cigocc_ros.training.shards import SUFFIX, packed_frames
 

@@ -24,7 +24,7 @@ from cigocc_ros.core.workers import process_pool
 from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.data.kitti_sequence import KittiSequence
 from cigocc_ros.data.partial_truth import read_turned
-from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig
+from cigocc_ros.data.stereo_config import DEFAULT_STEREO, StereoConfig
 from cigocc_ros.evaluation.ground_truth import LabelArrays
 from cigocc_ros.training.cache import FrameRef, store_frame
 from cigocc_ros.training.cells import cell_depth, cell_masks

@@ -16,7 +16,8 @@ from cigocc_ros.core.camera import CameraModel, stereo_pair
 from cigocc_ros.core.labels import IGNORE, train_from_raw
 from cigocc_ros.core.projection import project_points
 from cigocc_ros.data.kitti_sequence import KittiSequence, Side
-from cigocc_ros.data.stereo_depth import DEFAULT_STEREO, StereoConfig, stereo_depth_m
+from cigocc_ros.data.stereo_config import DEFAULT_STEREO, StereoConfig
+from cigocc_ros.data.stereo_depth import stereo_depth_m
 from cigocc_ros.runtime.preprocess import ImageFit, fit_camera
 
 OCCLUDER_WINDOW_PX = 5

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from fixtures_sequence import build_sequence
-from fixtures_tiny_model import build_tiny_model_dir
+from fixtures_tiny_model import build_tiny_model_dir, say_trained
 from onnx import numpy_helper
 
 from cigocc_ros.commands import main as dispatcher
@@ -56,6 +56,26 @@ def test_same_file_agrees_and_a_changed_one_does_not(model_dir, data, tmp_path, 
     assert content['depth_prior'] == 'none' and len(content['reference']['latency_ms']) == 3
     assert content['candidates'][1]['file'] == 'lower.onnx'
     assert 'Labels equal' in capsys.readouterr().out
+
+
+def test_frames_are_matched_as_the_reference_was_trained(model_dir, data, monkeypatch):
+    seen = []
+
+    class Enough(Exception):
+        pass
+
+    def compared(engines, frames, machine):
+        seen.append(next(iter(frames.frames)).depth_m)
+        raise Enough
+
+    monkeypatch.setattr('cigocc_ros.commands.parity.compare', compared)
+    own = shutil.copytree(model_dir, model_dir.parent / 'offset')
+    say_trained(own, stereo_offset_px=5.0)
+    for first in (model_dir, own):
+        with pytest.raises(Enough):
+            parity(f'onnxruntime:{first}', f'onnxruntime:{model_dir}', '--data', data)
+    plain, offset = (depth[depth > 0] for depth in seen)
+    assert np.median(offset) < 0.8 * np.median(plain)
 
 
 def test_backends_on_random_cameras(model_dir, tmp_path):

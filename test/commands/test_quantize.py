@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from fixtures_sequence import build_sequence
-from fixtures_tiny_model import build_tiny_model_dir
+from fixtures_tiny_model import build_tiny_model_dir, say_trained
 
 from cigocc_ros.commands import main as dispatcher
 from cigocc_ros.core.errors import ConfigError
@@ -45,6 +45,23 @@ def test_prior_reaches_the_network(sequence, tmp_path, monkeypatch):
     assert len(given) == 2 * 5
     assert all(np.unique(arrays['depth_prior']).size > 1 for arrays in given[:5])
     assert not any(arrays['depth_prior'].any() for arrays in given[5:])
+
+
+def test_frames_are_matched_as_the_model_was_trained(sequence, tmp_path, monkeypatch):
+    given = []
+
+    def quantized(source, out, frames, held_out, options):
+        given.append(frames[0]['depth_prior'])
+        raise ConfigError('enough')
+
+    monkeypatch.setattr('cigocc_ros.export.int8_folder.quantize_folder', quantized)
+    model = build_tiny_model_dir(tmp_path / 'model')
+    words = ['--model', model, '--out', tmp_path / 'o', '--frames', 1, '--prior', 'stereo']
+    quantize(sequence, *words)
+    say_trained(model, stereo_offset_px=5.0)
+    quantize(sequence, *words)
+    plain, offset = (depth[depth > 0] for depth in given)
+    assert np.median(offset) < 0.8 * np.median(plain)
 
 
 def test_too_few_frames_are_refused(sequence, tmp_path, capsys):

@@ -7,7 +7,8 @@ from cigocc_ros.core.camera import stereo_focal_baseline, stereo_pair
 from cigocc_ros.core.errors import CalibrationError, ConfigError, FrameError
 from cigocc_ros.core.projection import project_points
 from cigocc_ros.data.kitti_sequence import KittiSequence
-from cigocc_ros.data.stereo_depth import StereoConfig, stereo_depth_m
+from cigocc_ros.data.stereo_config import StereoConfig, trained_stereo
+from cigocc_ros.data.stereo_depth import stereo_depth_m
 
 
 def textured_pair(width, shift):
@@ -132,3 +133,24 @@ def test_real_pairs_agree_with_the_lidar(shared_dir, name):
     error = np.abs(stereo_m - lidar_m)[known] / lidar_m[known]
     assert known.mean() > 0.85
     assert np.median(error) < 0.03
+
+
+@pytest.mark.parametrize(
+    ('training', 'given', 'expected'),
+    [
+        ({}, (), (640, 0.0)),
+        ({'train': None}, (), (640, 0.0)),
+        ({'train': {'stereo_width_px': 1280, 'stereo_offset_px': 0.35}}, (), (1280, 0.35)),
+        ({'train': {'stereo_width_px': 1280, 'stereo_offset_px': 0.35}}, (640,), (640, 0.35)),
+        ({'train': {'stereo_width_px': 1280, 'stereo_offset_px': 0.35}}, (None, 0), (1280, 0.0)),
+    ],
+)
+def test_a_model_is_matched_as_it_was_trained_unless_told_otherwise(training, given, expected):
+    config = trained_stereo(training, *given)
+    assert (config.max_width_px, config.disparity_offset_px) == expected
+
+
+@pytest.mark.parametrize('value', ['wide', True, None, [640]])
+def test_a_manifest_whose_matcher_is_no_number_is_told(value):
+    with pytest.raises(ConfigError, match='stereo_width_px: expected a number of pixels'):
+        trained_stereo({'train': {'stereo_width_px': value}})

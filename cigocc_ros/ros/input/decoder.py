@@ -13,6 +13,7 @@ from sensor_msgs.msg import CameraInfo
 from cigocc_ros.core.errors import FrameError
 from cigocc_ros.core.frames import NANOSECONDS, CameraFrame
 from cigocc_ros.core.prior import DEPTH, NONE
+from cigocc_ros.data.stereo_config import DEFAULT_STEREO, StereoConfig
 from cigocc_ros.ros.counters import Counters
 from cigocc_ros.ros.dropped import DroppedFrame
 from cigocc_ros.ros.input.camera_info import ImageGeometry, geometry_of_topic, info_key
@@ -70,13 +71,15 @@ class FrameDecoder:
         topics: Topics,
         extrinsics: Extrinsics,
         counters: Counters,
+        stereo: StereoConfig = DEFAULT_STEREO,
     ) -> None:
-        """Take the topics, the poses, and where failed priors and doubts are counted."""
+        """Take the topics, the poses, where failed priors and doubts are counted, the matcher."""
         self._image, self._right, self._depth = (
             GeometryCache(topic, parameters.rectification) for topic in topics
         )
         self._output_frame = parameters.output_frame
         self._extrinsics, self._counters = extrinsics, counters
+        self._stereo = stereo
 
     def __call__(self, bundle: Bundle) -> CameraFrame:
         """Return the rectified frame; raise DroppedFrame with what is wrong."""
@@ -129,7 +132,7 @@ class FrameDecoder:
         right_raw = decode_rgb(bundle.prior)
         right = self._right.geometry(bundle.prior_info, _size(right_raw))
         self._doubt(right_camera_info=pair_doubt(geometry, right))
-        return stereo_prior(image, geometry, right.rectify(right_raw), right)
+        return stereo_prior(image, geometry, right.rectify(right_raw), right, self._stereo)
 
     def _from_depth(
         self, message: AnyImage, info: CameraInfo | None, image: ImageGeometry, frame_id: str

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.camera import CameraModel, stereo_pair
 from cigocc_ros.core.errors import CalibrationError
+from cigocc_ros.data.stereo_config import DEFAULT_STEREO, StereoConfig
 from cigocc_ros.ros.dropped import DroppedFrame
 from cigocc_ros.ros.input.camera_info import ImageGeometry
 
@@ -86,7 +87,11 @@ def _resized(depth_m: Depth, camera: CameraModel) -> Depth:
 
 
 def stereo_prior(
-    left_rgb: Rgb, left: ImageGeometry, right_rgb: Rgb, right: ImageGeometry
+    left_rgb: Rgb,
+    left: ImageGeometry,
+    right_rgb: Rgb,
+    right: ImageGeometry,
+    config: StereoConfig = DEFAULT_STEREO,
 ) -> Depth:
     """Match a rectified pair and return the left depth, (H, W) metres; raise DroppedFrame."""
     from cigocc_ros.data.stereo_depth import stereo_depth_m
@@ -106,7 +111,7 @@ def stereo_prior(
         pair = stereo_pair(left.camera, right.camera)
     except CalibrationError as error:
         raise DroppedFrame('prior_calibration', str(error)) from error
-    depth: Depth = stereo_depth_m(left_rgb, right_rgb, *pair)
+    depth: Depth = stereo_depth_m(left_rgb, right_rgb, *pair, config=config)
     return depth
 
 
