@@ -11,6 +11,7 @@ from setuptools import find_packages, setup
 
 NAME = 'cigocc_ros'
 SHARE = f'share/{NAME}'
+MODEL_FILES = ('md', 'yaml', 'json', 'onnx', 'npz', 'safetensors')
 
 # What the node imports, as wheels. Always the names with the distribution in them: the short ones
 # mix distributions.
@@ -129,7 +130,7 @@ setup(
         *([] if 'bdist_wheel' in sys.argv else [('bin', ['scripts/bin/cigocc'])]),
         *share_files('launch', '*.launch.py'),
         *share_files('config', '**/*.yaml', '*.rviz', '**/*.xml'),
-        *share_files('models', '*.md', '*/*.md', '*/manifest.yaml', '*/*.onnx', '*/*.npz'),
+        *share_files('models', '*.md', *(f'*/*.{kind}' for kind in MODEL_FILES)),
     ],
     # Lower bounds are those of Ubuntu 22.04, so that apt's python3-numpy and python3-yaml satisfy
     # them and pip installs nothing over a system ROS. Everything else is an extra.

@@ -142,7 +142,7 @@ def test_large_configs_are_not_read(tmp_path, read):
 
 def test_a_large_or_deep_checkpoint_config_is_refused(tmp_path):
     build = pytest.importorskip('cigocc_ros.model.build')
-    (tmp_path / build.WEIGHTS_FILE).write_bytes(b'')
+    (tmp_path / 'model.safetensors').write_bytes(b'')
     for content in ('[' * 100_000, '"' + 'x' * MAX_JSON_BYTES + '"'):
         (tmp_path / build.CONFIG_FILE).write_text(content)
         with pytest.raises(DataFileError):
@@ -157,12 +157,12 @@ def test_a_pickle_in_the_place_of_weights_is_not_run(tmp_path):
     mark = tmp_path / 'run'
     pickled = b'cbuiltins\nopen\n(S"' + os.fsencode(mark) + b'"\nS"w"\ntR.'
     (tmp_path / build.CONFIG_FILE).write_text(json.dumps(to_mapping(TINY_CONFIG)))
-    (tmp_path / build.WEIGHTS_FILE).write_bytes(pickled)
+    (tmp_path / 'model.safetensors').write_bytes(pickled)
     with pytest.raises(DataFileError):
         build.load_checkpoint(tmp_path)
     (tmp_path / 'weights.pth').write_bytes(pickled)
     for read in (_read_efficientnet, functools.partial(_read_resnet, stages=3)):
-        for name in ('weights.pth', build.WEIGHTS_FILE):
+        for name in ('weights.pth', 'model.safetensors'):
             with pytest.raises(DataFileError, match='not a file of tensors'):
                 read(tmp_path / name)
     assert not mark.exists()

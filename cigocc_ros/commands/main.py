@@ -34,6 +34,7 @@ VERBS = (
     'teacher',
     'train',
     'voxelize',
+    'weights',
 )
 
 EXIT_USER_ERROR = 2

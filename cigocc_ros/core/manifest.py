@@ -27,6 +27,8 @@ PIXEL_FROM_VELO, VELO_FROM_PIXEL = 'pixel_from_velo', 'velo_from_pixel'
 LABELS, OCCUPIED_PROBABILITY = 'labels', 'occupied_probability'
 MIXED_ROLE = 'onnx_fp16'
 """Role of the file for TensorRT; models exported before it existed have none."""
+WEIGHTS_ROLE, WEIGHTS_CONFIG_ROLE = 'weights', 'weights_config'
+"""Roles of a checkpoint beside what runs: weights to go on from, and the config of its network."""
 FilePrecision = Literal['fp32', 'mixed_fp16', 'int8', 'mixed_int8']
 """Types inside a network. Mixed is float16 with float32 geometry, for TensorRT; int8 means eight
 bits in convolutions, float32 or mixed elsewhere."""

@@ -1,4 +1,4 @@
-"""Build networks from configs; save and load their weights (safetensors + JSON, never pickle)."""
+"""Build networks from configs; save and load checkpoints (safetensors + JSON, never pickle)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,26 @@ from typing import Any
 from torch import nn
 
 from cigocc_ros.core.config import ModelConfig, from_mapping, to_mapping
-from cigocc_ros.core.errors import ConfigError, DataFileError
-from cigocc_ros.core.files import replacing, write_atomically
+from cigocc_ros.core.errors import ConfigError, DataFileError, ManifestError
+from cigocc_ros.core.files import write_atomically
+from cigocc_ros.core.manifest import (
+    MANIFEST_FILE,
+    WEIGHTS_CONFIG_ROLE,
+    WEIGHTS_ROLE,
+    load_manifest,
+    verified_file,
+)
 from cigocc_ros.core.yaml_json import load_json, parse_json
 from cigocc_ros.model.backbone import load_strictly
 from cigocc_ros.model.cigocc import CigOcc
+from cigocc_ros.model.weight_files import (
+    WeightPrecision,
+    read_record,
+    read_weights,
+    weight_files,
+    write_weights,
+)
 
-WEIGHTS_FILE = 'model.safetensors'
 CONFIG_FILE = 'model_config.json'
 
 
@@ -31,39 +44,53 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def save_checkpoint(
-    model: CigOcc, folder: Path, metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write weights and config into `folder`; each file appears whole or not at all.
+    model: CigOcc,
+    folder: Path,
+    metadata: Mapping[str, str] | None = None,
+    precision: WeightPrecision = 'fp32',
+    part_mib: float | None = None,
+) -> list[Path]:
+    """Write weights and config into `folder`, each file whole or not at all; return the files.
 
-    `metadata` goes into the header of the weights: what they were trained with.
+    `metadata` goes into the header of the weights: what they were trained with. `weight_files`
+    says what float16 and parts are.
     """
-    from safetensors.torch import save_file
-
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
-    with replacing(folder / WEIGHTS_FILE) as partial:
-        save_file(tensors, partial, metadata=dict(metadata or {}))
     config = json.dumps(to_mapping(model.config), indent=2) + '\n'
+    paths = write_weights(folder, model.state_dict(), metadata or {}, precision, part_mib)
     write_atomically(folder / CONFIG_FILE, config)
+    return [*paths, folder / CONFIG_FILE]
 
 
 def load_checkpoint(folder: Path) -> CigOcc:
-    """Return the saved network in eval mode; raise DataFileError or ConfigError on any misfit."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    """Return the saved network in eval mode; raise DataFileError or ConfigError on any misfit.
 
-    config = checkpoint_config(folder)
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        raise DataFileError(f'checkpoint {folder}: {WEIGHTS_FILE} is missing')
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise DataFileError(f'{path}: not a whole safetensors file: {error}') from error
-    model = build_model(config)
-    load_strictly(model, tensors, str(path))
+    In a model folder the hashes of its manifest must fit: ManifestError.
+    """
+    if (folder / MANIFEST_FILE).is_file():
+        _check_model_folder(folder)
+    model = build_model(checkpoint_config(folder))
+    load_strictly(model, read_weights(folder), str(folder))
     return model.eval()
+
+
+def _check_model_folder(folder: Path) -> None:
+    """Raise ManifestError unless the checkpoint in a model folder is what its manifest lists."""
+    manifest = load_manifest(folder)
+    if WEIGHTS_ROLE not in manifest.files:
+        raise ManifestError(
+            f'{folder}: the manifest lists no weights to go on from, only what runs; put them '
+            f'there with "cigocc weights CHECKPOINT --out {folder}"'
+        )
+    listed = [
+        verified_file(folder, manifest, role) for role in (WEIGHTS_ROLE, WEIGHTS_CONFIG_ROLE)
+    ]
+    found = [*weight_files(folder), folder / CONFIG_FILE]
+    if listed != found:
+        names = [path.name for path in found]
+        raise ManifestError(
+            f'{folder}: the manifest lists {[path.name for path in listed]} as the weights, '
+            f'{names} are there; write them again with "cigocc weights"'
+        )
 
 
 def read_checkpoint_record(folder: Path) -> dict[str, Any]:
@@ -72,15 +99,7 @@ def read_checkpoint_record(folder: Path) -> dict[str, Any]:
     Values that are no JSON, as other programs write them, stay text. Raises DataFileError where
     the weights cannot be read.
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = folder / WEIGHTS_FILE
-    try:
-        with safe_open(path, 'pt') as file:
-            header = dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise DataFileError(f'{path}: no weights that can be read: {error}') from error
-    return {name: _value(text) for name, text in header.items()}
+    return {name: _value(text) for name, text in read_record(folder).items()}
 
 
 def _value(text: str) -> Any:

@@ -13,12 +13,12 @@ from cigocc_ros.core.manifest import load_manifest
 from cigocc_ros.model.backbone import ImageBackbone, load_backbone_weights
 from cigocc_ros.model.build import (
     CONFIG_FILE,
-    WEIGHTS_FILE,
     build_model,
     load_checkpoint,
     save_checkpoint,
 )
 from cigocc_ros.model.cost import main, measure_cost
+from cigocc_ros.model.weight_files import WEIGHTS_FILE
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ RUN_BY = {
     'teacher': 'training/test_teacher_command.py',
     'train': 'training/test_train_command.py',
     'voxelize': 'data/test_voxelizer.py',
+    'weights': 'commands/test_weights.py',
 }
 
 # Run verbatim, in this order, in one folder; each must stand in a document.
