@@ -158,7 +158,29 @@ def run(args: argparse.Namespace) -> int:
     measured = trainer.run(plans, resume=args.resume)
     write_record(args.out, {**facts, 'stages': measured})
     print(f'weights: {args.out / LATEST}')
-    return 0
+    return stopped_status(measured[-1], args.out, config) if measured else 0
+
+
+def stopped_status(measured: dict[str, Any], out: Path, config: TrainConfig) -> int:
+    """Return the exit status of a run by what was measured of its last stage.
+
+    0 at its end; 128 and the number of the signal that ended it before, which is said.
+    """
+    import signal
+    import sys
+
+    from cigocc_ros.training.loop import LATEST, STOPPED_BY
+    from cigocc_ros.training.stopping import SIGNAL_EXIT
+
+    name = measured.get(STOPPED_BY)
+    if name is None:
+        return 0
+    goes_on = '--resume' if config.save_state else f'--init {out / LATEST} (save_state is false)'
+    sys.stderr.write(
+        f'cigocc train: stopped by {name} after step {measured["step"]} of stage '
+        f'{measured["stage"]}, {100 * measured["done"]:.0f} % of it; go on with {goes_on}\n'
+    )
+    return SIGNAL_EXIT + signal.Signals[name]
 
 
 def sources_of(args: argparse.Namespace) -> DataSources:

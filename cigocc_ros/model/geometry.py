@@ -32,17 +32,16 @@ def full_precision(like: Tensor) -> AbstractContextManager[object]:
 def constant(values: Sequence[float], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return a few numbers as a vector on a device.
 
-    While a CUDA graph is recorded nothing may be copied from the host: the numbers are filled in.
+    On a GPU they are filled in: a copy from the host would wait for all that is still to be
+    computed, and may not be made at all while a CUDA graph is recorded.
     """
-    if _is_recording(device):
+    if _fills(device):
         return torch.cat([torch.full((1,), x, dtype=dtype, device=device) for x in values])
     return torch.tensor(values, dtype=dtype, device=device)
 
 
-def _is_recording(device: torch.device) -> bool:
-    if device.type != 'cuda' or torch.compiler.is_compiling():
-        return False
-    return torch.cuda.is_current_stream_capturing()
+def _fills(device: torch.device) -> bool:
+    return device.type == 'cuda' and not torch.compiler.is_compiling()
 
 
 class Projection(NamedTuple):

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.training.config import TrainConfig
 from cigocc_ros.training.scene_dataset import Batch, TrainingStream, collate
+from cigocc_ros.training.stopping import ignore_interrupts
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def training_batches(
         num_workers=config.num_workers,
         # fresh processes: a fork of one whose threads have run can hang
         multiprocessing_context='spawn' if config.num_workers else None,
+        worker_init_fn=ignore_interrupts,
         pin_memory=fabric.device.type == 'cuda',
         collate_fn=collate,
     )

@@ -119,6 +119,11 @@ class TrainConfig:
     both_cameras: bool = False
     """Whether the right camera of a pair is a view to train on too, where a lidar scan gives it
     depth and classes."""
+    channels_last: bool = False
+    """Whether kernels lie with their channels last: faster convolutions on GPUs with tensor
+    cores; the results are the same."""
+    save_state: bool = True
+    """Whether a checkpoint also writes the state that --resume needs, three times the weights."""
     num_workers: int = 0
     """Loader processes beside each training process."""
     log_every: int = 10

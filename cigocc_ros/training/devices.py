@@ -10,6 +10,7 @@ from lightning_fabric.plugins import CheckpointIO, ClusterEnvironment
 from lightning_fabric.plugins import Precision as PrecisionPlugin
 from lightning_fabric.plugins.precision import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import nn
 
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.training.config import Precision
@@ -60,3 +61,16 @@ def _precision_plugins(
     if precision == 'fp32':
         return []
     return [ExactInputs('bf16-mixed' if precision == 'bf16' else '16-mixed', kind)]
+
+
+def channels_last(model: nn.Module) -> None:
+    """Lay the kernels of convolutions out with their channels last, as tensor cores read them.
+
+    Values and checkpoints stay the same. Per layer, because torch has a layout for images and
+    another one for volumes.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
+            flat = isinstance(module, nn.Conv2d)
+            layout = torch.channels_last if flat else torch.channels_last_3d
+            module.weight.data = module.weight.data.contiguous(memory_format=layout)

@@ -6,8 +6,10 @@ import copy
 import functools
 import logging
 import math
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +26,7 @@ from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.training.batches import split_batch, training_batches
 from cigocc_ros.training.config import Stage, TrainConfig
 from cigocc_ros.training.data_needs import TEACHING
+from cigocc_ros.training.devices import channels_last
 from cigocc_ros.training.losses import total_loss
 from cigocc_ros.training.meters import ProgressBar, Throughput, device_name, peak_memory_gib
 from cigocc_ros.training.objectives import (
@@ -44,19 +47,25 @@ from cigocc_ros.training.resume import (
 from cigocc_ros.training.run_folder import RunLog, checkpoint_record
 from cigocc_ros.training.scene_dataset import Batch, SceneDataset, TrainingStream
 from cigocc_ros.training.schedule import StagePlan, WeightAverage, rate_factor
-from cigocc_ros.training.validation import validate
+from cigocc_ros.training.stopping import StopSignals, passed_on
+from cigocc_ros.training.validation import StoppedError, validate
 
 logger = logging.getLogger(__name__)
 
 LATEST, BEST, BEST_STAGE_ONE = 'latest', 'best', 'best_stage1'
 """Folders of the averaged weights: of the last checkpoint, of the best validation mIoU, and of the
 best IoU of stage 1, which is scored on the query grid."""
+STOPPED_BY = 'stopped_by'
+"""Key of what is measured of a stage: the name of the signal that ended it."""
 SILENT = 0.0
 """A loss of exactly this has nothing to be learnt from."""
 
 
 class Step(NamedTuple):
-    """What an optimiser step says of itself, the mean over the passes of this process."""
+    """What an optimiser step says of itself, the mean over the passes of this process.
+
+    On the host, where all of it came at once: the one time that a step waits for its device.
+    """
 
     terms: Terms
     total: Tensor
@@ -78,6 +87,7 @@ class Trainer:
     """See `make_fabric`."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """Names of the data trained on and validated with, for the records of the run."""
+    signals: StopSignals = field(default_factory=StopSignals)
 
     def facts(self) -> dict[str, Any]:
         """Return configs and the number of frames, plain values for the record of the run."""
@@ -92,7 +102,8 @@ class Trainer:
     def run(self, plans: list[StagePlan], *, resume: bool = False) -> list[dict[str, Any]]:
         """Train all stages; with `resume` go on where the state in `out` left off.
 
-        Returns what was measured of each stage. With several processes `model` stays what it was:
+        Returns what was measured of each stage, where a signal ended one `stopped_by` with its
+        name; see `stopping`. With several processes `model` stays what it was:
         the weights are in the files.
         """
         self.out.mkdir(parents=True, exist_ok=True)
@@ -105,7 +116,9 @@ class Trainer:
             progress = resumed_progress(self.out / STATE_FILE, plans, num_processes)
         # Bound here: Fabric does not take frozen dataclasses as arguments of new processes.
         work = functools.partial(self._run, plans=plans, progress=progress)
-        measured: list[dict[str, Any]] = self.fabric.launch(work)
+        measured: list[dict[str, Any]]
+        with passed_on() if num_processes > 1 else nullcontext():
+            measured = self.fabric.launch(work)
         return measured
 
     def _run(
@@ -117,9 +130,21 @@ class Trainer:
         if fabric.world_size > 1:  # what a new process is handed lies in memory that all share
             self.model = copy.deepcopy(self.model)
         self.model.to(fabric.device)
+        if self.config.channels_last:
+            channels_last(self.model)
         average = WeightAverage(self.model, self.config.ema_decay)
         recompute_activations(self.model, self.config.recompute)  # after the copy for the average
         log = RunLog(self.out, fabric.is_global_zero, self.config.wandb_project)
+        with StopSignals() as signals:
+            self.signals = signals
+            measured = self._run_stages(plans, progress, average, log)
+        log.close()
+        return measured
+
+    def _run_stages(
+        self, plans: list[StagePlan], progress: Progress, average: WeightAverage, log: RunLog
+    ) -> list[dict[str, Any]]:
+        """Train one stage after the other, until a signal comes."""
         measured = []
         resumed = bool(progress.stage)
         for index, plan in enumerate(plans[progress.stage_index :], progress.stage_index):
@@ -131,10 +156,11 @@ class Trainer:
             optimizer = self._optimizer(set_trainable(self.model, plan.stage))
             state = RunState(self.model, average, optimizer, progress)
             if resumed:
-                load_state(self.out / STATE_FILE, state, fabric)
+                load_state(self.out / STATE_FILE, state, self.fabric)
             measured.append(self._run_stage(plan, state, log))
+            if STOPPED_BY in measured[-1]:
+                break
             resumed = False
-        log.close()
         return measured
 
     def _carry_on(self, average: WeightAverage, before: StagePlan) -> None:
@@ -166,7 +192,9 @@ class Trainer:
                 chosen = [parameter for parameter in own if (parameter.ndim > 1) == matrices]
                 if chosen:
                     groups.append({'params': chosen, 'weight_decay': decay, 'rate_factor': factor})
-        return torch.optim.AdamW(groups, lr=config.learning_rate)
+        # The loss scaler of fp16 cannot unscale gradients for an optimiser that does so itself.
+        fused = self.fabric.device.type == 'cuda' and config.precision != 'fp16'
+        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=fused or None)
 
     def set_up(
         self, stage: Stage, optimizer: torch.optim.Optimizer
@@ -185,8 +213,10 @@ class Trainer:
         started = time.monotonic() - progress.elapsed_s
         done = plan.horizon.progress(progress.step, progress.elapsed_s)
         bar = ProgressBar(plan, done, visible=self.fabric.is_global_zero)
-        throughput = Throughput()
-        while done < 1.0:
+        throughput, stopped = Throughput(), False
+        if done >= 1.0:  # resumed in its last validation
+            self._checkpoint(plan.stage, state, log)
+        while done < 1.0 and not stopped:
             if done >= config.freeze_norm_share:
                 freeze_norm_statistics(self.model)
             factor = rate_factor(progress.step, done, config.warmup_steps, config.final_rate)
@@ -196,17 +226,24 @@ class Trainer:
                 state.average.update(self.model)
             progress.step += 1
             progress.draws += config.batch_size
-            progress.elapsed_s = self._agreed(time.monotonic() - started)
+            progress.elapsed_s, stopped = self._agreed(time.monotonic() - started)
             done = plan.horizon.progress(progress.step, progress.elapsed_s)
             bar.update(done, step.total.item())
-            if progress.step % config.log_every == 0 or done >= 1.0:
+            ends = done >= 1.0 or stopped
+            if progress.step % config.log_every == 0 or ends:
                 losses = self._losses(step)
                 log.losses(progress, lr=rate, grad_norm=step.grad_norm, **losses)
                 self._warn_of_silence(losses, state)
-            if progress.step % config.validate_every == 0 or done >= 1.0:
-                self._checkpoint(plan.stage, state, log)
+            if progress.step % config.validate_every == 0 or ends:
+                stopped = self._checkpoint(plan.stage, state, log)
         bar.close()
-        return self._measured(plan, throughput)
+        measured = self._measured(plan, throughput)
+        return measured | (self._stop(progress, done) if stopped else {})
+
+    def _stop(self, progress: Progress, done: float) -> dict[str, Any]:
+        """Return what a signal ended and where, for the record and the message."""
+        received = self.signals.received or signal.SIGTERM  # of another process
+        return {STOPPED_BY: received.name, 'step': progress.step, 'done': round(done, 4)}
 
     def step(
         self,
@@ -232,23 +269,38 @@ class Trainer:
         norm = fabric.clip_gradients(
             objective, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
         )
-        grad_norm = float('nan') if norm is None else float(norm)
+        mean = {name: torch.stack([one[name] for one in done]).mean() for name in done[0]}
+        values = torch.stack([*mean.values(), torch.as_tensor(norm)]).float().cpu()
+        mean = dict(zip(mean, values[:-1], strict=True))
+        grad_norm = float(values[-1])
         # The scaler of fp16 must see a gradient that overflowed: it skips the step itself.
         if math.isfinite(grad_norm) or config.precision == 'fp16':
             optimizer.step()
         else:
             logger.warning('gradient is not finite; this step is skipped')
-        mean = {name: torch.stack([one[name] for one in done]).mean() for name in done[0]}
         return Step(mean, total_loss(mean, weights), grad_norm)
 
-    def _agreed(self, elapsed_s: float) -> float:
-        """Return the clock of the first process, so that all end a time budget at one step."""
-        return self.fabric.broadcast(elapsed_s) if self.fabric.world_size > 1 else elapsed_s
+    def _agreed(self, elapsed_s: float) -> tuple[float, bool]:
+        """Return the clock of the first process and whether any was asked to stop.
+
+        All end a time budget, or a run that a signal ends, at one step.
+        """
+        asked = self.signals.received is not None
+        if self.fabric.world_size == 1:
+            return elapsed_s, asked
+        own = torch.tensor(
+            [elapsed_s if self.fabric.is_global_zero else 0.0, float(asked)],
+            dtype=torch.float64,
+            device=self.fabric.device,
+        )
+        summed = torch.as_tensor(self.fabric.all_reduce(own, reduce_op='sum')).tolist()
+        return summed[0], summed[1] > 0
 
     def _losses(self, step: Step) -> dict[str, float]:
         """Return total and terms by name, the mean over all processes."""
         values = {'loss': step.total, **step.terms}
-        mean = self.fabric.all_reduce(torch.stack([v.float() for v in values.values()]))
+        own = torch.stack([*values.values()]).to(self.fabric.device)
+        mean = self.fabric.all_reduce(own)
         return dict(zip(values, torch.as_tensor(mean).tolist(), strict=True))
 
     def _warn_of_silence(self, losses: Mapping[str, float], state: RunState) -> None:
@@ -267,10 +319,11 @@ class Trainer:
                         name,
                     )
 
-    def _checkpoint(self, stage: Stage, state: RunState, log: RunLog) -> None:
+    def _checkpoint(self, stage: Stage, state: RunState, log: RunLog) -> bool:
         """Save the averaged weights and the state to resume from, then validate them.
 
-        In this order: a validation takes minutes, and a run may be killed in it.
+        In this order: a validation takes minutes, and a run may be killed in it. A run that is
+        asked to stop, before or in it, does without. Returns whether it is.
         """
         fabric, progress = self.fabric, state.progress
         model = state.average.current(self.model)
@@ -278,17 +331,36 @@ class Trainer:
             for buffer in model.buffers():  # batch statistics are those of the first process
                 torch.distributed.broadcast(buffer, src=0)
         self._save(LATEST, model, progress, {})
-        save_state(self.out / STATE_FILE, state, fabric)
+        self._save_state(state)
         scores: dict[Prior, SscScores] = {}
         for dataset in self.validation:
+            if self._stops():
+                return True
             frames = self.config.validation_frames
-            scores[dataset.prior] = validate(model, dataset, frames, stage, fabric)
+            try:
+                found = validate(model, dataset, frames, stage, fabric, self._asked)
+            except StoppedError:
+                return True
+            scores[dataset.prior] = found
             log.scores(progress, dataset.prior, scores[dataset.prior])
         if scores:
             self._save(LATEST, model, progress, scores)
             if self._is_best(stage, progress, next(iter(scores.values()))):
                 self._save(BEST_STAGE_ONE if stage == '1' else BEST, model, progress, scores)
-                save_state(self.out / STATE_FILE, state, fabric)
+                self._save_state(state)
+        return self._stops()
+
+    def _asked(self) -> bool:
+        """Say whether this process was asked to stop."""
+        return self.signals.received is not None
+
+    def _stops(self) -> bool:
+        """Say whether any process was asked to stop; every process must ask."""
+        return self._agreed(0.0)[1]
+
+    def _save_state(self, state: RunState) -> None:
+        if self.config.save_state:
+            save_state(self.out / STATE_FILE, state, self.fabric)
 
     def _is_best(self, stage: Stage, progress: Progress, scores: SscScores) -> bool:
         """Say whether scores are the best so far, and remember them then."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
@@ -158,4 +160,12 @@ def _distillation(student: Tensor, batch: Batch) -> Terms:
 
 
 def _weights(like: Tensor) -> Tensor:
-    return like.new_tensor(class_weights())
+    if torch.compiler.is_compiling():
+        return like.new_tensor(class_weights())  # a constant of the graph
+    return _class_weights(like.device)
+
+
+@functools.cache
+def _class_weights(device: torch.device) -> Tensor:
+    """Return the weights on a device, where they stay: a copy from the host would wait for it."""
+    return torch.tensor(class_weights(), device=device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -14,14 +16,21 @@ from cigocc_ros.training.objectives import model_inputs
 from cigocc_ros.training.scene_dataset import Batch, SceneDataset, collate
 
 
+class StoppedError(Exception):
+    """A validation was called off."""
+
+
 def validate(
     model: CigOcc,
     dataset: SceneDataset,
     num_frames: int = 0,
     stage: Stage = 'joint',
     fabric: Fabric | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> SscScores:
     """Return the scores of `model` over `num_frames` evenly spread frames, 0 for all of them.
+
+    Raises StoppedError where `stopped` said so, in any process, before all of them were scored.
 
     Stage '1' is scored by its own logits on the query grid, any other by the output. The processes
     of `fabric` share the frames, and each returns the scores of all. Classes are chosen and
@@ -31,18 +40,25 @@ def validate(
     was_training = model.training
     model.eval()
     pairs = torch.zeros(NUM_CLASSES**2, dtype=torch.int64, device=device)
+    left_out = pairs.new_zeros(1)
     count = min(num_frames or len(dataset), len(dataset))
     rank, num_processes = (0, 1) if fabric is None else (fabric.global_rank, fabric.world_size)
     with torch.inference_mode():
         for position in range(rank, count, num_processes):
+            if stopped():
+                left_out += 1
+                break
             batch = collate([dataset[position * len(dataset) // count]])
             pairs += _pairs(model, batch, stage, device)
+    counted = torch.cat((pairs, left_out))
     if fabric is not None:
-        summed = fabric.all_reduce(pairs.to(fabric.device), reduce_op='sum')
-        pairs = torch.as_tensor(summed)
+        counted = torch.as_tensor(fabric.all_reduce(counted.to(fabric.device), reduce_op='sum'))
     model.train(was_training)
+    pairs, left_out = counted.cpu().split([NUM_CLASSES**2, 1])
+    if left_out:
+        raise StoppedError
     metrics = SscMetrics()
-    metrics.confusion = pairs.reshape(NUM_CLASSES, NUM_CLASSES).cpu().numpy()
+    metrics.confusion = pairs.reshape(NUM_CLASSES, NUM_CLASSES).numpy()
     return metrics.compute()
 
 

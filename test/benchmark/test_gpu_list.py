@@ -331,7 +331,7 @@ def test_a_recorded_graph_copies_nothing_from_the_host(monkeypatch, lifting):
     inputs = networks.example(network, 'cpu')
     with torch.inference_mode():
         expected = network(*inputs)
-        monkeypatch.setattr(geometry, '_is_recording', lambda _: True)
+        monkeypatch.setattr(geometry, '_fills', lambda _: True)
         monkeypatch.setattr(torch, 'tensor', None)
         found = network(*inputs)
     assert all(torch.equal(*pair) for pair in zip(expected, found, strict=True))

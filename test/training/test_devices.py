@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import ConfigError
-from cigocc_ros.training.devices import make_fabric
+from cigocc_ros.model.build import build_model
+from cigocc_ros.training.augmentation import Sample
+from cigocc_ros.training.devices import channels_last, make_fabric
+from cigocc_ros.training.objectives import model_inputs
+from cigocc_ros.training.scene_dataset import collate
 
 
 class Spy(nn.Module):
@@ -62,3 +69,18 @@ def test_fp16_scales_the_loss_on_a_gpu() -> None:
         pytest.skip('no CUDA device')
     fabric = make_fabric('fp16', 'cuda')
     assert fabric.strategy.precision.state_dict()['scale'] > 1
+
+
+def test_channels_last_changes_the_layout_alone(tiny: ModelConfig, sample: Sample) -> None:
+    torch.manual_seed(0)
+    model = build_model(tiny).eval()
+    other = copy.deepcopy(model)
+    channels_last(other)
+    kernels = [m.weight for m in other.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
+    wide = [k for k in kernels if k.shape[1] > 1 and k[0, 0].numel() > 1]
+    assert wide and all(not k.is_contiguous() for k in wide)
+    for name, value in model.state_dict().items():
+        assert value.equal(other.state_dict()[name]), name
+    with torch.no_grad():
+        inputs = model_inputs(collate([sample]))
+        torch.testing.assert_close(other(*inputs).logits, model(*inputs).logits)

@@ -207,8 +207,8 @@ def test_a_stage_starts_from_the_best_weights_of_the_one_before(
     """Stage 1 gets worse after its first validation: stage 2 must not inherit that."""
     scores = iter([0.9, 0.1, 0.2])
 
-    def scored(model: object, dataset: SceneDataset, frames: int, stage: str, fabric: object):
-        found = validate(model, dataset, 1, stage, fabric)
+    def scored(model: object, dataset: SceneDataset, frames: int, stage: str, *more: object):
+        found = validate(model, dataset, 1, stage, *more)
         return dataclasses.replace(found, iou=next(scores)) if stage == '1' else found
 
     monkeypatch.setattr('cigocc_ros.training.loop.validate', scored)
