@@ -1,9 +1,10 @@
-"""What each rewrite of `export.cpu_rewrites` saves on this CPU.
+"""What each rewrite of `export.cpu_rewrites` saves on this CPU, beside PyTorch and OpenVINO.
 
-    python benchmark/graph_rewrites.py plain.onnx [--openvino]
+    python benchmark/graph_rewrites.py [--config mid] [--rounds 8] [--peers torch openvino]
 
-Takes a float32 file without them, and prints the processor time of a frame for each rewrite alone
-and for all, and the share of equal labels.
+Exports a config with random weights, runs it without rewrites, with all, and with all but one, in
+turn, and prints the processor time of a frame (threads of other programs count little in it), and
+the share of labels that are those of the file without rewrites.
 """
 
 from __future__ import annotations
@@ -17,67 +18,69 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 
 from cigocc_ros.core.agreement import equal_share
+from cigocc_ros.core.config import load_model_config
 from cigocc_ros.core.manifest import LABELS
-from cigocc_ros.export.cpu_layouts import flatten_additions, split_transposes, static_shapes
-from cigocc_ros.export.cpu_rewrites import fold_divisions, slice_convolutions
+from cigocc_ros.core.markdown import table
+from cigocc_ros.export.cpu_rewrites import REWRITES, rewrite_for_cpu
+from cigocc_ros.export.to_onnx import input_names, to_onnx, without_logits
+from cigocc_ros.model.build import build_model
+from cigocc_ros.model.cigocc import CigOcc
+from cigocc_ros.model.output import ExportModel
 from cigocc_ros.runtime.contract import Arrays
 from cigocc_ros.runtime.onnxruntime_engine import open_session
 from cigocc_ros.runtime.random_frames import random_inputs
 
 Run = Callable[[Arrays], np.ndarray]
-Rewrite = Callable[[onnx.GraphProto], int]
 SEED = 5
+PLAIN, ALL = 'no rewrite', 'all'
 
 
 def main() -> None:
-    """Time every variant in turn, round after round, and print the best time of each."""
+    """Time every variant in turn, round after round, and print a table."""
     parser = argparse.ArgumentParser(description='Time the graph rewrites for CPUs.')
-    parser.add_argument('model', type=Path, help='float32 ONNX file without the rewrites')
-    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--config', default='mid')
+    parser.add_argument('--rounds', type=int, default=8)
     parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--openvino', action='store_true', help='time OpenVINO instead')
+    parser.add_argument('--peers', nargs='*', choices=('torch', 'openvino'), default=['torch'])
     args = parser.parse_args()
-    start = openvino if args.openvino else onnxruntime
-    with TemporaryDirectory() as folder:
-        runs = {
-            name: start(path, args.threads)
-            for name, path in variants(onnx.load(args.model), Path(folder)).items()
-        }
-    size = tuple(onnx.load(args.model).graph.input[0].type.tensor_type.shape.dim)
-    (arrays,) = random_inputs((size[1].dim_value, size[2].dim_value), 1, SEED)
-    expected = runs['plain'](arrays)
-    best = {name: best_time(run, arrays, 1) for name, run in runs.items()}
-    for _ in range(args.rounds):
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(SEED)
+    model = build_model(load_model_config(args.config)).eval()
+    config = model.config
+    (arrays,) = random_inputs(config.image_size, 1, SEED, config.semantic_prior)
+    runs = all_runs(model, arrays, args.threads, args.peers)
+    expected = runs[PLAIN](arrays)
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(args.rounds + 1):  # the first one warms up
         for name, run in runs.items():
-            best[name] = min(best[name], best_time(run, arrays, 1))
+            times[name].append(processor_time(run, arrays))
+    rows = []
     for name, run in runs.items():
-        equal = 100 * equal_share(run(arrays), expected)
-        ratio = best['plain'] / best[name]
-        print(f'{name:12} {1e3 * best[name]:8.1f} ms  {ratio:5.2f}x  labels equal {equal:.4f} %')
+        best, median = min(times[name][1:]), float(np.median(times[name][1:]))
+        ratio = float(np.median(times[PLAIN][1:])) / median
+        equal = f'{100 * equal_share(run(arrays), expected):.3f} %'
+        rows.append((name, f'{1e3 * best:.0f}', f'{1e3 * median:.0f}', f'{ratio:.2f}x', equal))
+    titles = (f'{args.config}, {args.threads} threads', 'best ms', 'median ms', '', 'labels equal')
+    print('\n'.join(table(titles, rows, left=1)))
 
 
-def variants(model: onnx.ModelProto, folder: Path) -> dict[str, Path]:
-    """Write the plain model, each rewrite alone and all; return name -> file."""
-    shapes = static_shapes(model)
-    rewrites: dict[str, Rewrite] = {
-        'divisions': fold_divisions,
-        'additions': lambda graph: flatten_additions(graph, shapes),
-        'transposes': lambda graph: split_transposes(graph, shapes),
-        'slices': lambda graph: slice_convolutions(graph, shapes),
-    }
-    steps = {'plain': {}, **{name: {name: one} for name, one in rewrites.items()}, 'all': rewrites}
-    steps['additions'] = {name: rewrites[name] for name in ('divisions', 'additions')}
-    paths = {}
-    for name, chosen in steps.items():
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
-        for kind, rewrite in chosen.items():
-            print(f'{name}: {kind} {rewrite(copy.graph)} times')
-        paths[name] = folder / f'{name}.onnx'
-        onnx.save_model(copy, paths[name])
-    return paths
+def all_runs(model: CigOcc, arrays: Arrays, threads: int, peers: list[str]) -> dict[str, Run]:
+    """Return name -> labels of a frame, of every variant and peer."""
+    graph = without_logits(to_onnx(model, arrays))
+    variants: dict[str, set[str]] = {PLAIN: set(), ALL: set(REWRITES)}
+    variants |= {f'all but {name}': set(REWRITES) - {name} for name in REWRITES}
+    runs: dict[str, Run] = {}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / 'model.onnx'
+        for name, chosen in variants.items():
+            onnx.save_model(rewrite_for_cpu(graph, chosen), path)
+            runs[name] = onnxruntime(path, threads)
+            if name in (PLAIN, ALL) and 'openvino' in peers:
+                runs[f'openvino, {name}'] = openvino(path, threads)
+    return runs | ({'torch, eager': eager(model)} if 'torch' in peers else {})
 
 
 def onnxruntime(path: Path, threads: int) -> Run:
@@ -95,14 +98,23 @@ def openvino(path: Path, threads: int) -> Run:
     return lambda arrays: compiled(arrays)[LABELS]
 
 
-def best_time(run: Run, arrays: Arrays, count: int) -> float:
-    """Return the least processor time of `count` runs, seconds."""
-    times = []
-    for _ in range(count):
-        start = time.process_time()
-        run(arrays)
-        times.append(time.process_time() - start)
-    return min(times)
+def eager(model: CigOcc) -> Run:
+    """Return labels of the network itself."""
+    whole = ExportModel(model)
+
+    def run(arrays: Arrays) -> np.ndarray:
+        with torch.inference_mode():
+            labels = whole(*(torch.from_numpy(arrays[n].copy()) for n in input_names(arrays)))[0]
+        return np.asarray(labels)
+
+    return run
+
+
+def processor_time(run: Run, arrays: Arrays) -> float:
+    """Return the processor time of a frame, seconds."""
+    start = time.process_time()
+    run(arrays)
+    return time.process_time() - start
 
 
 if __name__ == '__main__':

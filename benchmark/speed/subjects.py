@@ -15,7 +15,7 @@ from cigocc_ros.core.config import ModelConfig, from_mapping, load_model_config
 from cigocc_ros.core.installed import models_dir
 from cigocc_ros.core.manifest import file_spec, load_manifest, write_manifest
 from cigocc_ros.export.cpu_rewrites import rewrite_for_cpu
-from cigocc_ros.export.to_onnx import portable, to_onnx, without_logits
+from cigocc_ros.export.to_onnx import to_onnx, without_logits
 from cigocc_ros.model.build import build_model, save_checkpoint
 from cigocc_ros.runtime.contract import ONNX_ROLE, manifest_for
 from cigocc_ros.runtime.random_frames import random_inputs
@@ -47,7 +47,7 @@ def prepare(config_name: str, folder: Path) -> Network:
     checkpoint.mkdir(parents=True, exist_ok=True)
     save_checkpoint(model, checkpoint)
     (example,) = random_inputs(config.image_size, 1, SEED, config.semantic_prior)
-    graph = rewrite_for_cpu(portable(without_logits(to_onnx(model, example, with_scopes=True))))
+    graph = rewrite_for_cpu(without_logits(to_onnx(model, example, with_scopes=True)))
     name_stages(graph.graph)
     staged = folder / config_name / 'model.onnx'
     onnx.save_model(graph, staged)

@@ -2,8 +2,9 @@
 
 Its transposition of many axes moves element by element, in one thread: that of 2x2x2 subvoxels
 becomes three, each of which moves one axis past others. And adding a reference point to the
-offsets of every head and point loops over two or three numbers at a time: the references are
-repeated along the channels before the offsets are split, so that whole rows are added.
+offsets of every head and point, or dividing them by the size of a map, loops over two or three
+numbers at a time: what is the same for all is repeated along the channels before the offsets are
+split, so that whole rows are computed.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from cigocc_ros.export.graph import Graph, replace_nodes
 Shapes = Mapping[str, tuple[int, ...]]
 TO_SPACE, TO_CHANNELS = [0, 1, 5, 2, 6, 3, 7, 4], [0, 1, 3, 5, 7, 2, 4, 6]
 """Axes of (1, C, 2, 2, 2, X, Y, Z) -> (1, C, X, 2, Y, 2, Z, 2), and back."""
-REFERENCE_RANK = 5
-"""Of references (B, Q, 1, 1, D) and offsets (B, Q, M, P, D)."""
+_WITH_ROWS = frozenset({'Add', 'Mul', 'Div', 'Sub'})
+_LEAST_RANK, _SHORT = 5, 3
+"""Of offsets (B, Q, M, ..., P, D) and the most numbers D that lie beside each other."""
 
 
 def static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
@@ -51,19 +53,28 @@ def split_transposes(graph: onnx.GraphProto, shapes: Shapes) -> int:
 
 
 def flatten_additions(graph: onnx.GraphProto, shapes: Shapes) -> int:
-    """Add references before offsets are split into heads and points; return how often."""
-    look = Graph(graph)
-    nodes: list[onnx.NodeProto] = []
+    """Compute with whole rows before they are split into heads and points; return how often."""
     count = 0
-    for node in graph.node:
-        split = look.made_by(node.input[1]) if _adds_references(node, shapes) else None
-        if split is None or split.op_type != 'Reshape' or split.input[0] not in shapes:
-            nodes.append(node)
-            continue
-        nodes += _flattened(graph, node, split.input[0], shapes, f'reference{count}')
+    while _flatten_once(graph, shapes, f'row{count}'):
         count += 1
-    replace_nodes(graph, nodes)
     return count
+
+
+def _flatten_once(graph: onnx.GraphProto, shapes: Shapes, name: str) -> bool:
+    look = Graph(graph)
+    for index, node in enumerate(look.nodes):
+        for split_at in (0, 1) if node.op_type in _WITH_ROWS else ():
+            split = look.made_by(node.input[split_at])
+            other = node.input[1 - split_at]
+            if split is None or split.op_type != 'Reshape' or split.input[0] not in shapes:
+                continue
+            if not _repeats(other, node.input[split_at], split.input[0], shapes, look):
+                continue
+            made = _flattened(graph, node, split, other, shapes, name)
+            nodes = look.nodes
+            replace_nodes(graph, [*nodes[:index], *made, *nodes[index + 1 :]])
+            return True
+    return False
 
 
 def _moves(node: onnx.NodeProto, shapes: Shapes) -> list[tuple[tuple[int, ...], list[int] | None]]:
@@ -111,32 +122,42 @@ def _moved(
     return made
 
 
-def _adds_references(node: onnx.NodeProto, shapes: Shapes) -> bool:
-    if node.op_type != 'Add' or any(name not in shapes for name in node.input):
+def _repeats(value: str, parts: str, rows: str, shapes: Shapes, look: Graph) -> bool:
+    """Return whether a value is the same for all heads and points of a row, or of all rows."""
+    weight = look.weights.get(value)
+    shape = shapes.get(value, ()) if weight is None else tuple(weight.dims)
+    split, whole = shapes.get(parts, ()), shapes[rows]
+    if len(split) < _LEAST_RANK or len(whole) != 3 or not shape or split[:2] != whole[:2]:
         return False
-    references, offsets = (shapes[name] for name in node.input)
-    same_rank = len(references) == len(offsets) == REFERENCE_RANK
-    return same_rank and references == (*offsets[:2], 1, 1, offsets[4])
+    if split[-1] > _SHORT or shape[-1] != split[-1] or len(shape) > len(split):
+        return False
+    padded = (*[1] * (len(split) - len(shape)), *shape)
+    return set(padded[2:-1]) == {1} and padded[:2] in ((1, 1), split[:2])
 
 
 def _flattened(
-    graph: onnx.GraphProto, node: onnx.NodeProto, rows: str, shapes: Shapes, name: str
+    graph: onnx.GraphProto,
+    node: onnx.NodeProto,
+    split: onnx.NodeProto,
+    other: str,
+    shapes: Shapes,
+    name: str,
 ) -> list[onnx.NodeProto]:
-    """Return the nodes that add repeated references to `rows` (B, Q, M * P * D), then split."""
-    batch, queries, heads, points, axes = shapes[node.input[1]]
-    graph.initializer.append(
-        numpy_helper.from_array(np.array([1, 1, heads * points]), f'{name}_repeats')
-    )
+    """Return the nodes that compute with rows (B, Q, M * P * D), then split."""
+    batch, queries, *heads_and_points, axes = shapes[split.output[0]]
+    rows = queries if prod(shapes.get(other, ())) == batch * queries * axes else 1
+    repeats = np.array([1, 1, prod(heads_and_points)])
+    graph.initializer.append(numpy_helper.from_array(repeats, f'{name}_repeats'))
+    tiled = f'{name}_tiled'
+    inputs = [split.input[0] if i == split.output[0] else tiled for i in node.input]
     return [
-        _reshape(graph, node.input[0], (batch, queries, axes), f'{name}_flat', f'{name}_shape'),
-        helper.make_node(
-            'Tile', [f'{name}_flat', f'{name}_repeats'], [f'{name}_tiled'], f'{name}_tiled'
-        ),
-        helper.make_node('Add', [rows, f'{name}_tiled'], [f'{name}_added'], f'{name}_added'),
+        _reshape(graph, other, (batch, rows, axes), f'{name}_flat', f'{name}_shape'),
+        helper.make_node('Tile', [f'{name}_flat', f'{name}_repeats'], [tiled], tiled),
+        helper.make_node(node.op_type, inputs, [f'{name}_made'], f'{name}_made'),
         _reshape(
             graph,
-            f'{name}_added',
-            (batch, queries, heads, points, axes),
+            f'{name}_made',
+            (batch, queries, *heads_and_points, axes),
             node.output[0],
             f'{name}_split',
         ),

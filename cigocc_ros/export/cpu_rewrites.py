@@ -1,20 +1,20 @@
 """Equal graphs that ONNX Runtime computes faster on a CPU; `benchmark/graph_rewrites.py` says how.
 
-For the float32 file alone. Its 3D convolution is an im2col with poor locality, its 2D convolution
-is blocked for the cache: a volume of few Z levels is convolved as a batch of Z images whose
-channels are those of three neighbouring levels. And an element-wise division by a vector of two or
-three numbers is computed element by element: it is folded into the linear layer before it. Two
-more are in `cpu_layouts`.
+For the float32 file alone. Volumes become stacks of images and their convolutions 2D ones with
+fewer products (`cpu_stacks`, `cpu_winograd`), samplers get few points at a time (`cpu_sampling`),
+short inner loops become long ones (`cpu_layouts`). Here: an element-wise division by a vector of
+two or three numbers is computed element by element; it is folded into the linear layer before it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from cigocc_ros.export.cpu_layouts import (
     Shapes,
@@ -22,40 +22,33 @@ from cigocc_ros.export.cpu_layouts import (
     split_transposes,
     static_shapes,
 )
-from cigocc_ros.export.graph import Graph, copied, replace_nodes
+from cigocc_ros.export.cpu_sampling import split_samplers, write_out_sampling
+from cigocc_ros.export.cpu_stacks import stack_volumes
+from cigocc_ros.export.graph import Graph, copied, drop_unused, portable, replace_nodes
 
-_TO_SLICES, _TO_VOLUME = [3, 0, 1, 2], [1, 2, 3, 0]
 
+def rewrite_for_cpu(
+    model: onnx.ModelProto, names: Collection[str] | None = None
+) -> onnx.ModelProto:
+    """Return a copy with all rewrites, or those of `names` alone, and functions written out.
 
-def rewrite_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy with all rewrites; what fits no pattern stays."""
-    copy = copied(model)
-    shapes = static_shapes(model)
-    fold_divisions(copy.graph)
-    flatten_additions(copy.graph, shapes)
-    split_transposes(copy.graph, shapes)
-    slice_convolutions(copy.graph, shapes)
+    What fits no pattern stays. Values that the rewritten graph does not need are dropped.
+    """
+    copy, shapes = copied(model), static_shapes(model)
+    for with_functions in (True, False):
+        if not with_functions:
+            copy = portable(copy)
+        for name, rewrite in REWRITES.items():
+            if (name in _WITH_FUNCTIONS) == with_functions and (names is None or name in names):
+                # What an operator of ours gives is known where it was exported, and only there.
+                shapes |= static_shapes(copy)
+                rewrite(copy.graph, shapes)
+    drop_unused(copy.graph)
     onnx.checker.check_model(copy, full_check=True)
     return copy
 
 
-def slice_convolutions(graph: onnx.GraphProto, shapes: Shapes) -> int:
-    """Turn 3x3x3 convolutions of one volume into 2D ones in place; return how many."""
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    nodes: list[onnx.NodeProto] = []
-    count = 0
-    for node in graph.node:
-        shape = shapes.get(node.input[0]) if _is_plain_conv3d(node, weights) else None
-        if shape is None:
-            nodes.append(node)
-            continue
-        nodes += _sliced(graph, node, weights[node.input[1]], shape, f'slices{count}')
-        count += 1
-    replace_nodes(graph, nodes)
-    return count
-
-
-def fold_divisions(graph: onnx.GraphProto) -> int:
+def fold_divisions(graph: onnx.GraphProto, _: Shapes) -> int:
     """Fold Div(Reshape(linear layer), vector) into the layer's weights; return how many."""
     look = Graph(graph)
     folded: dict[str, str] = {}
@@ -93,67 +86,6 @@ def _divide(
     layer.input[position] = made
 
 
-def _is_plain_conv3d(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
-    if node.op_type != 'Conv' or node.input[1] not in weights:
-        return False
-    ones = all(
-        list(attribute.ints) == [1] * len(attribute.ints)
-        for attribute in node.attribute
-        if attribute.name in ('pads', 'dilations')
-    )
-    group = next((a.i for a in node.attribute if a.name == 'group'), 1)
-    padded = any(a.name == 'pads' for a in node.attribute)
-    return list(weights[node.input[1]].dims[2:]) == [3, 3, 3] and ones and padded and group == 1
-
-
-def _sliced(
-    graph: onnx.GraphProto,
-    conv: onnx.NodeProto,
-    weight: onnx.TensorProto,
-    shape: tuple[int, ...],
-    name: str,
-) -> list[onnx.NodeProto]:
-    """Return the nodes that replace one convolution of (1, C, X, Y, Z)."""
-    stride = next((list(a.ints) for a in conv.attribute if a.name == 'strides'), [1, 1, 1])
-    values = numpy_helper.to_array(weight)  # (O, C, 3, 3, 3)
-    flat = values.transpose(0, 4, 1, 2, 3).reshape(values.shape[0], -1, 3, 3)
-    channels, levels = shape[1], shape[4]
-    taken = np.arange(0, levels, stride[2])[:, None] + [-1, 0, 1]
-    taken[taken < 0] = levels  # the level of zeros, which is also the one above the last
-    constants = {
-        'weight': np.ascontiguousarray(flat),
-        'pads': np.array([0, 0, 0, 0, 1, 0, 0, 0]),
-        'zero': np.array([0]),
-        'taken': taken.ravel(),
-        'joined': np.array([len(taken), 3 * channels, *shape[2:4]]),
-    }
-    for key, array in constants.items():
-        graph.initializer.append(numpy_helper.from_array(array, f'{name}_{key}'))
-
-    def make(kind: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-        names = [f'{name}_{key}' for key in inputs.split()]
-        return helper.make_node(
-            kind, names, [f'{name}_{output}'], f'{name}_{output}', **attributes
-        )
-
-    first = make('Squeeze', 'x zero', 'volume')
-    first.input[0] = conv.input[0]
-    core = make('Conv', 'neighbours weight', 'convolved', pads=[1] * 4, strides=stride[:2])
-    core.input.extend(conv.input[2:])
-    last = make('Unsqueeze', 'raised zero', 'y')
-    last.output[0] = conv.output[0]
-    return [
-        first,
-        make('Transpose', 'volume', 'stack', perm=_TO_SLICES),
-        make('Pad', 'stack pads', 'padded'),
-        make('Gather', 'padded taken', 'levels', axis=0),
-        make('Reshape', 'levels joined', 'neighbours'),
-        core,
-        make('Transpose', 'convolved', 'raised', perm=_TO_VOLUME),
-        last,
-    ]
-
-
 def _linear_chain(node: onnx.NodeProto, look: Graph) -> list[onnx.NodeProto] | None:
     """Return (Reshape, Add, MatMul) where `node` divides their result by a short vector."""
     weights = look.weights
@@ -174,3 +106,16 @@ def _linear_chain(node: onnx.NodeProto, look: Graph) -> list[onnx.NodeProto] | N
 
 
 _SCALAR = onnx.TensorProto()
+
+Rewrite = Callable[[onnx.GraphProto, Shapes], int]
+REWRITES: dict[str, Rewrite] = {
+    'divisions': fold_divisions,
+    'additions': flatten_additions,
+    'attention': write_out_sampling,
+    'transposes': split_transposes,
+    'volumes': stack_volumes,
+    'samplers': split_samplers,
+}
+"""In their order."""
+_WITH_FUNCTIONS = frozenset({'divisions', 'additions', 'attention'})
+"""Those done while deformable sampling is still one operator."""

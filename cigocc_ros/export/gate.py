@@ -36,7 +36,7 @@ from cigocc_ros.export.mixed_gate import (
 )
 from cigocc_ros.export.mixed_precision import mixed_precision
 from cigocc_ros.export.parity import ParityReport, compare_outputs
-from cigocc_ros.export.to_onnx import input_names, portable, to_onnx, without_logits
+from cigocc_ros.export.to_onnx import input_names, to_onnx, without_logits
 from cigocc_ros.model.output import LOGITS, ExportModel
 from cigocc_ros.runtime.contract import ONNX_ROLE, Arrays, manifest_for
 from cigocc_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine, open_session
@@ -138,9 +138,9 @@ def torch_reference(model: nn.Module, arrays: Arrays) -> Arrays:
 def _write_graphs(model: nn.Module, example: Arrays, folder: Path) -> None:
     """Write the three files."""
     graph = to_onnx(model, example)
-    onnx.save_model(rewrite_for_cpu(portable(graph)), folder / LOGITS_FILE)
+    onnx.save_model(rewrite_for_cpu(graph), folder / LOGITS_FILE)
     deployed = without_logits(graph)
-    onnx.save_model(rewrite_for_cpu(portable(deployed)), folder / ONNX_FILE)
+    onnx.save_model(rewrite_for_cpu(deployed), folder / ONNX_FILE)
     mixed = mixed_precision(deployed)
     check_graph(mixed)
     onnx.save_model(mixed, folder / MIXED_FILE)

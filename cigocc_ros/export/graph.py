@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import onnx
+import onnx.inliner
 
 from cigocc_ros.export.sampling_function import is_sampling
 
@@ -97,6 +98,21 @@ def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> No
     used = {name for node in nodes for name in node.input}
     keep_initializers(graph, used | {value.name for value in graph.output})
     del graph.value_info[:]
+
+
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Drop, in place, the nodes that lead to no output."""
+    outputs = [output.name for output in graph.output]
+    alive = Graph(graph).upstream(outputs, ends=lambda _: False).passed
+    if len(alive) < len(graph.node):
+        replace_nodes(graph, [graph.node[index] for index in sorted(alive)])
+
+
+def portable(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy with local functions written out: OpenVINO refuses their domain."""
+    flat: onnx.ModelProto = onnx.inliner.inline_local_functions(proto)
+    own_opset_only(flat)
+    return flat
 
 
 def keep_initializers(graph: onnx.GraphProto, names: Collection[str]) -> None:

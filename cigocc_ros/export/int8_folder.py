@@ -25,6 +25,7 @@ from cigocc_ros.core.manifest import (
     verified_file,
     write_manifest,
 )
+from cigocc_ros.export.cpu_taps import without_filters
 from cigocc_ros.export.modelopt_route import quantize_with_modelopt
 from cigocc_ros.export.quantization import (
     CONV,
@@ -127,8 +128,9 @@ def _write_graphs(
     options: Int8Options,
 ) -> dict[str, Any]:
     """Write the int8 files and return what the manifest says of how they were made."""
-    path = verified_file(source, manifest, ONNX_ROLE)
-    model = onnx.load(path)
+    model = without_filters(onnx.load(verified_file(source, manifest, ONNX_ROLE)))
+    path = staging.parent / 'plain.onnx'
+    onnx.save_model(model, path)
     names = quantizable_convs(model)
     ranges = calibrate(path, frames, staging.parent)
     quantized = quantize_for_cpu(model, ranges, names, options.reduce_range)

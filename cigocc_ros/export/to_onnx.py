@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import onnx
-import onnx.inliner
 import torch
 from torch import nn
 
@@ -20,7 +19,7 @@ from cigocc_ros.core.manifest import (
     SEMANTIC_PRIOR,
     VELO_FROM_PIXEL,
 )
-from cigocc_ros.export.graph import Graph, copied, own_opset_only, replace_nodes
+from cigocc_ros.export.graph import copied, drop_unused
 from cigocc_ros.export.graph_rules import check_graph
 from cigocc_ros.export.sampling_function import add_sampling_function
 from cigocc_ros.model.output import LOGITS, ExportModel
@@ -59,18 +58,8 @@ def without_logits(proto: onnx.ModelProto) -> onnx.ModelProto:
     kept = [output for output in proto.graph.output if output.name != LOGITS]
     del deployed.graph.output[:]
     deployed.graph.output.extend(kept)
-    outputs = [output.name for output in kept]
-    alive = Graph(deployed.graph).upstream(outputs, ends=lambda _: False).passed
-    if len(alive) < len(deployed.graph.node):
-        replace_nodes(deployed.graph, [proto.graph.node[index] for index in sorted(alive)])
+    drop_unused(deployed.graph)
     return deployed
-
-
-def portable(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy with local functions written out: OpenVINO refuses their domain."""
-    flat: onnx.ModelProto = onnx.inliner.inline_local_functions(proto)
-    own_opset_only(flat)
-    return flat
 
 
 def _traced(wrapper: ExportModel, arguments: dict[str, torch.Tensor]) -> Any:

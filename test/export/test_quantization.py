@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cigocc_ros.core.manifest import load_manifest
+from cigocc_ros.export.cpu_taps import without_filters
+from cigocc_ros.export.cpu_winograd import FILTERED
 from cigocc_ros.export.int8_folder import Int8Options, quantize_folder
 from cigocc_ros.export.modelopt_route import has_modelopt
 from cigocc_ros.export.quantization import (
@@ -34,6 +37,18 @@ def frames():
 @pytest.fixture(scope='module')
 def model(tiny_folder):
     return onnx.load(tiny_folder / 'model.onnx')
+
+
+def test_filters_become_plain_products(model, frames):
+    plain = without_filters(model)
+    marked = [sum(n.name.startswith(FILTERED) for n in m.graph.node) for m in (model, plain)]
+    assert marked[0] > 3 and marked[1] == 0
+    answers = []
+    for one in (model, plain):
+        session = onnxruntime.InferenceSession(one.SerializeToString())
+        answers.append(session.run(None, frames[0]))
+    assert (answers[0][0] == answers[1][0]).mean() > 0.999
+    assert np.abs(answers[0][1].astype(int) - answers[1][1]).max() <= 2
 
 
 @pytest.fixture(scope='module')

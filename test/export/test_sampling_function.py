@@ -8,8 +8,8 @@ import torch
 from onnx import TensorProto, helper
 
 from cigocc_ros.core.onnx_file import SAMPLE_DOMAIN, SAMPLE_OP
+from cigocc_ros.export.graph import portable
 from cigocc_ros.export.sampling_function import add_sampling_function, sampling_function
-from cigocc_ros.export.to_onnx import portable
 from cigocc_ros.model.deform_attention import deformable_sample
 
 NAMES = ['value', 'spatial_shapes', 'level_start_index', 'sampling_locations', 'attention_weights']

@@ -228,7 +228,7 @@ def unproved_folder(name, folder):
     from cigocc_ros.core.manifest import file_spec, write_manifest
     from cigocc_ros.export.cpu_rewrites import rewrite_for_cpu
     from cigocc_ros.export.mixed_precision import mixed_precision
-    from cigocc_ros.export.to_onnx import portable, to_onnx, without_logits
+    from cigocc_ros.export.to_onnx import to_onnx, without_logits
     from cigocc_ros.model.build import build_model
     from cigocc_ros.runtime.contract import manifest_for
     from cigocc_ros.runtime.random_frames import random_inputs
@@ -238,7 +238,7 @@ def unproved_folder(name, folder):
     config = model.config
     inputs = random_inputs(config.image_size, 1, 0, config.semantic_prior)[0]
     graph = without_logits(to_onnx(model, inputs))
-    onnx.save_model(rewrite_for_cpu(portable(graph)), folder / 'model.onnx')
+    onnx.save_model(rewrite_for_cpu(graph), folder / 'model.onnx')
     onnx.save_model(mixed_precision(graph), folder / 'model_fp16.onnx')
     files = {
         'onnx': file_spec(folder, 'model.onnx', 'fp32'),
