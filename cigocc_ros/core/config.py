@@ -23,6 +23,8 @@ IMAGE_STRIDE = 16
 """Deepest feature stride; image sizes are multiples of twice this."""
 MAX_WIDTH, MAX_LAYERS = 8192, 256
 """Far beyond any network that fits; what is more is a slip or an attack."""
+FDDWNET_CHANNELS = 64
+"""Channels of FDDWNet's features at stride 4, from which its decoder goes on."""
 HEAD_FACTOR = 2
 """Output voxels per query voxel along each axis."""
 
@@ -104,6 +106,8 @@ class ModelConfig:
     max_proposals: int
     """Fixed number of query slots for cross-attention."""
     num_mask_channels: int = NUM_CLASSES - 1
+    semantic_branch: Literal['features', 'fddwnet'] = 'features'
+    """What F_2D comes from: the image backbone's fine features, or FDDWNet beside the backbone."""
     fusion: Literal['deform_attn', 'concat', 'none'] = 'deform_attn'
     queries: Literal['unet', 'static'] = 'unet'
     """Whether a voxel's query comes from the 3D UNet or from a learned table, as VoxFormer's."""
@@ -175,6 +179,11 @@ class ModelConfig:
             self.class_evidence == 'none' or self.num_mask_channels == NUM_CLASSES - 1,
             f'class_evidence needs a mask channel per class, {NUM_CLASSES - 1}, found '
             f'{self.num_mask_channels}',
+        )
+        self._require(
+            self.semantic_branch != 'fddwnet' or self.semantic_channels == FDDWNET_CHANNELS,
+            f'semantic_branch fddwnet gives {FDDWNET_CHANNELS} semantic_channels, found '
+            f'{self.semantic_channels}',
         )
         self._require(
             self.fusion != 'none' or not (self.image_skip or self.semantic_prior),

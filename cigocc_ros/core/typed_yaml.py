@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -15,6 +16,10 @@ from cigocc_ros.core.yaml_json import load_yaml
 __all__ = ['from_mapping', 'load_yaml', 'to_mapping']
 
 T = TypeVar('T')
+
+
+EXPONENT = re.compile(r'[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+')
+"""Numbers such as 1e-4 and 1.5e3, which YAML 1.2 calls floats and PyYAML (YAML 1.1) texts."""
 
 
 def from_mapping(cls: type[T], mapping: Any, where: str) -> T:
@@ -114,6 +119,8 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
     if hint is Any:
         return value
     is_int = isinstance(value, int) and not isinstance(value, bool)
+    if hint is float and isinstance(value, str) and EXPONENT.fullmatch(value):
+        value = float(value)
     if hint is float and (is_int or isinstance(value, float)):
         try:
             return float(value)

@@ -13,6 +13,7 @@ from cigocc_ros.model.backbone import ImageBackbone, ImageFeatures
 from cigocc_ros.model.branches import DepthBranch, DepthMaps, Extractor, SemanticBranch
 from cigocc_ros.model.class_evidence import ClassGate, lift_classes
 from cigocc_ros.model.completion import CigNet
+from cigocc_ros.model.fddwnet import FddwnetBranch
 from cigocc_ros.model.fusion import MultiLevelFusion
 from cigocc_ros.model.geometry import (
     Projection,
@@ -88,7 +89,11 @@ class CigOcc(nn.Module):
         self.config = config
         channels, masks = config.channels, config.num_mask_channels
         self.backbone = ImageBackbone(config.backbone, channels)
-        self.semantic = SemanticBranch(channels, config.semantic_channels, masks)
+        self.semantic: SemanticBranch | FddwnetBranch
+        if config.semantic_branch == 'fddwnet':
+            self.semantic = FddwnetBranch(masks)
+        else:
+            self.semantic = SemanticBranch(channels, config.semantic_channels, masks)
         self.depth = DepthBranch(channels, config.image_size, config.depth_fusion)
         self.prior = SemanticPrior(config) if config.semantic_prior else None
         self.fusion = MultiLevelFusion(config)
@@ -233,7 +238,8 @@ class CigOcc(nn.Module):
     ) -> Sight:
         """Run backbone, semantic and depth branch; inputs as those of `forward`."""
         features = self.backbone(image)
-        semantic, masks = self.semantic(features.fine)
+        sees_image = isinstance(self.semantic, FddwnetBranch)
+        semantic, masks = self.semantic(image if sees_image else features.fine)
         depth = self.depth(features.fine, depth_prior, velo_from_pixel)
         embedding = None
         if self.prior is not None and semantic_prior is not None:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from cigocc_ros.core.config import FDDWNET_CHANNELS
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.model.backbone import load_strictly
 
@@ -61,7 +63,12 @@ class Unit(nn.Module):
 
 
 class Doubling(nn.Module):
-    """A transposed convolution: (C, H, W) -> (O, 2H, 2W)."""
+    """A transposed convolution: (C, H, W) -> (O, 2H, 2W).
+
+    Computed as a convolution that gives the four pixels of every cell, because TensorRT has no
+    tactic for transposed ones that are fused with a cast. Of stride 2 and kernel k, along one
+    axis: y[2i] = k[1] x[i], y[2i + 1] = k[2] x[i] + k[0] x[i + 1].
+    """
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
@@ -73,14 +80,32 @@ class Doubling(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (B, O, 2H, 2W)."""
-        doubled: Tensor = self.up_conv(features)
+        transposed, norm, activation = self.up_conv
+        kernels = _by_phase(transposed.weight)
+        bias = transposed.bias.repeat_interleave(4)
+        cells = functional.conv2d(functional.pad(features, (0, 1, 0, 1)), kernels, bias)
+        doubled: Tensor = activation(norm(functional.pixel_shuffle(cells, 2)))
         return doubled
 
 
-class Fddwnet(nn.Module):
-    """Logits of the Cityscapes classes at the size of the image; 0.77 M parameters."""
+def _by_phase(weight: Tensor) -> Tensor:
+    """Return transposed kernels (C, O, 3, 3) as those of the four pixels, (4 O, C, 2, 2)."""
+    kernel = weight.transpose(0, 1)
+    phases = [_taps(_taps(kernel, -2, row), -1, column) for row in (0, 1) for column in (0, 1)]
+    return torch.stack(phases, dim=1).flatten(0, 1)
 
-    def __init__(self, classes: int = CITYSCAPES_CLASSES) -> None:
+
+def _taps(kernel: Tensor, axis: int, phase: int) -> Tensor:
+    """Return what x[i] and x[i + 1] give y[2i + phase], of a kernel of three along `axis`."""
+    first, middle, last = kernel.split(1, dim=axis)
+    pair = (middle, torch.zeros_like(middle)) if phase == 0 else (last, first)
+    return torch.cat(pair, dim=axis)
+
+
+class FddwnetTrunk(nn.Module):
+    """FDDWNet as far as stride 4, without the last two doublings; 0.75 M parameters."""
+
+    def __init__(self) -> None:
         super().__init__()
         self.layer1 = Halving(3, 16)
         self.layer2 = Halving(16, 64)
@@ -90,17 +115,56 @@ class Fddwnet(nn.Module):
         self.layer17_24 = _units(128, _DEEP)
         self.layer25 = Doubling(128, 64)
         self.layer26_27 = _units(64, [1, 1])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return features (B, 64, H/4, W/4) of normalised images (B, 3, H, W)."""
+        quarter = self.layer3_7(self.layer2(self.layer1(image)))
+        eighth = self.layer17_24(self.layer9_16(self.layer8(quarter)))
+        features: Tensor = self.layer26_27(self.layer25(eighth)) + quarter
+        return features
+
+
+class Fddwnet(FddwnetTrunk):
+    """Logits of the Cityscapes classes at the size of the image; 0.77 M parameters."""
+
+    def __init__(self, classes: int = CITYSCAPES_CLASSES) -> None:
+        super().__init__()
         self.layer28 = Doubling(64, 16)
         self.layer29_30 = _units(16, [1, 1])
         self.layer31 = Doubling(16, classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (B, classes, H, W) of normalised images (B, 3, H, W)."""
-        quarter = self.layer3_7(self.layer2(self.layer1(image)))
-        eighth = self.layer17_24(self.layer9_16(self.layer8(quarter)))
-        quarter = self.layer26_27(self.layer25(eighth)) + quarter
-        logits: Tensor = self.layer31(self.layer29_30(self.layer28(quarter)))
+        logits: Tensor = self.layer31(self.layer29_30(self.layer28(super().forward(image))))
         return logits
+
+
+class FddwnetBranch(nn.Module):
+    """The engine's semantic branch by FDDWNet: it looks at the image itself, beside the backbone.
+
+    F_2D is what the trunk has at stride 4. The classes of Cityscapes are read off two strides
+    later there, so the mask logits, of SemanticKITTI's classes, are a layer of their own, to be
+    learned. Batch norms keep their statistics: those of Cityscapes beat those of batches of one.
+    """
+
+    def __init__(self, num_masks: int) -> None:
+        """Take the number of mask channels; weights are random, see `load_trunk`."""
+        super().__init__()
+        self.trunk = FddwnetTrunk()
+        self.masks = nn.Conv2d(FDDWNET_CHANNELS, num_masks, 1)
+
+    def train(self, mode: bool = True) -> FddwnetBranch:
+        """Switch to training, except the batch norms."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return F_2D (B, 64, H/4, W/4) and mask logits (B, K, H/4, W/4) of uint8 (B, H, W, 3)."""
+        features = self.trunk(normalised(image))
+        return features, self.masks(features)
 
 
 def normalised(image: Tensor) -> Tensor:
@@ -115,18 +179,27 @@ def load_fddwnet(path: Path) -> Fddwnet:
 
     Raises DataFileError where the file is none, or is of another network.
     """
+    network = Fddwnet()
+    load_strictly(network, _stored(path), str(path))
+    return network.eval()
+
+
+def load_trunk(trunk: FddwnetTrunk, path: Path) -> None:
+    """Load the published weights as far as the trunk goes; raise DataFileError as load_fddwnet."""
+    whole = load_fddwnet(path).state_dict()
+    trunk.load_state_dict({name: whole[name] for name in trunk.state_dict()})
+
+
+def _stored(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not path.is_file():
         raise DataFileError(f'{path}: no such file; docs/teacher.md says where weights are from')
     try:
-        tensors = load_file(path)
+        return load_file(path)
     except SafetensorError as error:
         raise DataFileError(f'{path}: not a whole safetensors file: {error}') from error
-    network = Fddwnet()
-    load_strictly(network, tensors, str(path))
-    return network.eval()
 
 
 def _units(channels: int, dilations: Sequence[int]) -> nn.Sequential:

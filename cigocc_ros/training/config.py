@@ -105,6 +105,8 @@ class TrainConfig:
     """Of the moving average of the weights, which is validated and saved; None for none."""
     backbone_rate: float = 1.0
     """Learning rate of the image backbone relative to the rest; pretrained ones take 0.1."""
+    semantic_rate: float = 1.0
+    """Likewise of FDDWNet's trunk, where the network has it; 0 keeps it as it is."""
     require_backbone: bool = False
     """Whether a new network must be given the weights of a pretrained image backbone."""
     freeze_norm_share: float = 0.7
@@ -155,7 +157,8 @@ class TrainConfig:
         share, decay = self.stage1_share, self.ema_decay
         self._require(0 < share < 1, 'stage1_share must lie between 0 and 1', share)
         self._require(decay is None or 0 <= decay < 1, 'ema_decay must lie in [0, 1)', decay)
-        self._require(self.backbone_rate >= 0, 'backbone_rate must be >= 0', self.backbone_rate)
+        for name in ('backbone_rate', 'semantic_rate'):
+            self._require(getattr(self, name) >= 0, f'{name} must be >= 0', getattr(self, name))
         priors = self.validation_priors
         once = len(priors) == len(set(priors)) > 0
         self._require(once, 'validation_priors must name at least one, each once', priors)

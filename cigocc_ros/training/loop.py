@@ -46,7 +46,12 @@ from cigocc_ros.training.resume import (
 )
 from cigocc_ros.training.run_folder import RunLog, checkpoint_record
 from cigocc_ros.training.scene_dataset import Batch, SceneDataset, TrainingStream
-from cigocc_ros.training.schedule import StagePlan, WeightAverage, rate_factor
+from cigocc_ros.training.schedule import (
+    StagePlan,
+    WeightAverage,
+    parameter_groups,
+    rate_factor,
+)
 from cigocc_ros.training.stopping import StopSignals, passed_on
 from cigocc_ros.training.validation import StoppedError, validate
 
@@ -175,23 +180,8 @@ class Trainer:
         average.restart(self.model)
 
     def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.AdamW:
-        """Decay matrices and kernels; biases, norms and scales stay free.
-
-        The image backbone has groups of its own where its learning rate differs.
-        """
         config = self.config
-        backbone = {id(parameter) for parameter in self.model.backbone.parameters()}
-        groups = []
-        for factor, inside in ((1.0, False), (config.backbone_rate, True)):
-            own = [
-                parameter
-                for parameter in parameters
-                if (id(parameter) in backbone and config.backbone_rate != 1.0) == inside
-            ]
-            for decay, matrices in ((config.weight_decay, True), (0.0, False)):
-                chosen = [parameter for parameter in own if (parameter.ndim > 1) == matrices]
-                if chosen:
-                    groups.append({'params': chosen, 'weight_decay': decay, 'rate_factor': factor})
+        groups = parameter_groups(self.model, parameters, config)
         # The loss scaler of fp16 cannot unscale gradients for an optimiser that does so itself.
         fused = self.fabric.device.type == 'cuda' and config.precision != 'fp16'
         return torch.optim.AdamW(groups, lr=config.learning_rate, fused=fused or None)

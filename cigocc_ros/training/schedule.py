@@ -1,16 +1,19 @@
-"""When stages end, how the learning rate follows, and the moving average of weights."""
+"""When stages end, the learning rates of the parts, and the moving average of weights."""
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.model.cigocc import CigOcc
+from cigocc_ros.model.fddwnet import FddwnetBranch
 from cigocc_ros.training.config import Stage, TrainConfig
 
 
@@ -62,6 +65,39 @@ def rate_factor(step: int, progress: float, warmup_steps: int, final: float) -> 
     """Return the learning rate relative to its peak: linear warm-up times cosine to `final`."""
     warmup = min(1.0, (step + 1) / (warmup_steps + 1))
     return warmup * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def slow_parts(model: CigOcc, config: TrainConfig) -> list[tuple[nn.Module, float]]:
+    """Return the pretrained parts of a network with their learning rates relative to the rest."""
+    parts: list[tuple[nn.Module, float]] = [(model.backbone, config.backbone_rate)]
+    if isinstance(model.semantic, FddwnetBranch):
+        parts.append((model.semantic.trunk, config.semantic_rate))
+    return parts
+
+
+def parameter_groups(
+    model: CigOcc, parameters: Sequence[nn.Parameter], config: TrainConfig
+) -> list[dict[str, Any]]:
+    """Decay matrices and kernels; biases, norms and scales stay free.
+
+    Pretrained parts have groups of their own where their learning rate differs; at a rate of 0
+    they need no gradient either.
+    """
+    factors = {
+        id(parameter): factor
+        for part, factor in slow_parts(model, config)
+        for parameter in part.parameters()
+    }
+    groups: list[dict[str, Any]] = []
+    for factor in sorted({1.0, *factors.values()}, reverse=True):
+        own = [p for p in parameters if factors.get(id(p), 1.0) == factor]
+        for parameter in own:
+            parameter.requires_grad_(factor > 0)
+        for decay, matrices in ((config.weight_decay, True), (0.0, False)):
+            chosen = [parameter for parameter in own if (parameter.ndim > 1) == matrices]
+            if chosen:
+                groups.append({'params': chosen, 'weight_decay': decay, 'rate_factor': factor})
+    return groups
 
 
 class WeightAverage:

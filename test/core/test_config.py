@@ -86,3 +86,18 @@ def test_model_config_refusals(tmp_path):
     with pytest.raises(ConfigError, match="no model config 'huge'; known: .*'tiny'"):
         load_model_config('huge')
     assert isinstance(from_mapping(ModelConfig, good, 'x'), ModelConfig)
+
+
+@pytest.mark.parametrize(
+    ('text', 'number'), [('1e-4', 1e-4), ('-2E3', -2e3), ('1.5e3', 1.5e3), ('.5e-1', 0.05)]
+)
+def test_floats_may_be_written_as_yaml_1_2_does(text, number):
+    config = to_mapping(load_model_config('tiny'))
+    with pytest.raises(ConfigError, match='expected float'):
+        from_mapping(ModelConfig, config | {'dropout': f'{text}x'}, 'x')
+    if not 0 <= number < 1:
+        with pytest.raises(ConfigError, match='dropout in'):
+            from_mapping(ModelConfig, config | yaml.safe_load(f'dropout: {text}'), 'x')
+        return
+    given = from_mapping(ModelConfig, config | yaml.safe_load(f'dropout: {text}'), 'x')
+    assert given.dropout == number

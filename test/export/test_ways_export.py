@@ -29,6 +29,8 @@ WAYS = {
     'stage1_residual': True,
     'depth_fusion': 'fused',
     'semantic_prior': True,
+    'semantic_branch': 'fddwnet',
+    'semantic_channels': 64,
 }
 
 

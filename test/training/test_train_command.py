@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from cigocc_ros.commands.main import main
 from cigocc_ros.core.arrays import read_arrays
 from cigocc_ros.core.config import load_model_config, to_mapping
 from cigocc_ros.data.image_files import write_semantic_image
 from cigocc_ros.model.build import load_checkpoint, read_checkpoint_record
+from cigocc_ros.model.fddwnet import Fddwnet
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +55,53 @@ def test_starts_from_a_checkpoint(root: Path, tmp_path: Path) -> None:
     before, after = (load_checkpoint(path / 'latest').state_dict() for path in (first, second))
     kept = [name for name in before if name.startswith(('backbone.', 'unet.'))]
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in kept)
+
+
+def test_takes_of_another_network_what_fits(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = tmp_path / 'first', tmp_path / 'second'
+    assert main(arguments(root, first, '--stage', 'joint')) == 0
+    config = dataclasses.replace(
+        load_model_config('tiny'), semantic_branch='fddwnet', semantic_channels=64
+    )
+    with_fddwnet = tmp_path / 'with_fddwnet.yaml'
+    with_fddwnet.write_text(yaml.safe_dump(to_mapping(config)))
+    segmenter = tmp_path / 'fddwnet.safetensors'
+    save_file(Fddwnet().state_dict(), segmenter)
+    still = ['--set', 'semantic_rate=0', '--set', 'learning_rate=1e-9', '--stage', 'joint']
+    still += ['--set', 'ema_decay=null', '--set', 'weight_decay=0', '--model', str(with_fddwnet)]
+    takes = ['--transfer', str(first / 'latest'), '--segmenter', str(segmenter)]
+    with caplog.at_level('INFO'):
+        assert main(arguments(root, second, *still, *takes)) == 0
+    assert "new in ['fusion', 'semantic']" in caplog.text
+    before, after = (load_checkpoint(path / 'latest').state_dict() for path in (first, second))
+    assert all(
+        torch.allclose(before[name], after[name], atol=1e-5)
+        for name, _ in load_checkpoint(first / 'latest').named_parameters()
+        if not name.startswith(('fusion.semantics', 'semantic.'))
+    )
+    weights = load_file(segmenter)
+    trunk = {name: value for name, value in after.items() if name.startswith('semantic.trunk.')}
+    assert trunk
+    for name, value in trunk.items():
+        assert value.equal(weights[name.removeprefix('semantic.trunk.')]), name
+
+
+def test_starts_that_cannot_be_meant_end_with_one_line(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, out = tmp_path / 'first', tmp_path / 'second'
+    assert main(arguments(root, first, '--stage', 'joint')) == 0
+    checkpoint = str(first / 'latest')
+    for words, cure in (
+        (('--segmenter', 'fddwnet.safetensors'), 'semantic_branch: fddwnet'),
+        (('--init', checkpoint, '--backbone', 'package'), 'leave --backbone out'),
+        (('--init', checkpoint, '--model', 'small'), '--transfer takes of it what fits'),
+    ):
+        capsys.readouterr()
+        assert main(arguments(root, out, *words)) == 2
+        assert cure in capsys.readouterr().err
 
 
 def test_mixes_folders_by_weight_and_resumes(root: Path, tmp_path: Path) -> None:
