@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cigocc_ros.core.errors import ConfigError
+
 HELP = 'turn a checkpoint into a verified ONNX model folder'
 DEFAULT_LICENSE = 'Apache-2.0'
 RECORDED = ('stage', 'step', 'scores', 'data', 'commit')
@@ -49,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, prove against torch, write; return 0."""
     facts_of_run = training_facts(args.checkpoint)
+    if facts_of_run.get('stage') == 'eyes':
+        raise ConfigError(
+            f'{args.checkpoint} was trained in the stage eyes, its 3D part still has random '
+            'weights: go on with "cigocc train --stage joint --init", then export that'
+        )
     from cigocc_ros.export.gate import MIXED_FILE, ONNX_FILE, ModelFacts, export_model
     from cigocc_ros.model.build import load_checkpoint
 

@@ -58,9 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--stage',
-        choices=('1', '2', 'joint', 'both'),
+        choices=('eyes', '1', '2', 'joint', 'both', 'eyes+joint'),
         default='both',
-        help="'both' is stage 1, then the second stage that the config names (default both)",
+        help="'both' is stage 1, then the second stage that the config names (default both); "
+        "'eyes' trains what sees, from images with or without volumes, 'eyes+joint' all of it "
+        'afterwards',
     )
     parser.add_argument(
         '--out', type=Path, default=DEFAULT_OUT, help='results (default %(default)s)'
@@ -158,15 +160,17 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
         os.environ['OMP_NUM_THREADS'] = str(args.threads)  # of further processes
     torch.manual_seed(config.seed)
-    if args.semantic_prior and not model_config.semantic_prior:
+    stages = [plan.stage for plan in plans]
+    targets_alone = stages == ['eyes']
+    if args.semantic_prior and not (model_config.semantic_prior or targets_alone):
         raise ConfigError(
             f'--semantic-prior: model {model_config.name!r} takes no classes from outside; give a '
-            'config with semantic_prior: true'
+            'config with semantic_prior: true, or learn from them alone (--stage eyes)'
         )
     fabric = make_fabric(config.precision, args.accelerator, args.devices)
     start = Start(args.init, args.transfer, args.backbone, args.segmenter)
     network = start_network(model_config, config, start, args.resume)
-    trainer = assemble(sources_of(args), model_config, config, network, args.out, fabric)
+    trainer = assemble(sources_of(args), model_config, config, network, args.out, fabric, stages)
     facts = {**trainer.facts(), 'data': args.data, 'val': args.val}
     write_record(args.out, {**facts, 'stages': []})
     measured = trainer.run(plans, resume=args.resume)

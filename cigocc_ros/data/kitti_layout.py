@@ -167,13 +167,16 @@ def _instead(root: Path) -> str:
     return f'{listed or "an empty folder"}; "cigocc synthesize" writes a data set'
 
 
-def labelled_frames(sequences: Iterable[str]) -> tuple[FrameKey, ...]:
-    """Return the frames of labelled sequences that have official volumes; ConfigError."""
+def labelled_frames(sequences: Iterable[str], every: int = VOXELS_EVERY) -> tuple[FrameKey, ...]:
+    """Return the frames of labelled sequences that have official volumes; ConfigError.
+
+    With `every` 1 those that have a labelled scan: all of them.
+    """
     keys: list[FrameKey] = []
     for name in sequences:
         if name not in NUM_SCANS:
             raise ConfigError(f'no volumes are published for sequence {name!r}, only 00 to 10')
-        keys += [FrameKey(name, f'{i:06d}') for i in range(0, NUM_SCANS[name], VOXELS_EVERY)]
+        keys += [FrameKey(name, f'{i:06d}') for i in range(0, NUM_SCANS[name], every)]
     return tuple(keys)
 
 

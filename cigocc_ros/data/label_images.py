@@ -34,14 +34,24 @@ class LabelImages:
 
     def path(self, frame: FrameKey) -> Path:
         """Return the file of a frame; DataFileError where there is none."""
-        name = f'{frame.frame_id}.png'
-        places = [self.root / 'sequences' / frame.sequence / name]
-        places.append(places[0].parent / CLASS_IMAGES.folder / name)
-        places.append(self.root / frame.sequence / name)
+        places = self._places(frame)
         for place in places:
             if place.is_file():
                 return place
         raise DataFileError(f'no label image of frame {frame}: expected {places[0]}')
+
+    def has(self, frame: FrameKey) -> bool:
+        """Say whether there is a label image of a frame."""
+        return any(place.is_file() for place in self._places(frame))
+
+    def _places(self, frame: FrameKey) -> list[Path]:
+        name = f'{frame.frame_id}.png'
+        first = self.root / 'sequences' / frame.sequence / name
+        return [
+            first,
+            first.parent / CLASS_IMAGES.folder / name,
+            self.root / frame.sequence / name,
+        ]
 
     def train_ids(self, frame: FrameKey) -> NDArray[np.uint8]:
         """Return train ids 1..19 of the pixels, 0 = unknown, (H, W) uint8; raise DataFileError."""

@@ -87,9 +87,12 @@ class ImageFit:
         Each pixel of the input takes the nearest one, each cell the class of most of its pixels;
         the lowest id wins ties. 0 where fewer than half of them are known.
         """
-        row, column = self._input_pixels(classes.shape)
-        placed = self._placed(classes.take(row, axis=0).take(column, axis=1), 0)
-        return majority_of_cells(placed)
+        return majority_of_cells(self.apply_any_size(classes, 0))
+
+    def apply_any_size(self, values: NDArray[Any], fill: float) -> NDArray[Any]:
+        """Take the nearest pixel of a map (h, w) of this view, of any size -> (H_in, W_in)."""
+        row, column = self._input_pixels(values.shape)
+        return self._placed(values.take(row, axis=0).take(column, axis=1), fill)
 
     def _input_pixels(self, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the row and the column of an image of the view that each kept one shows."""

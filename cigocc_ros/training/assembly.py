@@ -20,10 +20,15 @@ from cigocc_ros.model.build import build_model, load_checkpoint
 from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.model.fddwnet import FddwnetBranch, load_trunk
 from cigocc_ros.training.cache import FrameRef, turned_frames
-from cigocc_ros.training.config import TrainConfig
+from cigocc_ros.training.config import Stage, TrainConfig
 from cigocc_ros.training.data_choice import DataChoice, one_each, shares
-from cigocc_ros.training.data_needs import lacking_everywhere, official_parts, require_priors
-from cigocc_ros.training.loop import Trainer
+from cigocc_ros.training.data_needs import (
+    lacking_everywhere,
+    official_parts,
+    require_features,
+    require_priors,
+)
+from cigocc_ros.training.loop import StageData, Trainer
 from cigocc_ros.training.mixture import FrameSet, Mixture
 from cigocc_ros.training.preparation import prepare_frames
 from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream
@@ -61,8 +66,13 @@ class DataSources:
         named = one_each('--semantic-prior', self.semantics, len(self.data))
         return [None if text is None else parse_label_images(text) for text in named]
 
-    def training_frames(self, model: ModelConfig, config: TrainConfig) -> list[list[FrameRef]]:
-        """List the frames of each folder, not prepared yet; say what all of them lack."""
+    def training_frames(
+        self, model: ModelConfig, config: TrainConfig, volumes: bool = True
+    ) -> list[list[FrameRef]]:
+        """List the frames of each folder, not prepared yet; say what all of them lack.
+
+        Without `volumes` those from whose images anything can be learnt, see find_frames.
+        """
         sides: tuple[Side, ...] = ('left', 'right') if config.both_cameras else LEFT_ONLY
         teachers = one_each('--teacher', self.teachers, len(self.data))
         sets = [
@@ -72,21 +82,25 @@ class DataSources:
                 self.ground_truth,
                 sides,
                 None if teacher is None else Path(teacher),
-                official_parts(config, teacher is not None),
+                official_parts(config, teacher is not None, volumes=volumes),
                 config.stereo,
                 semantics,
+                volumes,
             )
             for choice, teacher, semantics in zip(
                 self.choices, teachers, self.label_images, strict=True
             )
         ]
-        if config.augment.turned:
+        if config.augment.turned and volumes:
             sets = [frames + turned_frames(frames) for frames in sets]
-        for sentence in lacking_everywhere([frame for frames in sets for frame in frames], config):
+        every = [frame for frames in sets for frame in frames]
+        for sentence in lacking_everywhere(every, config, volumes):
             logger.warning('%s', sentence)
         return sets
 
-    def validation_frames(self, model: ModelConfig, config: TrainConfig) -> list[FrameRef]:
+    def validation_frames(
+        self, model: ModelConfig, config: TrainConfig, volumes: bool = True
+    ) -> list[FrameRef]:
         """List the frames to validate with; raise DataFileError where they lack a prior.
 
         Label images are those of the same folder among the data to train on, if it is there.
@@ -100,9 +114,10 @@ class DataSources:
             model,
             self.cache,
             self.ground_truth,
-            parts=official_parts(config, teacher=False, trains=False),
+            parts=official_parts(config, teacher=False, trains=False, volumes=volumes),
             stereo=config.stereo,
             semantics=same[0] if same else None,
+            volumes=volumes,
         )
         require_priors(frames, config.validation_priors)
         return frames
@@ -115,30 +130,68 @@ def assemble(
     network: CigOcc,
     out: Path,
     fabric: Fabric,
+    stages: Sequence[Stage] = ('joint',),
 ) -> Trainer:
-    """Return the trainer of a run: what can be checked without work first, then the frames."""
+    """Return the trainer of a run: what can be checked without work first, then the frames.
+
+    The stage `eyes` among `stages` learns from images with and without volumes, the others from
+    those with volumes.
+    """
     weights = shares(sources.choices)
-    sets = sources.training_frames(model, config)
-    val_frames = sources.validation_frames(model, config)
-    for choice, frames in zip(sources.choices, sets, strict=True):
-        prepare(choice.root.name, frames, model, config)
-    prepare('validation frames', val_frames, model, config)
+    kinds = [kind for kind in (False, True) if kind in {stage != 'eyes' for stage in stages}]
+    found = [_Frames.listed(sources, model, config, volumes=kind) for kind in kinds]
+    if len(found) > 1 and config.losses.distill > 0:
+        require_features([frame for frames in found[-1].sets for frame in frames])
+    data = [frames.prepared(sources, weights, model, config) for frames in found]
     val = sources.validation
-    priors = config.validation_priors if val_frames else ()
     return Trainer(
         model=network,
-        stream=TrainingStream(
-            mixture_of(sets, weights, config.seed), model, config.augment, config.seed
-        ),
-        validation=[SceneDataset(val_frames, model, prior) for prior in priors],
+        stream=data[-1].stream,
+        validation=data[-1].validation,
         config=config,
         out=out,
         fabric=fabric,
+        eyes=data[0] if len(data) > 1 else None,
         data={
             'data': [one.name for one in sources.choices],
             'val': None if val is None else val.name,
         },
     )
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """The frames of a stage, to train on by folder and to validate with."""
+
+    sets: list[list[FrameRef]]
+    val: list[FrameRef]
+    volumes: bool
+
+    @classmethod
+    def listed(
+        cls, sources: DataSources, model: ModelConfig, config: TrainConfig, volumes: bool
+    ) -> _Frames:
+        """List them and check what can be checked without work."""
+        sets = sources.training_frames(model, config, volumes)
+        return cls(sets, sources.validation_frames(model, config, volumes), volumes)
+
+    def prepared(
+        self,
+        sources: DataSources,
+        weights: list[float] | None,
+        model: ModelConfig,
+        config: TrainConfig,
+    ) -> StageData:
+        """Prepare what is not yet; return what draws from it."""
+        for choice, frames in zip(sources.choices, self.sets, strict=True):
+            prepare(choice.root.name, frames, model, config)
+        prepare('validation frames', self.val, model, config)
+        mixture = mixture_of(self.sets, weights, config.seed)
+        flat, priors = not self.volumes, config.validation_priors if self.val else ()
+        return StageData(
+            TrainingStream(mixture, model, config.augment, config.seed, flat=flat),
+            [SceneDataset(self.val, model, prior, flat) for prior in priors],
+        )
 
 
 def mixture_of(sets: list[list[FrameRef]], weights: list[float] | None, seed: int) -> Mixture:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cigocc_ros.core.prior import DEPTH, NONE, PRIORS, Prior
 from cigocc_ros.core.projection import velo_from_pixel
 from cigocc_ros.training.config import AugmentConfig
+from cigocc_ros.training.image_targets import ImageTargets
 
 MAX_RELATIVE_NOISE = 0.03
 MAX_HOLES = 6
@@ -46,6 +47,8 @@ class Sample(NamedTuple):
     """(H/4, W/4) train ids that a network outside says, 0 = unknown."""
     teacher_features: NDArray[np.float32] | None = None
     """(Csem, H/4, W/4) of the teacher, NaN where it says nothing; None without a teacher."""
+    extra: ImageTargets | None = None
+    """What else the image teaches, where the stage learns from images alone."""
 
 
 def flip_projection(pixel_from_velo: NDArray[Any], width: int) -> NDArray[np.float64]:
@@ -78,7 +81,13 @@ def flip_sample(sample: Sample) -> Sample:
         teacher_features=(
             None if sample.teacher_features is None else _flipped(sample.teacher_features, 2)
         ),
+        extra=None if sample.extra is None else _flipped_targets(sample.extra),
     )
+
+
+def _flipped_targets(targets: ImageTargets) -> ImageTargets:
+    """Mirror every map along its columns, which are its last axis."""
+    return ImageTargets(*(_flipped(one, one.ndim - 1) for one in targets))
 
 
 def jitter_colors(
@@ -144,6 +153,25 @@ def draw_prior(
 
     A kind that is not `available` gives its fraction to the others.
     """
+    return prior_of_kind(draw_kind(available, config, rng), available, shape, rng)
+
+
+def prior_of_kind(
+    kind: Prior,
+    available: Mapping[Prior, NDArray[np.float32]],
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Return the depth prior (H, W) metres of a kind: none is all 0, measured is degraded."""
+    if kind == NONE:
+        return np.zeros(shape, dtype=np.float32)
+    return degrade_depth(available[kind], rng) if kind == DEPTH else available[kind]
+
+
+def draw_kind(
+    available: Collection[Prior], config: AugmentConfig, rng: np.random.Generator
+) -> Prior:
+    """Return which kind of prior a sample gets, none where none of those asked for is there."""
     chances = np.array(
         [
             fraction * (kind == NONE or kind in available)
@@ -151,11 +179,8 @@ def draw_prior(
         ]
     )
     if chances.sum() <= 0:
-        return np.zeros(shape, dtype=np.float32)
-    kind = PRIORS[int(rng.choice(len(chances), p=chances / chances.sum()))]
-    if kind == NONE:
-        return np.zeros(shape, dtype=np.float32)
-    return degrade_depth(available[kind], rng) if kind == DEPTH else available[kind]
+        return NONE
+    return PRIORS[int(rng.choice(len(chances), p=chances / chances.sum()))]
 
 
 def _flipped(array: NDArray[Any], axis: int) -> NDArray[Any]:

@@ -33,6 +33,8 @@ SOURCE_PARTS = (
 )
 """What a frame is made of, besides calibration, ground truth and teacher."""
 VOLUME_PARTS = (layout.VOXEL_LABELS, layout.VOXEL_INVALID)
+IMAGE_TARGETS = (layout.SCANS, layout.DEPTH_IMAGES, layout.CLASS_IMAGES, layout.STEREO_DEPTH)
+"""Any of them teaches without a volume; labels of points need the scan."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class FrameRef:
     """Label images that give it classes from outside."""
     turned: Path | None = None
     """Volume whose grid was turned against the camera, in place of the ground truth."""
+    volumes: bool = True
+    """Whether it has ground truth in 3D; without, its images alone teach (stage `eyes`)."""
     sources: tuple[Path, ...] = ()
     """Every file that it is made of, as far as there is one."""
 
@@ -58,6 +62,17 @@ class FrameRef:
     def is_prepared(self) -> bool:
         """Whether there are arrays of exactly these sources, each as it is now."""
         return stored_fingerprint(self.cached) == self.fingerprint()
+
+    @property
+    def teaches_without_volumes(self) -> bool:
+        """Whether anything but a volume says what its image shows."""
+        folders = {path.parent.name for path in self.sources if path.stem == self.frame_id}
+        taught = (
+            self.teacher is not None
+            and frame_file(self.teacher, self.sequence.name, self.frame_id, self.side).is_file()
+        )
+        parts = {part.folder for part in IMAGE_TARGETS}
+        return taught or self.semantics is not None or bool(folders & parts)
 
     def fingerprint(self) -> str:
         """Return what tells these sources from any others: names, sizes and times of change.
@@ -86,6 +101,7 @@ def find_frames(
     teacher: Path | None = None,
     stereo: StereoConfig = DEFAULT_STEREO,
     semantics: LabelImages | None = None,
+    volumes: bool = True,
 ) -> list[FrameRef]:
     """List the frames with voxel labels under root/sequences; raise DataFileError if none.
 
@@ -95,15 +111,24 @@ def find_frames(
     it and the frame has a lidar scan, which alone gives depth and classes to it. `teacher` is the
     cache of what a teacher said of the images. `stereo` are the settings of the matcher.
     `semantics` are label images of another network, of every left image.
+
+    Without `volumes` all images count from which anything in 2D can be learnt; an image of which
+    nothing is known is a DataFileError. Label images may then be missing, but not all of them.
     """
     cache = root / 'cache' if cache is None else cache / _folder_key(root)
-    cache = cache / cache_key(config, truth, teacher, stereo, semantics)
+    cache = cache / cache_key(config, truth, teacher, stereo, semantics, volumes)
     frames = [
         frame
         for folder in find_sequences(root)
         if sequences is None or folder.name in sequences
-        for frame in _SequenceFrames(folder, cache, truth, teacher, semantics).frames(sides)
+        for frame in _SequenceFrames(folder, cache, truth, teacher, semantics, volumes).frames(
+            sides
+        )
     ]
+    if not volumes:
+        _require_targets(root, frames)
+        if semantics is not None and not any(frame.semantics for frame in frames):
+            semantics.path(FrameKey(frames[0].sequence.name, frames[0].frame_id))  # raises
     if not frames:
         expected = f'{root}/sequences/*/voxels/*.label' if truth is None else f'{truth}/*_*.npz'
         raise DataFileError(
@@ -111,6 +136,22 @@ def find_frames(
             'write synthetic ones with "cigocc synthesize"'
         )
     return frames
+
+
+def _require_targets(root: Path, frames: Iterable[FrameRef]) -> None:
+    """Raise DataFileError naming the images of which nothing is known."""
+    frames = list(frames)
+    empty = [frame for frame in frames if not frame.teaches_without_volumes]
+    if empty:
+        names = ', '.join(
+            f'{one.sequence.name}/{one.frame_id}' for one in empty[: layout.MAX_NAMED]
+        )
+        wanted = ', '.join(f'{part.folder}/' for part in IMAGE_TARGETS)
+        raise DataFileError(
+            f'{root}: {len(empty)} of {len(frames)} images have nothing to learn from, the first '
+            f'are {names}: expected one of {wanted} for each, or label images (--semantic-prior), '
+            'or what a teacher said (--teacher); leave other sequences out with DIR@SEQUENCES'
+        )
 
 
 def turned_frames(frames: Iterable[FrameRef]) -> list[FrameRef]:
@@ -141,11 +182,14 @@ class _SequenceFrames:
         truth: Path | None,
         teacher: Path | None,
         semantics: LabelImages | None,
+        volumes: bool,
     ) -> None:
         self.sequence = KittiSequence(folder)
-        self.cache, self.truth, self.teacher = cache / folder.name, truth, teacher
-        self.semantics = semantics
-        parts = SOURCE_PARTS if truth is not None else (*SOURCE_PARTS, *VOLUME_PARTS)
+        self.cache, self.teacher = cache / folder.name, teacher
+        self.truth = truth if volumes else None
+        self.semantics, self.volumes = semantics, volumes
+        own_volumes = volumes and truth is None
+        parts = (*SOURCE_PARTS, *VOLUME_PARTS) if own_volumes else SOURCE_PARTS
         self.files = {part: part.files(folder) for part in parts}
         first = self.sequence.frame_ids[0]
         self.shared = [folder / layout.CALIB, self.sequence.image_path(first)]
@@ -153,11 +197,34 @@ class _SequenceFrames:
             self.shared += [teacher / INFO_FILE, teacher / PROJECTION_FILE]
 
     def frames(self, sides: Collection[Side]) -> Iterator[FrameRef]:
-        """Yield the views of the frames that have ground truth."""
-        for frame_id in self._labelled():
+        """Yield the views of the frames that have ground truth, or of all without volumes."""
+        for frame_id in self._labelled() if self.volumes else self.sequence.frame_ids:
             for side in sides:
-                if side == 'left' or self._has(frame_id, layout.RIGHT_IMAGES, layout.SCANS):
+                if side == 'left' or self._serves(frame_id):
                     yield self._frame(frame_id, side)
+
+    def _serves(self, frame_id: str) -> bool:
+        """Say whether the right image of a frame is a view to learn from."""
+        if not self._has(frame_id, layout.RIGHT_IMAGES):
+            return False
+        taught = self.teacher is not None and not self.volumes
+        return (
+            self._has(frame_id, layout.SCANS)
+            or (not self.volumes and self._has(frame_id, layout.STEREO_DEPTH))
+            or (taught and self._said(frame_id, 'right').is_file())
+        )
+
+    def _said(self, frame_id: str, side: Side) -> Path:
+        """Return the file of what the teacher said of an image."""
+        folder = self.teacher or Path()
+        return frame_file(folder, self.sequence.name, frame_id, side)
+
+    def _shown(self, frame_id: str, side: Side) -> LabelImages | None:
+        """Return the label images where they show this view."""
+        if self.semantics is None or side != 'left':
+            return None
+        key = FrameKey(self.sequence.name, frame_id)
+        return self.semantics if self.volumes or self.semantics.has(key) else None
 
     def _frame(self, frame_id: str, side: Side) -> FrameRef:
         own = (files[frame_id] for files in self.files.values() if frame_id in files)
@@ -166,8 +233,8 @@ class _SequenceFrames:
         if self.truth is not None:
             sources.append(self.truth / f'{name}_{frame_id}.npz')
         if self.teacher is not None:
-            sources.append(frame_file(self.teacher, name, frame_id, side))
-        shown = self.semantics if side == 'left' else None
+            sources.append(self._said(frame_id, side))
+        shown = self._shown(frame_id, side)
         if shown is not None:
             sources.append(shown.path(FrameKey(name, frame_id)))
         file_name = f'{frame_id}.npz' if side == 'left' else f'{frame_id}_{side}.npz'
@@ -179,6 +246,7 @@ class _SequenceFrames:
             truth=self.truth,
             teacher=self.teacher,
             semantics=shown,
+            volumes=self.volumes,
             sources=tuple(sources),
         )
 
@@ -199,6 +267,7 @@ def cache_key(
     teacher: Path | None = None,
     stereo: StereoConfig = DEFAULT_STEREO,
     semantics: LabelImages | None = None,
+    volumes: bool = True,
 ) -> str:
     """Name a cache by everything its arrays depend on besides the data."""
     sizes: dict[str, Any] = {
@@ -207,7 +276,9 @@ def cache_key(
         'output': config.output_shape,
         'query': config.query_shape,
     }
-    if truth is not None:
+    if not volumes:
+        sizes['volumes'] = False
+    elif truth is not None:
         sizes['truth'] = str(truth.resolve())
     if teacher is not None:
         sizes |= {'teacher': str(teacher.resolve()), 'channels': config.semantic_channels}

@@ -13,7 +13,7 @@ from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.prior import PRIORS, Prior, current_word
 from cigocc_ros.data.stereo_config import DEFAULT_STEREO, StereoConfig
 
-Stage = Literal['1', '2', 'joint']
+Stage = Literal['eyes', '1', '2', 'joint']
 Precision = Literal['fp32', 'bf16', 'fp16']
 FORMER_FRACTION, CURRENT_FRACTION = 'prior_true', 'prior_depth'
 
@@ -34,7 +34,13 @@ class LossWeights:
     masks: float = 1.0
     """L_bce: class masks of the Extractor."""
     distill: float = 0.0
-    """Squared error to the teacher's features; above 0 every frame must have them."""
+    """Squared error to the teacher's features; above 0 every frame must have them, or, in the
+    stage `eyes`, some."""
+    weak_masks: float = 0.0
+    """Stage `eyes`: class masks of both branches in cells of which the data knows nothing, but a
+    teacher or a label image says something."""
+    weak_depth: float = 0.0
+    """Stage `eyes`: likelihood of the depth of a stereo network, where nothing was measured."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,18 @@ class AugmentConfig:
     """Fraction of samples with the depth of a stereo network, from depth_stereo/."""
     semantic_none: float = 0.5
     """Fraction of the samples with classes from outside that are trained without them."""
+    zoom: float = 0.0
+    """Largest relative change of the focal length, 0.3 for 1/1.3 to 1.3 of it."""
+    crop: float = 0.0
+    """Largest share of height and width that is cut off; the rest is brought to full size."""
+    shift: float = 0.0
+    """Largest shift of the picture, relative to its size; what it uncovers is black."""
+    blur: float = 0.0
+    """Largest sigma of a Gaussian, pixels of the model's input."""
+    noise: float = 0.0
+    """Largest sigma of the noise of each pixel, grey levels."""
+    erase: float = 0.0
+    """Largest share of the picture that rectangles of its mean colour hide."""
     turned: bool = True
     """Whether the volumes of `cigocc voxelize --turned` are trained on, where there are some."""
 
@@ -71,6 +89,16 @@ class AugmentConfig:
             )
         if not 0 <= self.semantic_none <= 1:
             raise ConfigError(f'expected semantic_none in [0, 1], found {self.semantic_none}')
+        for name in ('zoom', 'crop', 'shift', 'blur', 'noise', 'erase'):
+            value, end = getattr(self, name), 1 if name in ('crop', 'shift', 'erase') else None
+            if not 0 <= value < (float('inf') if end is None else end):
+                wanted = '>= 0' if end is None else 'in [0, 1)'
+                raise ConfigError(f'expected {name} {wanted}, found {value}')
+
+    @property
+    def moves(self) -> bool:
+        """Whether pictures get another lens or aim."""
+        return max(self.zoom, self.crop, self.shift) > 0
 
     @property
     def prior_fractions(self) -> dict[Prior, float]:
@@ -93,6 +121,8 @@ class TrainConfig:
     seed: int = 0
     stage1_share: float = 0.3
     """Share of the run that `both` spends in stage 1."""
+    eyes_share: float = 0.3
+    """Share of the run that `eyes+joint` spends in the stage `eyes`."""
     second_stage: Literal['2', 'joint'] = 'joint'
     """What follows stage 1 in `both`: with stage 1 frozen ('2') or not ('joint')."""
     weight_decay: float = 0.01
@@ -154,8 +184,10 @@ class TrainConfig:
         self._require(fits, f'micro_batch_size must divide batch_size {self.batch_size}', micro)
         for name in ('learning_rate', 'clip_norm'):
             self._require(getattr(self, name) > 0, f'{name} must be positive', getattr(self, name))
-        share, decay = self.stage1_share, self.ema_decay
-        self._require(0 < share < 1, 'stage1_share must lie between 0 and 1', share)
+        for name in ('stage1_share', 'eyes_share'):
+            share = getattr(self, name)
+            self._require(0 < share < 1, f'{name} must lie between 0 and 1', share)
+        decay = self.ema_decay
         self._require(decay is None or 0 <= decay < 1, 'ema_decay must lie in [0, 1)', decay)
         for name in ('backbone_rate', 'semantic_rate'):
             self._require(getattr(self, name) >= 0, f'{name} must be >= 0', getattr(self, name))

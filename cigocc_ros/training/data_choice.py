@@ -14,6 +14,7 @@ from cigocc_ros.data.kitti_layout import (
     SPLITS,
     VOXEL_INVALID,
     VOXEL_LABELS,
+    VOXELS_EVERY,
     Part,
     find_sequences,
     labelled_frames,
@@ -76,25 +77,30 @@ class DataChoice:
         parts: Sequence[Part] = OFFICIAL_PARTS,
         stereo: StereoConfig = DEFAULT_STEREO,
         semantics: LabelImages | None = None,
+        volumes: bool = True,
     ) -> list[FrameRef]:
         """List the frames; raise DataFileError where a sequence that is named has none.
 
         `truth` stands in for the volumes of a data set that has none; `teacher` is a cache of
         these frames. `parts` are what an official split must have; `stereo` the settings of the
-        matcher; `semantics` label images of all left images.
+        matcher; `semantics` label images of all left images. Without `volumes` every image that
+        teaches anything in 2D is a frame, of an official split all of them.
         """
         if is_packed(self.root):
             return self._packed(config, cache)
         names = self.sequences
         if names is not None and len(names) == 1 and names[0] in SPLITS:
             names = SPLITS[names[0]]
-            require_files(self.root, labelled_frames(names), parts)
+            every = VOXELS_EVERY if volumes else 1
+            require_files(self.root, labelled_frames(names, every), parts)
         has_volumes = any(VOXEL_LABELS.files(path) for path in find_sequences(self.root))
         truth = None if has_volumes else truth
         frames = find_frames(
-            self.root, config, cache, names, truth, sides, teacher, stereo, semantics
+            self.root, config, cache, names, truth, sides, teacher, stereo, semantics, volumes
         )
         missing = sorted(set(names or ()) - {frame.sequence.name for frame in frames})
+        if missing and not volumes:
+            raise DataFileError(f'{self.root}: no sequences {", ".join(missing)}')
         if missing:
             raise DataFileError(
                 f'{self.root}: no labelled frames in the sequences {", ".join(missing)}: expected '

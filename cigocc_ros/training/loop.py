@@ -20,12 +20,11 @@ from torch import Tensor, nn
 
 from cigocc_ros.core.prior import Prior
 from cigocc_ros.core.typed_yaml import to_mapping
-from cigocc_ros.evaluation.metrics import SscScores
 from cigocc_ros.model.build import load_checkpoint, save_checkpoint
 from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.training.batches import split_batch, training_batches
 from cigocc_ros.training.config import Stage, TrainConfig
-from cigocc_ros.training.data_needs import TEACHING
+from cigocc_ros.training.data_needs import SOMETIMES, TEACHING
 from cigocc_ros.training.devices import channels_last
 from cigocc_ros.training.losses import total_loss
 from cigocc_ros.training.meters import ProgressBar, Throughput, device_name, peak_memory_gib
@@ -52,14 +51,17 @@ from cigocc_ros.training.schedule import (
     parameter_groups,
     rate_factor,
 )
+from cigocc_ros.training.sight_scores import SightScores
 from cigocc_ros.training.stopping import StopSignals, passed_on
-from cigocc_ros.training.validation import StoppedError, validate
+from cigocc_ros.training.validation import Scores, StoppedError, score
 
 logger = logging.getLogger(__name__)
 
-LATEST, BEST, BEST_STAGE_ONE = 'latest', 'best', 'best_stage1'
-"""Folders of the averaged weights: of the last checkpoint, of the best validation mIoU, and of the
-best IoU of stage 1, which is scored on the query grid."""
+LATEST, BEST, BEST_STAGE_ONE, BEST_EYES = 'latest', 'best', 'best_stage1', 'best_eyes'
+"""Folders of the averaged weights: of the last checkpoint, of the best validation mIoU, of the
+best IoU of stage 1, which is scored on the query grid, and of the stage `eyes`, best in 2D."""
+BEST_OF: dict[Stage, str] = {'eyes': BEST_EYES, '1': BEST_STAGE_ONE}
+"""Stages whose best weights have a folder of their own."""
 STOPPED_BY = 'stopped_by'
 """Key of what is measured of a stage: the name of the signal that ended it."""
 SILENT = 0.0
@@ -78,6 +80,14 @@ class Step(NamedTuple):
     grad_norm: float
 
 
+@dataclass(frozen=True)
+class StageData:
+    """Frames to train on, and those to validate with, with one kind of depth prior each."""
+
+    stream: TrainingStream
+    validation: Sequence[SceneDataset]
+
+
 @dataclass
 class Trainer:
     """One run: the network, its data, where the results go and on which devices it runs."""
@@ -90,6 +100,8 @@ class Trainer:
     out: Path
     fabric: Fabric
     """See `make_fabric`."""
+    eyes: StageData | None = None
+    """What the stage `eyes` takes in place of them, where it sees other frames."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """Names of the data trained on and validated with, for the records of the run."""
     signals: StopSignals = field(default_factory=StopSignals)
@@ -101,6 +113,7 @@ class Trainer:
             'train': to_mapping(self.config),
             'train_frames': len(self.stream.frames),
             'val_frames': len(self.validation[0]) if self.validation else 0,
+            **({'eyes_frames': len(self.eyes.stream.frames)} if self.eyes else {}),
             **self.data,
         }
 
@@ -114,7 +127,7 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         num_processes = self.fabric.world_size
         split_batch(self.config, num_processes)
-        for dataset in self.validation:
+        for dataset in [*self.validation, *(self.eyes.validation if self.eyes else ())]:
             dataset[0]  # what it lacks is told now, not at the first validation
         progress = Progress(num_processes=num_processes)
         if resume:
@@ -173,11 +186,18 @@ class Trainer:
 
         The raw weights of its last step were never scored, and may be those of an overfit.
         """
-        best = self.out / (BEST_STAGE_ONE if before.stage == '1' else BEST)
+        best = self.out / BEST_OF.get(before.stage, BEST)
         self.fabric.barrier()  # the first process may still be writing it
-        carried = load_checkpoint(best) if self.validation else average.current(self.model)
+        scored = self._data(before.stage)[1]
+        carried = load_checkpoint(best) if scored else average.current(self.model)
         self.model.load_state_dict(carried.state_dict())
         average.restart(self.model)
+
+    def _data(self, stage: Stage) -> tuple[TrainingStream, Sequence[SceneDataset]]:
+        """Return what a stage trains on and is validated with."""
+        if stage == 'eyes' and self.eyes is not None:
+            return self.eyes.stream, self.eyes.validation
+        return self.stream, self.validation
 
     def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.AdamW:
         config = self.config
@@ -199,7 +219,7 @@ class Trainer:
         """Train one stage to the end of its horizon; return what was measured."""
         config, progress = self.config, state.progress
         objective, optimizer = self.set_up(plan.stage, state.optimizer)
-        batches = training_batches(self.stream, config, self.fabric, progress.draws)
+        batches = training_batches(self._data(plan.stage)[0], config, self.fabric, progress.draws)
         started = time.monotonic() - progress.elapsed_s
         done = plan.horizon.progress(progress.step, progress.elapsed_s)
         bar = ProgressBar(plan, done, visible=self.fabric.is_global_zero)
@@ -296,7 +316,11 @@ class Trainer:
     def _warn_of_silence(self, losses: Mapping[str, float], state: RunState) -> None:
         """Say once of each loss that is asked for and exactly 0: nothing teaches it."""
         weights = to_mapping(self.config.losses)
+        state.taught |= {name for name, value in losses.items() if value != SILENT}
+        young = state.progress.step < self.config.validate_every
         for name, value in losses.items():
+            if name in SOMETIMES and (young or name in state.taught):
+                continue  # of some of the frames only: a batch may have none of them
             if value == SILENT and weights.get(name, 0.0) > 0 and name not in state.silent:
                 state.silent.add(name)
                 if self.fabric.is_global_zero:
@@ -322,13 +346,13 @@ class Trainer:
                 torch.distributed.broadcast(buffer, src=0)
         self._save(LATEST, model, progress, {})
         self._save_state(state)
-        scores: dict[Prior, SscScores] = {}
-        for dataset in self.validation:
+        scores: dict[Prior, Scores] = {}
+        for dataset in self._data(stage)[1]:
             if self._stops():
                 return True
             frames = self.config.validation_frames
             try:
-                found = validate(model, dataset, frames, stage, fabric, self._asked)
+                found = score(model, dataset, frames, stage, fabric, self._asked)
             except StoppedError:
                 return True
             scores[dataset.prior] = found
@@ -336,7 +360,7 @@ class Trainer:
         if scores:
             self._save(LATEST, model, progress, scores)
             if self._is_best(stage, progress, next(iter(scores.values()))):
-                self._save(BEST_STAGE_ONE if stage == '1' else BEST, model, progress, scores)
+                self._save(BEST_OF.get(stage, BEST), model, progress, scores)
                 self._save_state(state)
         return self._stops()
 
@@ -352,9 +376,12 @@ class Trainer:
         if self.config.save_state:
             save_state(self.out / STATE_FILE, state, self.fabric)
 
-    def _is_best(self, stage: Stage, progress: Progress, scores: SscScores) -> bool:
+    def _is_best(self, stage: Stage, progress: Progress, scores: Scores) -> bool:
         """Say whether scores are the best so far, and remember them then."""
-        if stage == '1':
+        if isinstance(scores, SightScores):
+            better = scores.quality > progress.best_sight
+            progress.best_sight = max(scores.quality, progress.best_sight)
+        elif stage == '1':
             better = scores.iou > progress.best_stage1_iou
             progress.best_stage1_iou = max(scores.iou, progress.best_stage1_iou)
         else:
@@ -367,7 +394,7 @@ class Trainer:
         folder: str,
         model: CigOcc,
         progress: Progress,
-        scores: Mapping[Prior, SscScores],
+        scores: Mapping[Prior, Scores],
     ) -> None:
         if self.fabric.is_global_zero:
             record = checkpoint_record(self.facts(), progress, scores)

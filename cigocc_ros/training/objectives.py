@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.labels import class_weights
-from cigocc_ros.model.cigocc import CigOcc
+from cigocc_ros.model.cigocc import CigOcc, Sight
 from cigocc_ros.training import losses
 from cigocc_ros.training.config import Stage
 from cigocc_ros.training.scene_dataset import Batch
@@ -30,6 +30,13 @@ STAGE_ONE = (
 )
 """Submodules of the network that stage 1 trains and stage 2 keeps."""
 
+EYES = ('backbone', 'semantic', 'depth', 'prior', 'extractor')
+"""Submodules that the stage `eyes` trains: all that see and nothing in 3D."""
+UNSEEN = ('prior.features.', 'extractor.others.')
+"""What of them only the 3D part uses."""
+OVERRIDDEN = 'depth.prior_scale'
+"""Of a prior that overrides the prediction, as only the lifting knows it."""
+
 Terms = dict[str, Tensor]
 DepthPair = tuple[Tensor, Tensor]
 """Log mean and log scale of metres, (B, H/4, W/4) each."""
@@ -41,11 +48,22 @@ def set_trainable(model: CigOcc, stage: Stage) -> list[nn.Parameter]:
     Frozen parts run in evaluation mode, so that their batch statistics stay too.
     """
     for name, module in model.named_children():
-        trains = stage == 'joint' or (name in STAGE_ONE) == (stage == '1')
+        trains = _trains(name, stage)
         module.train(trains)
         for parameter in module.parameters():
             parameter.requires_grad_(trains)
+    if stage == 'eyes':
+        for name, parameter in model.named_parameters():
+            unseen = name.startswith(UNSEEN)
+            if unseen or (name == OVERRIDDEN and model.config.depth_fusion == 'override'):
+                parameter.requires_grad_(False)
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _trains(part: str, stage: Stage) -> bool:
+    if stage == 'eyes':
+        return part in EYES
+    return stage == 'joint' or (part in STAGE_ONE) == (stage == '1')
 
 
 def freeze_norm_statistics(model: nn.Module) -> None:
@@ -75,6 +93,8 @@ def stage_terms(model: CigOcc, batch: Batch, stage: Stage, distill: bool = False
 
     `distill` adds the one to the teacher's features where `stage` trains the semantic branch.
     """
+    if stage == 'eyes':
+        return _eyes_terms(model, batch, distill)
     inputs = model_inputs(batch)
     if stage == '1':
         one = model.stage_one(*inputs)
@@ -138,6 +158,33 @@ def _stage_one_terms(
         'stage1_depth': depth_loss(predicted, fused, batch.depth),
         'stage1_masks': losses.mask_bce(mask_logits, batch.masks, batch.mask_valid),
     }
+
+
+def _eyes_terms(model: CigOcc, batch: Batch, distill: bool) -> Terms:
+    """Return what images alone teach; the data's own depth and classes are the main targets."""
+    sight = see(model, batch)
+    _, extracted = model.extractor(sight.image)
+    depth, branches = sight.depth, (sight.semantic_mask_logits, extracted)
+    predicted = depth.log_mean, depth.log_scale
+    fused = depth.fused_log_mean, depth.fused_log_scale
+    terms = {
+        'stage1_depth': depth_loss(predicted, fused, batch.depth),
+        'stage1_masks': losses.mask_bce(branches[0], batch.masks, batch.mask_valid),
+        'masks': losses.mask_bce(branches[1], batch.masks, batch.mask_valid),
+    }
+    extra = batch.extra
+    if extra is not None:
+        both = [losses.mask_bce(logits, extra.masks, extra.valid) for logits in branches]
+        terms['weak_masks'] = 0.5 * (both[0] + both[1])
+        # The prediction alone: how far a prior is to be trusted is taught by what was measured.
+        weak = (extra.depth > 0) & (batch.depth <= 0)
+        terms['weak_depth'] = losses.depth_nll(*predicted, extra.depth, weak)
+    return terms | (_distillation(sight.semantic_features.float(), batch) if distill else {})
+
+
+def see(model: CigOcc, batch: Batch) -> Sight:
+    """Run what a network has in front of its 3D part."""
+    return model.see(batch.image, batch.depth_prior, batch.velo_from_pixel, batch.semantic_prior)
 
 
 def _distillation(student: Tensor, batch: Batch) -> Terms:

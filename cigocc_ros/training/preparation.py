@@ -23,11 +23,13 @@ from cigocc_ros.core.projection import pixel_from_velo
 from cigocc_ros.core.workers import process_pool
 from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.data.kitti_sequence import KittiSequence
+from cigocc_ros.data.label_images import LabelImages
 from cigocc_ros.data.partial_truth import read_turned
 from cigocc_ros.data.stereo_config import DEFAULT_STEREO, StereoConfig
 from cigocc_ros.evaluation.ground_truth import LabelArrays
 from cigocc_ros.training.cache import FrameRef, store_frame
 from cigocc_ros.training.cells import cell_depth, cell_masks
+from cigocc_ros.training.image_targets import image_arrays
 from cigocc_ros.training.teacher.folder import TeacherCache, TeacherTargets
 from cigocc_ros.training.views import FrameView
 
@@ -75,17 +77,57 @@ def compact_arrays(
     data has no classes of its own. With `classes`, train ids (h, w) of a segmentation network,
     semantic_prior (h, w) uint8. `velo_from_grid` (4, 4) is where the grid of `voxels` lies.
     """
+    arrays = _seen_arrays(view, view.depth, stereo, classes, velo_from_grid)
+    arrays['labels'] = _coarse(voxels, config.output_shape)
+    arrays['query_labels'] = _coarse(voxels, config.query_shape)
+    masks, valid = cell_masks(view.classes, view.classes_are_sparse)
+    if teacher is not None:
+        targets = _targets(view, teacher, config)
+        masks = np.where(valid, masks, targets.masks)
+        valid = valid | targets.masks_valid
+        arrays |= _teacher_arrays(targets)
+    return arrays | {'masks': np.packbits(masks), 'mask_valid': np.packbits(valid)}
+
+
+def flat_arrays(
+    view: FrameView,
+    config: ModelConfig,
+    teacher: TeacherCache | None = None,
+    stereo: StereoConfig = DEFAULT_STEREO,
+    labels: LabelImages | None = None,
+) -> Arrays:
+    """Compute the arrays of one view without a volume: those above but the labels.
+
+    Masks are of the data alone; what the teacher or `labels` say of cells that the data does not
+    know, and a stereo network of their depth, are targets of their own, see image_arrays.
+    """
+    nothing = np.zeros(config.image_size, dtype=np.float32)
+    depth = view.depth if view.has_measured_depth else nothing
+    key = FrameKey(view.sequence.name, view.frame_id)
+    classes = None if labels is None else labels.train_ids(key)
+    arrays = _seen_arrays(view, depth, stereo, classes)
+    targets = None if teacher is None else _targets(view, teacher, config)
+    if targets is not None:
+        arrays |= _teacher_arrays(targets)
+    return arrays | image_arrays(view, labels, targets)
+
+
+def _seen_arrays(
+    view: FrameView,
+    depth: NDArray[np.float32],
+    stereo: StereoConfig,
+    classes: NDArray[np.uint8] | None,
+    velo_from_grid: NDArray[np.float64] | None = None,
+) -> Arrays:
+    """Return image, calibration, depth (H, W) and priors of a view."""
     fit, cam_from_grid = view.fit, view.sequence.cam_from_velo
     if velo_from_grid is not None:
         cam_from_grid = cam_from_grid @ velo_from_grid
-    masks, valid = cell_masks(view.classes, view.classes_are_sparse)
     arrays: Arrays = {
         'image': fit.apply(view.image),
         'pixel_from_velo': pixel_from_velo(fit.camera_in, cam_from_grid),
-        'labels': _coarse(voxels, config.output_shape),
-        'query_labels': _coarse(voxels, config.query_shape),
-        'depth': cell_depth(view.depth).astype(np.float16),
-        'measured': view.depth.astype(np.float16),
+        'depth': cell_depth(depth).astype(np.float16),
+        'measured': depth.astype(np.float16),
     }
     if view.has_pair:
         arrays['stereo'] = fit.apply_depth(view.matched_depth(stereo)).astype(np.float16)
@@ -94,12 +136,7 @@ def compact_arrays(
         arrays['depth_stereo'] = fit.apply_depth(network_depth).astype(np.float16)
     if classes is not None:
         arrays['semantic_prior'] = fit.apply_classes(classes)
-    if teacher is not None:
-        targets = _targets(view, teacher, config)
-        masks = np.where(valid, masks, targets.masks)
-        valid = valid | targets.masks_valid
-        arrays |= _teacher_arrays(targets)
-    return arrays | {'masks': np.packbits(masks), 'mask_valid': np.packbits(valid)}
+    return arrays
 
 
 def _teacher_arrays(targets: TeacherTargets) -> Arrays:
@@ -131,6 +168,10 @@ def _prepare_one(frame: FrameRef, config: ModelConfig, stereo: StereoConfig) -> 
     sequence = _opened(frame.sequence)
     view = FrameView(sequence, frame.frame_id, config.image_size, frame.side)
     teacher = None if frame.teacher is None else _teacher(frame.teacher)
+    if not frame.volumes:
+        flat = flat_arrays(view, config, teacher, stereo, frame.semantics)
+        store_frame(frame, flat, fingerprint)
+        return frame
     key = FrameKey(sequence.name, frame.frame_id)
     classes = None if frame.semantics is None else frame.semantics.train_ids(key)
     voxels, pose = _voxels(frame, sequence)

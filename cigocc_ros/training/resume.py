@@ -35,6 +35,7 @@ class Progress:
     """Samples drawn since the start of the run, by all processes."""
     best_miou: float = -1.0
     best_stage1_iou: float = -1.0
+    best_sight: float = -1.0
     num_processes: int = 1
 
 
@@ -48,6 +49,8 @@ class RunState:
     progress: Progress
     silent: set[str] = field(default_factory=set)
     """Losses that were said to teach nothing; not kept over a resume."""
+    taught: set[str] = field(default_factory=set)
+    """Losses that were not 0 at some logged step; likewise."""
 
 
 def save_state(path: Path, state: RunState, fabric: Fabric) -> None:

@@ -18,6 +18,7 @@ from cigocc_ros.core.installed import code_commit
 from cigocc_ros.core.prior import Prior
 from cigocc_ros.evaluation.metrics import SscScores
 from cigocc_ros.training.resume import Progress
+from cigocc_ros.training.sight_scores import SightScores
 
 RECORD_FILE = 'run.json'
 LOG_FILE = 'log.jsonl'
@@ -48,13 +49,14 @@ class RunLog:
         """Write the losses and rates of a step."""
         self._write(progress, values, '')
 
-    def scores(self, progress: Progress, prior: Prior, scores: SscScores) -> None:
+    def scores(self, progress: Progress, prior: Prior, scores: SscScores | SightScores) -> None:
         """Write the scores of a validation with one kind of depth prior."""
-        values = {
-            'prior': prior,
-            **{name: getattr(scores, name) for name in SCORE_NAMES},
-            'iou_per_class': scores.by_name(),
-        }
+        values = {'prior': prior, **score_values(scores)}
+        if isinstance(scores, SightScores):
+            values['iou_per_class'] = scores.iou_per_class
+            values['depth_near_by_range'] = scores.depth_near_by_range
+        else:
+            values['iou_per_class'] = scores.by_name()
         self._write(progress, values, f'validation_{prior}/')
 
     def close(self) -> None:
@@ -79,6 +81,13 @@ class RunLog:
             self.board.add_scalar(tag, number, progress.step)
         if self.wandb_run is not None:
             self.wandb_run.log(curves | {f'stage_{progress.stage}/step': progress.step})
+
+
+def score_values(scores: SscScores | SightScores) -> dict[str, Any]:
+    """Return the figures that stand for a validation, by name."""
+    if isinstance(scores, SightScores):
+        return dict(scores.values())
+    return {name: getattr(scores, name) for name in SCORE_NAMES}
 
 
 def _curves(values: Mapping[str, Any], prefix: str) -> dict[str, float]:
@@ -108,7 +117,9 @@ def write_record(out: Path, facts: Mapping[str, Any]) -> None:
 
 
 def checkpoint_record(
-    facts: Mapping[str, Any], progress: Progress, scores: Mapping[Prior, SscScores]
+    facts: Mapping[str, Any],
+    progress: Progress,
+    scores: Mapping[Prior, SscScores | SightScores],
 ) -> dict[str, str]:
     """Return what a checkpoint says of its making, JSON values for the header of its file.
 
@@ -120,10 +131,7 @@ def checkpoint_record(
         **facts,
         'stage': progress.stage,
         'step': progress.step,
-        'scores': {
-            prior: {name: getattr(one, name) for name in SCORE_NAMES}
-            for prior, one in scores.items()
-        },
+        'scores': {prior: score_values(one) for prior, one in scores.items()},
         'progress': asdict(progress),
         'torch': version('torch'),
         'commit': code_commit(),

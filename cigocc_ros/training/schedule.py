@@ -39,7 +39,9 @@ class StagePlan:
 
 
 def plan_stages(
-    stage: Literal['1', '2', 'joint', 'both'], config: TrainConfig, budget_s: float | None = None
+    stage: Stage | Literal['both', 'eyes+joint'],
+    config: TrainConfig,
+    budget_s: float | None = None,
 ) -> list[StagePlan]:
     """Divide the steps of a run, or its time budget in seconds, among its stages."""
     if budget_s is not None and budget_s <= 0:
@@ -47,6 +49,8 @@ def plan_stages(
     shares: list[tuple[Stage, float]]
     if stage == 'both':
         shares = [('1', config.stage1_share), (config.second_stage, 1 - config.stage1_share)]
+    elif stage == 'eyes+joint':
+        shares = [('eyes', config.eyes_share), ('joint', 1 - config.eyes_share)]
     else:
         shares = [(stage, 1.0)]
     return [

@@ -39,7 +39,7 @@ FORMAT_VERSION = 1
 SUFFIX = '.shard'
 HEADER = 'header.json'
 WEBP_QUALITY = 95
-DEPTH_ARRAYS = frozenset({'measured', 'stereo', 'depth_stereo'})
+DEPTH_ARRAYS = frozenset({'measured', 'stereo', 'depth_stereo', 'dense'})
 NEAREST_M, STEP = 0.05, math.log(1.0034)
 """Depth d is stored as 1 + round(ln(d / NEAREST_M) / STEP)."""
 MAX_FRAME_BYTES = 200_000_000

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from cigocc_ros.core.labels import IGNORE, NUM_CLASSES
@@ -14,10 +15,81 @@ from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.training.config import Stage
 from cigocc_ros.training.objectives import model_inputs
 from cigocc_ros.training.scene_dataset import Batch, SceneDataset, collate
+from cigocc_ros.training.sight_scores import SightCounts, SightScores
+
+Scores = SscScores | SightScores
 
 
 class StoppedError(Exception):
     """A validation was called off."""
+
+
+def never() -> bool:
+    """Say that nobody asked to stop."""
+    return False
+
+
+def score(
+    model: CigOcc,
+    dataset: SceneDataset,
+    num_frames: int,
+    stage: Stage,
+    fabric: Fabric,
+    stopped: Callable[[], bool] = never,
+) -> Scores:
+    """Return the scores of a stage: those of its voxels, or of what it sees where it has none."""
+    if stage == 'eyes':
+        return validate_sight(model, dataset, num_frames, fabric, stopped)
+    return validate(model, dataset, num_frames, stage, fabric, stopped)
+
+
+def validate_sight(
+    model: CigOcc,
+    dataset: SceneDataset,
+    num_frames: int = 0,
+    fabric: Fabric | None = None,
+    stopped: Callable[[], bool] = never,
+) -> SightScores:
+    """Return the scores in 2D over evenly spread frames; arguments as those of `validate`."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    counts = SightCounts(device)
+    left_out = counts.counts.new_zeros(1)
+    with torch.inference_mode():
+        for batch in _batches(dataset, num_frames, fabric):
+            if stopped():
+                left_out += 1
+                break
+            counts.add(model, to_device(batch, device))
+    model.train(was_training)
+    counts.counts.copy_(_of_all(counts.counts, left_out, fabric))
+    return counts.compute()
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Return a batch on a device."""
+    moved: Batch = move_data_to_device(batch, device)
+    return moved
+
+
+def _batches(dataset: SceneDataset, num_frames: int, fabric: Fabric | None) -> Iterator[Batch]:
+    """Yield evenly spread frames, 0 for all, one a batch; processes share them."""
+    count = min(num_frames or len(dataset), len(dataset))
+    rank, num_processes = (0, 1) if fabric is None else (fabric.global_rank, fabric.world_size)
+    for position in range(rank, count, num_processes):
+        yield collate([dataset[position * len(dataset) // count]])
+
+
+def _of_all(counts: Tensor, left_out: Tensor, fabric: Fabric | None) -> Tensor:
+    """Return the counts of all processes, on the host; StoppedError where one was called off."""
+    counted = torch.cat((counts, left_out))
+    if fabric is not None:
+        counted = torch.as_tensor(fabric.all_reduce(counted.to(fabric.device), reduce_op='sum'))
+    counted = counted.cpu()
+    if counted[-1]:
+        raise StoppedError
+    return counted[:-1]
 
 
 def validate(
@@ -26,7 +98,7 @@ def validate(
     num_frames: int = 0,
     stage: Stage = 'joint',
     fabric: Fabric | None = None,
-    stopped: Callable[[], bool] = lambda: False,
+    stopped: Callable[[], bool] = never,
 ) -> SscScores:
     """Return the scores of `model` over `num_frames` evenly spread frames, 0 for all of them.
 
@@ -41,22 +113,14 @@ def validate(
     model.eval()
     pairs = torch.zeros(NUM_CLASSES**2, dtype=torch.int64, device=device)
     left_out = pairs.new_zeros(1)
-    count = min(num_frames or len(dataset), len(dataset))
-    rank, num_processes = (0, 1) if fabric is None else (fabric.global_rank, fabric.world_size)
     with torch.inference_mode():
-        for position in range(rank, count, num_processes):
+        for batch in _batches(dataset, num_frames, fabric):
             if stopped():
                 left_out += 1
                 break
-            batch = collate([dataset[position * len(dataset) // count]])
             pairs += _pairs(model, batch, stage, device)
-    counted = torch.cat((pairs, left_out))
-    if fabric is not None:
-        counted = torch.as_tensor(fabric.all_reduce(counted.to(fabric.device), reduce_op='sum'))
     model.train(was_training)
-    pairs, left_out = counted.cpu().split([NUM_CLASSES**2, 1])
-    if left_out:
-        raise StoppedError
+    pairs = _of_all(pairs, left_out, fabric)
     metrics = SscMetrics()
     metrics.confusion = pairs.reshape(NUM_CLASSES, NUM_CLASSES).numpy()
     return metrics.compute()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.camera import CameraModel, stereo_pair
 from cigocc_ros.core.labels import IGNORE, train_from_raw
-from cigocc_ros.core.projection import project_points
+from cigocc_ros.core.projection import project_points, unproject
 from cigocc_ros.data.kitti_sequence import KittiSequence, Side
 from cigocc_ros.data.stereo_config import DEFAULT_STEREO, StereoConfig
 from cigocc_ros.data.stereo_depth import stereo_depth_m
@@ -76,11 +76,31 @@ class FrameView:
     def depth(self) -> NDArray[np.float32]:
         """Measured metres at the model's size, (H, W) float32, 0 = unknown.
 
-        From the depth image, which belongs to the left camera, else from the lidar scan.
+        From the depth image, which belongs to the left camera, else from the lidar scan. Raises
+        DataFileError where there is neither.
         """
         if self.side == 'left' and self.sequence.has_depth(self.frame_id):
             return self.fit.apply_depth(self.sequence.depth(self.frame_id))
         return self._lidar[0]
+
+    @property
+    def has_measured_depth(self) -> bool:
+        """Whether a depth image or a scan measured what this camera sees."""
+        has_image = self.side == 'left' and self.sequence.has_depth(self.frame_id)
+        return has_image or self.sequence.has_velodyne(self.frame_id)
+
+    @cached_property
+    def dense_depth(self) -> NDArray[np.float32]:
+        """Metres that a stereo network says, at the model's size, (H, W) float32, 0 = unknown.
+
+        The network saw the left image; the right camera gets its pixels by their disparity, the
+        nearest one where several meet, none where the left camera does not see. Raises
+        DataFileError where no network has been.
+        """
+        depth_m = self.sequence.stereo_depth(self.frame_id)
+        if self.side == 'left':
+            return self.fit.apply_depth(depth_m)
+        return repainted_depth(depth_m, self.sequence.camera_left, self.fit.camera_in)
 
     @cached_property
     def classes(self) -> NDArray[np.uint8]:
@@ -127,6 +147,19 @@ def paint_scan(
     pixel_uv, depth_m, seen = project_points(points, camera, sequence.cam_from_velo)
     size = (camera.height, camera.width)
     return paint_points(pixel_uv[seen], depth_m[seen], labels[seen], size)
+
+
+def repainted_depth(
+    depth_m: NDArray[np.float32], seen_by: CameraModel, camera: CameraModel
+) -> NDArray[np.float32]:
+    """Return depth (H, W) metres, 0 = unknown, of one camera of a rectified pair as another's."""
+    row, column = np.nonzero(depth_m > 0)
+    unmoved = np.eye(4)
+    pixels = np.stack([column, row], axis=-1).astype(np.float64)
+    points = unproject(pixels, depth_m[row, column].astype(np.float64), seen_by, unmoved)
+    pixel_uv, moved_m, seen = project_points(points, camera, unmoved)
+    classes = np.full(int(seen.sum()), IGNORE, dtype=np.uint8)
+    return paint_points(pixel_uv[seen], moved_m[seen], classes, (camera.height, camera.width))[0]
 
 
 def measured_depth(sequence: KittiSequence, frame_id: str) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ import pytest
 from cigocc_ros.core.config import ModelConfig, load_model_config
 from cigocc_ros.training.augmentation import Sample
 from cigocc_ros.training.cache import FrameRef
+from cigocc_ros.training.image_targets import ImageTargets
 from cigocc_ros.training.scene_dataset import make_sample
 
 
@@ -29,9 +30,17 @@ def arrays(tiny: ModelConfig) -> dict[str, Any]:
 def sample(arrays: dict[str, Any], tiny: ModelConfig) -> Sample:
     plain = make_sample(arrays, tiny, arrays['measured'].astype(np.float32))
     shape = (tiny.semantic_channels, *plain.depth.shape)
-    features = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal(shape, dtype=np.float32)
     features[:, :2] = np.nan
-    return plain._replace(teacher_features=features)
+    weak = rng.random(plain.masks.shape) < 0.5
+    extra = ImageTargets(
+        masks=weak.astype(np.uint8),
+        valid=rng.random(weak.shape) < 0.5,
+        depth=plain.depth * 2,
+        classes=rng.integers(0, 20, tiny.image_size, dtype=np.uint8),
+    )
+    return plain._replace(teacher_features=features, extra=extra)
 
 
 @pytest.fixture(scope='session')

@@ -26,8 +26,14 @@ def project(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def test_flip_twice_is_identity(sample: Sample) -> None:
     twice = flip_sample(flip_sample(sample))
-    for name, before, after in zip(Sample._fields, sample, twice, strict=True):
-        np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5, err_msg=name)
+    assert sample.extra is not None and twice.extra is not None
+    pairs = zip([*sample[:-1], *sample.extra], [*twice[:-1], *twice.extra], strict=True)
+    for before, after in pairs:
+        np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5)
+    once = flip_sample(sample).extra
+    assert once is not None
+    for before, after in zip(sample.extra, once, strict=True):
+        np.testing.assert_array_equal(after, before[..., ::-1])
     assert not np.array_equal(flip_sample(sample).labels, sample.labels)
 
 

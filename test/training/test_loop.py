@@ -188,7 +188,7 @@ def test_a_run_killed_in_its_first_validation_goes_on(
     plans = plan_stages('joint', CONFIG)
     trainer_for(frames, tiny, whole).run(plans)
     with monkeypatch.context() as patch:
-        patch.setattr('cigocc_ros.training.loop.validate', killed)
+        patch.setattr('cigocc_ros.training.loop.score', killed)
         with pytest.raises(KeyboardInterrupt):
             trainer_for(frames, tiny, part).run(plans)
     assert load_checkpoint(part / LATEST) is not None
@@ -211,7 +211,7 @@ def test_a_stage_starts_from_the_best_weights_of_the_one_before(
         found = validate(model, dataset, 1, stage, *more)
         return dataclasses.replace(found, iou=next(scores)) if stage == '1' else found
 
-    monkeypatch.setattr('cigocc_ros.training.loop.validate', scored)
+    monkeypatch.setattr('cigocc_ros.training.loop.score', scored)
     config = dataclasses.replace(
         CONFIG, stage1_share=0.5, validate_every=1, validation_priors=('stereo',)
     )

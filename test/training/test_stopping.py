@@ -150,7 +150,7 @@ def test_a_signal_calls_a_validation_off(
         signal.raise_signal(signal.SIGTERM)
         return validate(*args)
 
-    monkeypatch.setattr('cigocc_ros.training.loop.validate', told)
+    monkeypatch.setattr('cigocc_ros.training.loop.score', told)
     trainer = trainer_for(frames, tiny, tmp_path)
     (stage,) = trainer.run(plan_stages('joint', CONFIG))
     assert (stage[STOPPED_BY], stage['step'], len(asked)) == ('SIGTERM', 2, 1)
