@@ -115,7 +115,7 @@ def _feed(node: OccNode, rate_hz: float, seconds: float) -> None:
         image = image_from_rgb(noise)
         image.header.stamp, image.header.frame_id = stamp_from_ns(time.time_ns()), 'camera'
         image.encoding = 'bgr8'  # of most cameras: it has to be converted
-        node._receive(Bundle(image, info))
+        node._receive([Bundle(image, info)])
 
 
 def predictor_of(folder: Path, milliseconds: float | None, overlapping: bool) -> Predictor:

@@ -28,6 +28,7 @@ TOPICS = {
     'right_image': ('right/image', '/kitti/camera_color_right/image_rect'),
     'right_camera_info': ('right/camera_info', '/kitti/camera_color_right/camera_info'),
     'depth': ('depth', '/kitti/camera_color_left/depth'),
+    'semantic_prior': ('semantic_prior', '/kitti/camera_color_left/semantic_prior'),
 }
 # What the player publishes besides, as in the bags.
 EXTRA_TOPICS = [
@@ -50,6 +51,7 @@ def arguments():
     return [
         argument('sequence', '', 'Sequence folder, e.g. dataset/sequences/00'),
         argument('bag', '', 'Bag (a folder, or one .mcap or .db3), instead of a sequence'),
+        argument('semantic_images', '', 'Folder of label images of the sequence, optional'),
         argument('rate', '1.0', '1 is as recorded'),
         argument('loop', 'false', 'Start again after the last frame', BOOLEAN),
         argument(
@@ -101,6 +103,7 @@ def folder_player():
                 'sequence': text('sequence'),
                 'rate': LaunchConfiguration('rate'),
                 'loop': ParameterValue(LaunchConfiguration('loop'), value_type=bool),
+                'semantic_prior': text('semantic_images'),
                 'lidar_frame': text('output_frame'),
                 'ground_truth_frame': GROUND_TRUTH_FRAME,
             }

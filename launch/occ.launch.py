@@ -29,6 +29,7 @@ TOPICS = {
     'right_image': 'right/image',
     'right_camera_info': 'right/camera_info',
     'depth': 'depth',
+    'semantic_prior': 'semantic_prior',
 }
 # Arguments that are parameters of the node, and their types: a folder called 2024 is no number.
 PARAMETERS = {
@@ -39,6 +40,7 @@ PARAMETERS = {
     'output_frame': str,
     'image_transport': str,
     'image_reliability': str,
+    'semantic_classes': str,
     'save_dir': str,
     'use_sim_time': bool,
 }
@@ -72,6 +74,8 @@ def arguments():
         argument(
             'depth', 'depth', 'Depth image registered to the image, optional (32FC1 m or 16UC1 mm)'
         ),
+        argument('semantic_prior', 'semantic_prior', 'Class ids of the pixels, optional (Image)'),
+        argument('semantic_classes', '', 'What those ids mean, e.g. cityscapes, or a YAML file'),
         argument(
             'image_transport',
             'raw',

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.frames import CameraFrame, Occupancy
+from cigocc_ros.core.manifest import ModelManifest
 from cigocc_ros.ros.input.camera_info import info_from_camera
 from cigocc_ros.ros.node import OccNode
 from cigocc_ros.ros.players.kitti_messages import image_from_rgb
@@ -58,14 +60,18 @@ class FakeEngine:
     name = 'fake'
 
 
+def fake_manifest(semantic_prior: bool = False) -> ModelManifest:
+    """Return the manifest of a network that takes classes from outside, or does not."""
+    config = replace(TINY_CONFIG, semantic_prior=semantic_prior)
+    return manifest_for(config, 'fake', license='Apache-2.0', files={}, training={})
+
+
 class FakePredictor:
     """Answer one road voxel (1, 2, 3) and one car voxel (4, 5, 6) to every frame."""
 
     def __init__(self) -> None:
         self.engine = FakeEngine()
-        self.manifest = manifest_for(
-            TINY_CONFIG, 'fake', license='Apache-2.0', files={}, training={}
-        )
+        self.manifest = fake_manifest()
         self.grid = self.manifest.voxel_grid
         self.frames: list[CameraFrame] = []
         self.error: Exception | None = None

@@ -8,7 +8,7 @@ import numpy as np
 
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID
 from cigocc_ros.data import kitti_files
-from cigocc_ros.data.image_files import write_depth_image, write_image
+from cigocc_ros.data.image_files import write_depth_image, write_image, write_semantic_image
 
 P2 = np.array([[160.0, 0, 79.5, 8.0], [0, 160.0, 23.5, -0.5], [0, 0, 1, 0.003]])
 P3 = np.array([[160.0, 0, 79.5, -72.0], [0, 160.0, 23.5, 0.5], [0, 0, 1, 0.004]])
@@ -25,6 +25,17 @@ def build_sequence(path: Path, frames: int = 3) -> Path:
     for index in range(frames):
         _write_frame(path, index)
     return path
+
+
+def build_label_images(root: Path, sequence: str, frames: int = 3) -> Path:
+    """Write label images of half the size below `root`: rows of the ids 0, 1, ..."""
+    folder = root / 'sequences' / sequence
+    folder.mkdir(parents=True)
+    for index in range(frames):
+        ids = np.arange(SIZE[0] // 2, dtype=np.uint8) + np.uint8(index)
+        image = np.repeat(ids[:, None], SIZE[1] // 2, axis=1)
+        write_semantic_image(folder / f'{index:06d}.png', image)
+    return root
 
 
 def _write_frame(path: Path, index: int) -> None:

@@ -65,8 +65,9 @@ def add_semantics_arguments(arguments: argparse._ActionsContainer, what: str) ->
     )
     arguments.add_argument(
         '--semantic-classes',
-        choices=tuple(PRESETS),
-        help='what the ids of the label images mean; needed with --semantic-prior',
+        metavar='CLASSES',
+        help=f'what the ids of the label images mean: {", ".join(PRESETS)}, or a YAML file that '
+        'maps classes to ids; needed with --semantic-prior',
     )
 
 

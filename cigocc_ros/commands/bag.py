@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--right', action='store_true', help='add the right camera')
     parser.add_argument('--depth', action='store_true', help='add the depth images (depth_2)')
+    parser.add_argument(
+        '--semantic-prior',
+        type=Path,
+        metavar='DIR',
+        help='add label images of a segmentation network, of DIR/sequences/SS/FFFFFF.png',
+    )
     parser.add_argument('--lidar', action='store_true', help='add the lidar scans')
     parser.add_argument(
         '--ground-truth', action='store_true', help='add the labelled voxels as a cloud'
@@ -62,6 +68,7 @@ def _write(args: argparse.Namespace, folder: Path) -> int:
     content = BagContent(
         right=args.right,
         depth=args.depth,
+        semantic_prior=args.semantic_prior,
         lidar=args.lidar,
         ground_truth=args.ground_truth,
         compressed=args.compressed,

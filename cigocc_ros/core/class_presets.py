@@ -10,13 +10,18 @@ Ids: Cityscapes labels.py (cityscapesScripts), Mapillary Vistas 1.2 config.json,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import ConfigError
-from cigocc_ros.core.labels import CLASS_NAMES, CLASSES, EMPTY
+from cigocc_ros.core.labels import CLASS_NAMES, CLASSES, EMPTY, IGNORED_RAW_IDS, NUM_CLASSES
+from cigocc_ros.core.text import excerpt
+from cigocc_ros.core.yaml_json import load_yaml
 
 TABLE_SIZE = 256
 """Label images are uint8: no set here has an id above 255 that is kept."""
@@ -122,15 +127,83 @@ PRESETS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
 """Name of a set -> class -> its ids there. `cityscapes` are train ids 0..18."""
 
 
-def train_id_table(preset: str) -> NDArray[np.uint8]:
+IDS: Mapping[str, tuple[int, ...]] = {
+    'semantic_kitti': tuple(range(NUM_CLASSES)),
+    'semantic_kitti_raw': (*(i for c in CLASSES for i in c.raw_ids), *IGNORED_RAW_IDS),
+    'cityscapes': tuple(range(len(CITYSCAPES))),
+    'cityscapes_ids': tuple(range(34)),
+    'mapillary': tuple(range(66)),
+    'ade20k': tuple(range(150)),
+}
+"""Every id of a set, those without a class here too."""
+NO_CLASS = 'unknown'
+"""Key of a file of ids for those that mean nothing here."""
+FILE_SUFFIXES = ('.yaml', '.yml')
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """What the ids of label images mean.
+
+    table: the train id 1..19 of each id, 0 = unknown, (256,) uint8. known: the ids of the set,
+    (256,) bool; any other id in an image says that it is of another set.
+    """
+
+    name: str
+    table: NDArray[np.uint8]
+    known: NDArray[np.bool_]
+
+
+def class_set(name: str) -> ClassSet:
+    """Return one of PRESETS, or what a YAML file says; raise ConfigError.
+
+    The file maps names of classes here to lists of ids, and `unknown` to ids that mean nothing.
+    """
+    if name in PRESETS:
+        return _made(name, PRESETS[name], IDS[name])
+    if not name.endswith(FILE_SUFFIXES):
+        raise ConfigError(
+            f'unknown set of classes {excerpt(name)}; known: {", ".join(PRESETS)}, or a file NAME'
+            f'{FILE_SUFFIXES[0]} that maps classes to ids'
+        )
+    path = Path(name).expanduser()
+    ids = _ids_of_file(load_yaml(path), str(path))
+    known = [one for foreign in ids.values() for one in foreign]
+    ids.pop(NO_CLASS, None)
+    try:
+        return _made(name, ids, known)
+    except ConfigError as error:
+        raise ConfigError(f'{path}: {error}') from error
+
+
+def train_id_table(name: str) -> NDArray[np.uint8]:
     """Return the train id 1..19 of each id of a set, 0 = unknown, (256,) uint8.
 
-    `labels = train_id_table('cityscapes')[image]` translates a label image. Raises ConfigError for
-    a set that is not in PRESETS.
+    `labels = train_id_table('cityscapes')[image]` translates a label image. Raises ConfigError as
+    `class_set` does.
     """
-    if preset not in PRESETS:
-        raise ConfigError(f'unknown set of classes {preset!r}; known: {", ".join(PRESETS)}')
-    return table_of(PRESETS[preset])
+    return class_set(name).table
+
+
+def _made(name: str, ids: Mapping[str, tuple[int, ...]], known: Iterable[int]) -> ClassSet:
+    mask = np.zeros(TABLE_SIZE, bool)
+    mask[[i for i in known if 0 <= i < TABLE_SIZE]] = True
+    return ClassSet(name, table_of(ids), mask)
+
+
+def _ids_of_file(content: Mapping[str, Any], where: str) -> dict[str, tuple[int, ...]]:
+    """Return class -> ids of a file; raise ConfigError naming the entry that is neither."""
+    if not content:
+        raise ConfigError(f'{where}: expected names of classes with lists of ids, e.g. road: [0]')
+    found = {}
+    for name, ids in content.items():
+        if not isinstance(ids, list) or not all(type(one) is int for one in ids):
+            raise ConfigError(
+                f'{where}: {excerpt(name)}: expected a list of ids, e.g. [0, 7], found '
+                f'{excerpt(ids)}'
+            )
+        found[str(name)] = tuple(ids)
+    return found
 
 
 def table_of(ids: Mapping[str, tuple[int, ...]]) -> NDArray[np.uint8]:

@@ -59,8 +59,8 @@ class BagContent:
     """What goes into a bag besides left image, its CameraInfo and /tf_static.
 
     compressed: JPEG instead of raw images. ground_truth_frame: frame_id of the ground truth, empty
-    is that of the lidar. start, end: index of the first frame and after the last one; None is the
-    end.
+    is that of the lidar. semantic_prior: folder of label images. start, end: index of the first
+    frame and after the last one; None is the end.
     """
 
     right: bool = False
@@ -69,6 +69,7 @@ class BagContent:
     ground_truth: bool = False
     compressed: bool = False
     ground_truth_frame: str = ''
+    semantic_prior: Path | None = None
     start: int = 0
     end: int | None = None
 
@@ -88,6 +89,7 @@ class BagContent:
             'image': True,
             **dict.fromkeys(RIGHT_TOPICS, self.right),
             'depth': self.depth,
+            'semantic_prior': self.semantic_prior is not None,
             'velodyne': self.lidar,
             'ground_truth': self.ground_truth,
         }
@@ -172,6 +174,7 @@ class _Bag:
             'image': messages.image,
             'camera_info': messages.camera_info,
             'depth': messages.depth,
+            'labels': messages.labels,
             'cloud': messages.cloud,
         }
         self._connections: dict[str, Any] = {}
@@ -180,6 +183,7 @@ class _Bag:
             sequence,
             rig if content.right else rig.without_right(),
             ground_truth_frame=content.ground_truth_frame,
+            label_root=content.semantic_prior,
         )
         self.counts: dict[str, int] = {}
 

@@ -36,6 +36,10 @@ class BagMessages:
         """Return (H, W) float32 metres, NaN where unknown, as an Image."""
         return self._image('32FC1', depth_m, stamp_ns, frame_id)
 
+    def labels(self, ids: NDArray[np.uint8], stamp_ns: int, frame_id: str) -> Any:
+        """Return class ids (h, w) uint8 as an Image."""
+        return self._image('mono8', ids, stamp_ns, frame_id)
+
     def compressed_image(self, rgb: NDArray[np.uint8], stamp_ns: int, frame_id: str) -> Any:
         """Return (H, W, 3) uint8 rgb as a CompressedImage, JPEG."""
         bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)

@@ -7,6 +7,7 @@ A folder of them lies in the layout of the data, ROOT/sequences/SS/FFFFFF.png, o
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,33 +30,51 @@ class LabelImages:
     def __post_init__(self) -> None:
         """Raise ConfigError for an unknown set of classes, DataFileError without the folder."""
         train_id_table(self.preset)
-        if not self.root.is_dir():
-            raise DataFileError(f'{self.root}: no such folder of label images')
+        require_folder(self.root)
+
+    @property
+    def meaning(self) -> str:
+        """What the ids are taken for: the name of a set, or a hash of what a file says."""
+        if self.preset in PRESETS:
+            return self.preset
+        return hashlib.sha256(train_id_table(self.preset).tobytes()).hexdigest()
 
     def path(self, frame: FrameKey) -> Path:
         """Return the file of a frame; DataFileError where there is none."""
-        places = self._places(frame)
-        for place in places:
-            if place.is_file():
-                return place
-        raise DataFileError(f'no label image of frame {frame}: expected {places[0]}')
+        return label_image_path(self.root, frame)
 
     def has(self, frame: FrameKey) -> bool:
         """Say whether there is a label image of a frame."""
-        return any(place.is_file() for place in self._places(frame))
-
-    def _places(self, frame: FrameKey) -> list[Path]:
-        name = f'{frame.frame_id}.png'
-        first = self.root / 'sequences' / frame.sequence / name
-        return [
-            first,
-            first.parent / CLASS_IMAGES.folder / name,
-            self.root / frame.sequence / name,
-        ]
+        return has_label_image(self.root, frame)
 
     def train_ids(self, frame: FrameKey) -> NDArray[np.uint8]:
         """Return train ids 1..19 of the pixels, 0 = unknown, (H, W) uint8; raise DataFileError."""
         return read_train_ids(self.path(frame), self.preset)
+
+
+def require_folder(root: Path) -> None:
+    """Raise DataFileError unless there is such a folder."""
+    if not root.is_dir():
+        raise DataFileError(f'{root}: no such folder of label images')
+
+
+def label_image_path(root: Path, frame: FrameKey) -> Path:
+    """Return the file of a frame below a folder of label images; DataFileError without one."""
+    places = _places(root, frame)
+    for place in places:
+        if place.is_file():
+            return place
+    raise DataFileError(f'no label image of frame {frame}: expected {places[0]}')
+
+
+def has_label_image(root: Path, frame: FrameKey) -> bool:
+    """Say whether a frame has a file below a folder of label images."""
+    return any(place.is_file() for place in _places(root, frame))
+
+
+def _places(root: Path, frame: FrameKey) -> list[Path]:
+    name, folder = f'{frame.frame_id}.png', root / 'sequences' / frame.sequence
+    return [folder / name, folder / CLASS_IMAGES.folder / name, root / frame.sequence / name]
 
 
 def parse_label_images(text: str) -> LabelImages:
@@ -63,7 +82,8 @@ def parse_label_images(text: str) -> LabelImages:
     root, colon, preset = text.rpartition(':')
     if not colon or not root:
         raise ConfigError(
-            f'expected DIR:CLASSES with classes of {", ".join(PRESETS)}, found {text!r}'
+            f'expected DIR:CLASSES with classes of {", ".join(PRESETS)} or a YAML file, found '
+            f'{text!r}'
         )
     return LabelImages(Path(root), preset)
 

@@ -19,6 +19,11 @@ from cigocc_ros.doctor.observation import (
 )
 
 LAUNCH = 'ros2 launch cigocc_ros occ.launch.py'
+PRIORS = {
+    'depth prior': 'depth that fits its image',
+    'semantic prior': 'class ids of the pixels of its image',
+}
+"""What diagnostics call what is fed beside the image, and what it should be."""
 
 
 def check_node(seen: Observation) -> Finding:
@@ -59,14 +64,15 @@ def _doubts(report: Report) -> Iterator[Finding]:
 
 
 def _unused_priors(report: Report) -> Iterator[Finding]:
-    """Say why depth that is published is not used."""
+    """Say why depth or label images that are published are not used."""
     for key, count in report.values.items():
-        reason = key.removeprefix('depth prior: ')
-        if reason != key:
-            last = report.values.get('last error', '')
-            found = f'{count} not used, {reason}'
-            found += f' ({last})' if f'prior, {reason}:' in last else ''
-            yield warn('depth prior', found, 'depth that fits its image', 'docs/trust.md')
+        for prior, expected in PRIORS.items():
+            reason = key.removeprefix(f'{prior}: ')
+            if reason != key:
+                last = report.values.get('last error', '')
+                found = f'{count} not used, {reason}'
+                found += f' ({last})' if f'prior, {reason}:' in last else ''
+                yield warn(prior, found, expected, 'docs/trust.md')
 
 
 def check_input(view: TopicView, kinds: tuple[str, ...], seen: Observation) -> Iterator[Finding]:
@@ -104,7 +110,7 @@ def _unpublished(
 
 
 def check_optional(seen: Observation) -> Iterator[Finding]:
-    """Check the QoS of right camera and depth where they are published."""
+    """Check type and QoS of right camera, depth and label images where they are published."""
     for view in seen.optional_inputs:
         check = f'topic {view.name}'
         if not view.publishers:
@@ -114,7 +120,17 @@ def check_optional(seen: Observation) -> Iterator[Finding]:
             continue
         yield ok(check, f'from {", ".join(sorted({e.node for e in view.publishers}))}')
         mine = [endpoint for endpoint in view.subscriptions if endpoint.node == seen.node]
+        yield from _of_another_type(view, mine, check)
         yield from _incompatible(list(view.publishers), mine, check)
+
+
+def _of_another_type(view: TopicView, mine: list[Endpoint], check: str) -> Iterator[Finding]:
+    """Say that no publisher sends the type that the node listens to."""
+    asked, sent = ({endpoint.kind for endpoint in each} for each in (mine, view.publishers))
+    if asked and not asked & sent:
+        found = f'published as {", ".join(sorted(sent))}: nothing arrives'
+        fix = 'remap to the topic that carries it; docs/interface.md lists types'
+        yield fail(check, found, ', '.join(sorted(asked)), fix)
 
 
 def check_outputs(seen: Observation) -> Iterator[Finding]:

@@ -225,6 +225,7 @@ def occ_command(model: str, backend: str, extrinsics: Path, user: Path) -> list[
         'output_frame': LIDAR_FRAME,
         'image_transport': 'raw',
         'image_reliability': 'auto',
+        'semantic_classes': '',
         'save_dir': '',
         'use_sim_time': True,
     }

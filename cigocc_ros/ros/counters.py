@@ -26,6 +26,10 @@ class Snapshot:
     dropped: dict[str, int]
     prior_used: int
     prior_failed: dict[str, int]
+    semantic_used: int
+    semantic_failed: dict[str, int]
+    semantic_shares: tuple[tuple[float, float], ...]
+    """Of the last label images: pixels with a class, and with ids that the set does not have."""
     stamp_faults: dict[str, int]
     doubts: dict[str, str]
     lost: int
@@ -56,8 +60,10 @@ class Counters:
     processed: int = 0
     replaced: int = 0
     prior_used: int = 0
+    semantic_used: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     prior_failed: Counter[str] = field(default_factory=Counter)
+    semantic_failed: Counter[str] = field(default_factory=Counter)
     stamp_faults: Counter[str] = field(default_factory=Counter)
     doubts: dict[str, tuple[float, str]] = field(default_factory=dict)
     lost: int = 0
@@ -67,6 +73,9 @@ class Counters:
     _intervals_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_INTERVALS))
     _processing_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
     _pipeline_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
+    _semantic_shares: deque[tuple[float, float]] = field(
+        default_factory=lambda: deque(maxlen=LATENCY_WINDOW)
+    )
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add_image(self, stamp_fault: str = '') -> None:
@@ -105,6 +114,18 @@ class Counters:
             else:
                 self.prior_used += 1
 
+    def add_semantics(self, known_share: float, foreign_share: float) -> None:
+        """Count a label image that was used, and how many of its pixels say something."""
+        with self._lock:
+            self.semantic_used += 1
+            self._semantic_shares.append((known_share, foreign_share))
+
+    def add_semantics_failed(self, reason: str, message: str) -> None:
+        """Count a frame that goes without the label image it should have."""
+        with self._lock:
+            self.semantic_failed[reason] += 1
+            self._note(f'semantic prior, {reason}: {message}')
+
     def add_doubt(self, name: str, text: str) -> bool:
         """Note what may be wrong with a frame that is used; return whether it is news."""
         with self._lock:
@@ -130,6 +151,9 @@ class Counters:
                 dropped=dict(self.dropped),
                 prior_used=self.prior_used,
                 prior_failed=dict(self.prior_failed),
+                semantic_used=self.semantic_used,
+                semantic_failed=dict(self.semantic_failed),
+                semantic_shares=tuple(self._semantic_shares),
                 stamp_faults=dict(self.stamp_faults),
                 doubts=self._recent_doubts(),
                 lost=self.lost,

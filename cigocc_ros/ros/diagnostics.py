@@ -34,6 +34,9 @@ class NodeState:
     engine_problem: str = ''
     info_topic: str = ''
     extrinsics_warning: str = ''
+    semantic_topic: str = ''
+    semantic_classes: str = ''
+    """Empty where no label images are asked for."""
 
 
 def assess(state: NodeState, now: Snapshot, before: Snapshot) -> tuple[bytes, str]:
@@ -73,9 +76,19 @@ def assess(state: NodeState, now: Snapshot, before: Snapshot) -> tuple[bytes, st
         new = Counter(now.stamp_faults) - Counter(before.stamp_faults)
         what = ', '.join(f'{count} {fault}' for fault, count in sorted(new.items()))
         return DiagnosticStatus.WARN, f'running, but stamps are wrong: {what}'
-    if now.prior_failed != before.prior_failed:
-        return DiagnosticStatus.WARN, 'running, but depth priors could not be used'
+    unused = _unused(now, before)
+    if unused:
+        return DiagnosticStatus.WARN, f'running, but {unused} could not be used'
     return DiagnosticStatus.OK, 'running'
+
+
+def _unused(now: Snapshot, before: Snapshot) -> str:
+    """Name the kinds of priors that some frames had to go without."""
+    failed = {
+        'depth priors': now.prior_failed != before.prior_failed,
+        'semantic priors': now.semantic_failed != before.semantic_failed,
+    }
+    return ' and '.join(kind for kind, some in failed.items() if some)
 
 
 def silence_s(now: Snapshot) -> float:
@@ -98,6 +111,7 @@ def values(state: NodeState, now: Snapshot) -> dict[str, str]:
         **{f'doubt: {name}': text for name, text in now.doubts.items()},
         'depth priors used': str(now.prior_used),
         **{f'depth prior: {reason}': str(n) for reason, n in sorted(now.prior_failed.items())},
+        **_semantics(state, now),
         'processing time median [ms]': f'{percentile(now.processing_ms, 50):.1f}',
         'processing time p95 [ms]': f'{percentile(now.processing_ms, 95):.1f}',
         'pipeline latency median [ms]': f'{percentile(now.pipeline_ms, 50):.1f}',
@@ -113,6 +127,22 @@ def values(state: NodeState, now: Snapshot) -> dict[str, str]:
         f'{state.extrinsics_problem or state.extrinsics_warning or "ok"}',
         'last error': now.last_error or 'none',
         'last error age [s]': _age(now.last_error_age_s),
+    }
+
+
+def _semantics(state: NodeState, now: Snapshot) -> dict[str, str]:
+    """Return what there is to say of label images; nothing where none are asked for."""
+    if not state.semantic_classes:
+        return {}
+    failed = sorted(now.semantic_failed.items())
+    known, foreign = zip(*now.semantic_shares, strict=True) if now.semantic_shares else ((), ())
+    return {
+        'semantic prior topic': state.semantic_topic,
+        'semantic classes': state.semantic_classes,
+        'semantic priors used': str(now.semantic_used),
+        **{f'semantic prior: {reason}': str(n) for reason, n in failed},
+        'label pixels with a class median [%]': f'{100 * percentile(known, 50):.1f}',
+        'label pixels of no id of the set median [%]': f'{100 * percentile(foreign, 50):.1f}',
     }
 
 

@@ -63,6 +63,14 @@ INPUTS = (
         'Optional: of the depth image, compared with that of the image; `camera_info` beside '
         '`depth` where that is remapped',
     ),
+    Row(
+        'semantic_prior',
+        'sensor_msgs/msg/Image',
+        FALLBACK,
+        'Optional, with `semantic_classes` and a model that takes classes from outside: class ids '
+        'of the pixels, by any segmentation network, mono8, mono16, 8UC1, 8SC1, 16UC1, 16SC1 or '
+        '32SC1',
+    ),
 )
 OUTPUTS = (
     Row(

@@ -15,15 +15,16 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
-from cigocc_ros.core.errors import CigoccError
+from cigocc_ros.core.errors import CigoccError, ConfigError
 from cigocc_ros.core.frames import CameraFrame, Occupancy
+from cigocc_ros.core.manifest import ModelManifest
 from cigocc_ros.ros.counters import Counters, Snapshot
 from cigocc_ros.ros.diagnostics import Diagnostics, NodeState
 from cigocc_ros.ros.dropped import DroppedFrame
 from cigocc_ros.ros.input.decoder import FrameDecoder
 from cigocc_ros.ros.input.extrinsics import create_extrinsics
 from cigocc_ros.ros.input.pairing import Bundle
-from cigocc_ros.ros.input.subscriptions import Inputs
+from cigocc_ros.ros.input.subscriptions import LABEL_TOPIC, Inputs
 from cigocc_ros.ros.log_forwarding import Throttle, forward_logging
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.output.grids import class_info_json, grid_format, save_grid
@@ -104,11 +105,15 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         self._predictor = self._loaded(self.worker)
         manifest, frame = self._predictor.manifest, self.parameters.output_frame
         stereo = self.parameters.stereo(manifest.training)
+        _require_input(manifest, self.parameters)
         self._outputs.publish_class_info(
             class_info_json(manifest.model_id, self._predictor.grid, frame, grid.layout)
         )
         self._outputs.publish_legend(self._predictor.grid, frame)
-        self._inputs = Inputs(self, self.parameters, self._receive, self._counters.add_lost)
+        counters = self._counters
+        self._inputs = Inputs(
+            self, self.parameters, self._receive, counters.add_lost, counters.add_doubt
+        )
         self._decode = FrameDecoder(
             self.parameters, self._inputs.topics, self._extrinsics, self._counters, stereo
         )
@@ -134,13 +139,16 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             raise ExternalShutdownException
         return predictor
 
-    def _receive(self, bundle: Bundle) -> None:
-        """Put the newest frame into the worker's mailbox."""
+    def _receive(self, bundles: list[Bundle]) -> None:
+        """Put the newest frame into the worker's mailbox; older ones are replaced by it."""
         if not self._enabled or self.worker is None:
             return
-        stamp_ns = stamp_to_ns(bundle.image.header.stamp)
-        self._counters.add_image(self._stamps.fault(stamp_ns, self._now_ns()))
-        if self.worker.mailbox.put(bundle):
+        for bundle in bundles:
+            stamp_ns = stamp_to_ns(bundle.image.header.stamp)
+            self._counters.add_image(self._stamps.fault(stamp_ns, self._now_ns()))
+        for _ in bundles[:-1]:
+            self._counters.add_replaced()
+        if self.worker.mailbox.put(bundles[-1]):
             self._counters.add_replaced()
 
     def _handle(self, predictor: FramePredictor, bundle: Bundle) -> None:
@@ -233,6 +241,8 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             extrinsics_source=self._extrinsics.source,
             extrinsics_problem=self._extrinsics.problem,
             extrinsics_warning=self._extrinsics.warning,
+            semantic_topic=str(self.resolve_topic_name(LABEL_TOPIC)),
+            semantic_classes=self.parameters.semantic_classes,
             engine_problem=getattr(self._predictor.engine, 'problem', '') or self._hang(),
         )
 
@@ -246,6 +256,16 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             logger.critical('the engine hangs and is left to the end of the process')
         self._stop_forwarding()
         super().destroy_node()
+
+
+def _require_input(manifest: ModelManifest, parameters: OccParameters) -> None:
+    """Raise ConfigError for label images that the model has no input for."""
+    if parameters.semantic_classes and not manifest.takes_semantic_prior:
+        raise ConfigError(
+            f'semantic_classes is set, but the model {manifest.model_id} takes no classes from '
+            'outside (no input semantic_prior): leave it empty, or give a model whose config says '
+            'semantic_prior: true (docs/semantic_prior.md)'
+        )
 
 
 def _decoded(decode: Callable[[Bundle], CameraFrame], bundle: Bundle) -> CameraFrame:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cigocc_ros.core.class_presets import PRESETS, class_set
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.frames import LIDAR_FRAME
 from cigocc_ros.core.installed import DEFAULT_MODEL
@@ -31,6 +32,13 @@ def checked_frame(name: str) -> str:
         raise ConfigError(f'expected the name of a frame, found {name!r}')
     if name.startswith('/'):
         raise ConfigError(f'frames of tf2 have no slash in front, found {name!r}')
+    return name
+
+
+def checked_class_set(name: str) -> str:
+    """Return a name of a set of classes, or of a file of them; raise ConfigError."""
+    if name:
+        class_set(name)
     return name
 
 
@@ -136,6 +144,25 @@ class OccParameters:
         'prior.stereo_width_px',
         name='prior.stereo_offset_px',
         limits=(-MAX_OFFSET_PX, MAX_OFFSET_PX),
+    )
+    semantic_classes: str = parameter(
+        '',
+        'What the ids of the label images on semantic_prior mean: '
+        f'{", ".join(PRESETS)}, or a YAML file that maps classes to ids; empty takes no label '
+        'images',
+        check=checked_class_set,
+    )
+    semantic_wait_s: float = parameter(
+        0.2,
+        'How long an image waits for its label image, seconds; then it goes without',
+        name='semantic_prior.wait_s',
+        limits=(0.001, 2.0),
+    )
+    semantic_tolerance_s: float = parameter(
+        0.005,
+        'Largest difference between the stamps of an image and its label image, seconds',
+        name='semantic_prior.tolerance_s',
+        limits=(0.0, 0.5),
     )
     max_markers: int = parameter(
         50_000,

@@ -285,7 +285,7 @@ def cache_key(
     if stereo != DEFAULT_STEREO:
         sizes['stereo'] = asdict(stereo)
     if semantics is not None:
-        sizes['semantics'] = [str(semantics.root.resolve()), semantics.preset]
+        sizes['semantics'] = [str(semantics.root.resolve()), semantics.meaning]
     return f'{config.name}-{_digest(json.dumps(sizes, sort_keys=True), 8)}'
 
 

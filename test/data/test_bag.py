@@ -5,7 +5,7 @@ import argparse
 import cv2
 import numpy as np
 import pytest
-from fixtures_sequence import P2, build_sequence
+from fixtures_sequence import P2, build_label_images, build_sequence
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import QosDurability
 from rosbags.typesys import Stores, get_typestore
@@ -149,6 +149,18 @@ def test_compressed_images_are_jpeg_of_the_same_picture(tmp_path):
     assert bytes(message.data[:2]) == b'\xff\xd8'
     decoded = cv2.imdecode(message.data, cv2.IMREAD_COLOR)[..., ::-1]
     np.testing.assert_allclose(decoded.astype(int), smooth, atol=4)
+
+
+def test_label_images_are_written_with_their_images(sequence, tmp_path):
+    labels = build_label_images(tmp_path / 'labels', '00', frames=2)
+    out = tmp_path / 'bag'
+    counts = write_bag(sequence, out, content=BagContent(semantic_prior=labels))
+    topic = f'{LEFT}/semantic_prior'
+    assert counts[topic] == 2
+    (stamp_ns, first), _ = read_with_rosbags(out)[0][topic]
+    assert (first.encoding, first.step, stamp_ns) == ('mono8', 80, SECOND)
+    rows = np.asarray(first.data).reshape(24, 80)
+    assert (rows == np.arange(24)[:, None]).all()
 
 
 def test_the_default_is_the_left_camera(sequence, tmp_path):

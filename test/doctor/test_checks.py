@@ -127,6 +127,25 @@ def test_doubts_and_unused_depth_of_the_node_are_findings():
     assert prior.fix == doubt.fix == 'docs/trust.md'
 
 
+def test_unused_label_images_of_the_node_are_findings():
+    values = {
+        'semantic prior: semantic_colour': '5',
+        'last error': 'semantic prior, semantic_colour: label images of encoding rgb8',
+    }
+    _, prior = check_report(observed(report=Report(1, 'running, but', values)))
+    assert (prior.status, prior.check) == (WARN, 'semantic prior')
+    assert '5 not used, semantic_colour' in prior.found and 'encoding rgb8' in prior.found
+
+
+def test_an_optional_topic_of_another_type_is_named():
+    mine = Endpoint('/occ', IMAGE_TYPE, RELIABLE)
+    for kind, expected in ((IMAGE_TYPE, [OK]), (COMPRESSED_TYPE, [OK, FAIL])):
+        view = TopicView('/labels', (Endpoint('/seg', kind, RELIABLE),), (mine,))
+        findings = list(check_optional(observed(node='/occ', optional_inputs=(view,))))
+        assert [finding.status for finding in findings] == expected
+    assert f'published as {COMPRESSED_TYPE}: nothing arrives' in findings[1].found
+
+
 def test_a_camera_info_that_is_published_once_is_no_fault_where_it_is_kept():
     kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     latched = TopicView('/camera_info', (Endpoint('/cam', INFO_TYPE, kept),))

@@ -45,9 +45,9 @@ def test_the_demo_starts_what_launch_starts(tmp_path):
     words = launched['kitti_player']
     at = words.index('ground_truth_frame:=ground_truth_view')
     del words[at - 1 : at + 1]  # the demo draws the ground truth itself
-    options = {'rate': 0.5, 'loop': False, 'lidar_frame': LIDAR_FRAME}
+    options = {'rate': 0.5, 'loop': False, 'semantic_prior': '', 'lidar_frame': LIDAR_FRAME}
     assert player_command(Path('/data/00'), **options) == words
-    assert len(CAMERA_TOPICS) == 5
+    assert len(CAMERA_TOPICS) == 6
 
 
 def demo_words(folder: Path) -> list[str]:

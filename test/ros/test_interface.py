@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
+from fixtures_ros import fake_manifest
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
 from cigocc_ros.core.markdown import block, filled
@@ -41,8 +42,13 @@ def test_a_stale_page_is_written_anew(tmp_path):
     assert 'old' not in text and '`~/enable`' in text and text.endswith('<!-- end -->\nb\n')
 
 
+def start_with_everything(graph):
+    graph.predictor.manifest = fake_manifest(semantic_prior=True)
+    graph.start(semantic_classes='cityscapes')
+
+
 def test_the_rows_are_the_topics_and_services_of_a_running_node(graph):
-    graph.start()
+    start_with_everything(graph)
     watching = graph.observer
 
     def topics():
@@ -66,7 +72,7 @@ def test_the_rows_are_the_topics_and_services_of_a_running_node(graph):
 
 
 def test_the_rows_state_the_quality_of_service(graph):
-    graph.start()
+    start_with_everything(graph)
     view = GraphView(graph.observer)
     graph.until(lambda: view.published('/occ/occupancy'))
     for row in OUTPUTS:

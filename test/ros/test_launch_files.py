@@ -46,11 +46,13 @@ ALLOWED = {
 }
 GIVEN = {OCC: {}, REPLAY: {'sequence': '/data/sequences/00'}}
 ARGUMENTS = {
-    OCC: 'image camera_info right_image right_camera_info depth image_transport '
+    OCC: 'image camera_info right_image right_camera_info depth semantic_prior semantic_classes '
+    'image_transport '
     'image_reliability model backend device threads output_frame extrinsics_file params_file '
     'save_dir namespace use_sim_time respawn log_level rviz dds_profile',
-    REPLAY: 'sequence bag rate loop ground_truth_shift_m image camera_info right_image '
-    'right_camera_info depth use_sim_time image_transport image_reliability model backend device '
+    REPLAY: 'sequence bag semantic_images rate loop ground_truth_shift_m image camera_info '
+    'right_image right_camera_info depth semantic_prior use_sim_time semantic_classes '
+    'image_transport image_reliability model backend device '
     'threads output_frame extrinsics_file params_file save_dir namespace respawn log_level rviz '
     'dds_profile',
 }
@@ -237,6 +239,24 @@ def test_replay_listens_to_the_topics_of_our_bags(prefix):
         assert played[topic] == in_bags
         if kind != 'cloud':
             assert heard[topic] == in_bags
+
+
+def test_label_images_reach_the_node_with_what_their_ids_mean(prefix):
+    given = {'semantic_prior': '/seg/labels', 'semantic_classes': 'ade20k'}
+    words = evaluate(OCC, prefix, given).commands['occ_node']
+    assert remapped(words)['semantic_prior'] == '/seg/labels'
+    assert given_parameters(words)['semantic_classes'] == 'ade20k'
+    assert (
+        given_parameters(evaluate(OCC, prefix, {}).commands['occ_node'])['semantic_classes']
+        == "''"
+    )
+
+
+def test_label_images_of_a_folder_are_played(prefix):
+    given = GIVEN[REPLAY] | {'semantic_images': '/labels', 'semantic_classes': 'cityscapes'}
+    commands = evaluate(REPLAY, prefix, given).commands
+    assert given_parameters(commands['kitti_player'])['semantic_prior'] == '/labels'
+    assert given_parameters(commands['occ_node'])['semantic_classes'] == 'cityscapes'
 
 
 def test_bags_of_jpeg_are_heard(prefix):

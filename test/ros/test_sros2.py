@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from fixtures_ros import EXTRINSICS, enter_domain
-from fixtures_sequence import build_sequence
+from fixtures_ros import EXTRINSICS, enter_domain, fake_manifest
+from fixtures_sequence import build_label_images, build_sequence
 from rclpy.expand_topic_name import expand_topic_name
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -99,11 +99,12 @@ def test_nothing_is_allowed_by_pattern():
 def test_the_policy_of_the_node_is_what_it_creates(make_graph):
     found = set()
     for parameters, image in (
-        ({'use_sim_time': True}, '/image'),
+        ({'use_sim_time': True, 'semantic_classes': 'ade20k'}, '/image'),
         ({'image_transport': 'compressed'}, '/image/compressed'),
     ):
         enter_domain()  # two nodes of one name cannot be told apart in one domain
         graph = make_graph()
+        graph.predictor.manifest = fake_manifest(semantic_prior=True)
         node = graph.start(**EXTRINSICS, **parameters)
         found |= seen(graph, node, {image, '/occ/occupancy', '/occ/enable', '/diagnostics'})
     require_same('occ', found, ONLY_WITH_TF | SINCE_IRON)
@@ -111,13 +112,14 @@ def test_the_policy_of_the_node_is_what_it_creates(make_graph):
 
 def test_the_policy_of_the_player_is_what_it_creates(graph, tmp_path):
     sequence = build_sequence(tmp_path / '07')
-    overrides = {'sequence': str(sequence), 'depth': True, 'wait_for_subscribers': 1}
+    labels = build_label_images(tmp_path / 'labels', '07')
+    overrides = {'sequence': str(sequence), 'depth': True, 'semantic_prior': str(labels)}
     player = KittiPlayer(
         context=graph.context,
         parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()],
     )
     try:
-        names = {'/image', '/depth', '/clock', '/ground_truth', '/rosout'}
+        names = {'/image', '/depth', '/semantic_prior', '/clock', '/ground_truth', '/rosout'}
         found = seen(graph, player, names)
     finally:
         player.destroy_node()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from cigocc_ros.core.text import excerpt
 from cigocc_ros.ros.dropped import DroppedFrame, opencv
 
 Map = NDArray[np.float32]
+Pixel = TypeVar('Pixel', np.float32, np.uint8)
 RAW, RECTIFIED = 'raw', 'rectified'
 PINHOLE_MODELS = ('plumb_bob', 'rational_polynomial', '')
 FISHEYE_MODELS = ('equidistant', 'fisheye')
@@ -60,12 +61,12 @@ class ImageGeometry:
         rectified: NDArray[np.uint8] = cv2.remap(image, *self.maps, cv2.INTER_LINEAR)
         return rectified
 
-    def rectify_depth(self, depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return rectified (H, W) metres by nearest pixel; 0, unknown, outside the raw image."""
+    def rectify_nearest(self, values: NDArray[Pixel]) -> NDArray[Pixel]:
+        """Return rectified depth or classes, (H, W), by nearest pixel; 0, unknown, outside."""
         if self.maps is None:
-            return depth_m
+            return values
         cv2 = _opencv()
-        rectified: NDArray[np.float32] = cv2.remap(depth_m, *self.maps, cv2.INTER_NEAREST)
+        rectified: NDArray[Pixel] = cv2.remap(values, *self.maps, cv2.INTER_NEAREST)
         return rectified
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
+from cigocc_ros.core.class_presets import ClassSet, class_set
 from cigocc_ros.core.errors import FrameError
 from cigocc_ros.core.frames import NANOSECONDS, CameraFrame
 from cigocc_ros.core.prior import DEPTH, NONE
@@ -26,6 +27,13 @@ from cigocc_ros.ros.input.depth_prior import (
 )
 from cigocc_ros.ros.input.extrinsics import Extrinsics
 from cigocc_ros.ros.input.images import AnyImage, decode_rgb, format_doubt
+from cigocc_ros.ros.input.label_images import (
+    Classes,
+    check_label_frame,
+    fitted_classes,
+    ids_from_message,
+    translated,
+)
 from cigocc_ros.ros.input.pairing import Bundle
 from cigocc_ros.ros.input.subscriptions import Topics
 from cigocc_ros.ros.occ_parameters import OccParameters
@@ -80,6 +88,8 @@ class FrameDecoder:
         self._output_frame = parameters.output_frame
         self._extrinsics, self._counters = extrinsics, counters
         self._stereo = stereo
+        name = parameters.semantic_classes
+        self._classes = class_set(name) if name else None
 
     def __call__(self, bundle: Bundle) -> CameraFrame:
         """Return the rectified frame; raise DroppedFrame with what is wrong."""
@@ -102,6 +112,7 @@ class FrameDecoder:
             frame_id=header.frame_id,
             grid_frame_id=self._output_frame,
             depth_m=self._prior(bundle, geometry, image),
+            classes=self._semantics(bundle, geometry),
         )
 
     def _prior(
@@ -142,6 +153,29 @@ class FrameDecoder:
         self._doubt(depth_frame=frame_doubt, depth_far_plane=value_doubt)
         own = None if info is None else self._depth.geometry(info, _size(depth))
         return registered_depth(depth, image, own)
+
+    def _semantics(self, bundle: Bundle, image: ImageGeometry) -> Classes | None:
+        """Return the classes from outside, or None, which is valid input, after counting why."""
+        if self._classes is None or not bundle.wants_labels:
+            return None
+        try:
+            return self._from_labels(bundle, image, self._classes)
+        except FrameError as error:
+            reason = error.reason if isinstance(error, DroppedFrame) else 'semantic_invalid'
+            self._counters.add_semantics_failed(reason, str(error))
+            return None
+
+    def _from_labels(self, bundle: Bundle, image: ImageGeometry, meaning: ClassSet) -> Classes:
+        if bundle.labels is None:
+            raise DroppedFrame('semantic_late', 'no label image with this stamp in time')
+        frame_doubt = check_label_frame(
+            bundle.image.header.frame_id, bundle.labels.header.frame_id
+        )
+        labels = translated(ids_from_message(bundle.labels), meaning)
+        classes = fitted_classes(labels.classes, image)
+        self._counters.add_semantics(labels.known_share, labels.foreign_share)
+        self._doubt(semantic_frame=frame_doubt, semantic_ids=labels.doubt(meaning.name))
+        return classes
 
     def _doubt(self, **doubts: str) -> None:
         for name, text in doubts.items():

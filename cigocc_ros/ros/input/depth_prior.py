@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.camera import CameraModel, stereo_pair
 from cigocc_ros.core.errors import CalibrationError
+from cigocc_ros.core.text import excerpt
 from cigocc_ros.data.stereo_config import DEFAULT_STEREO, StereoConfig
 from cigocc_ros.ros.dropped import DroppedFrame
-from cigocc_ros.ros.input.camera_info import ImageGeometry
+from cigocc_ros.ros.input.camera_info import ImageGeometry, Pixel
 
 Rgb = NDArray[np.uint8]
 Depth = NDArray[np.float32]
@@ -28,8 +29,9 @@ def check_frames(image_frame: str, depth_frame: str) -> str:
     if depth_frame != image_frame:
         raise DroppedFrame(
             'prior_frame',
-            f'depth is of frame {depth_frame!r}, the image of {image_frame!r}: depth must be '
-            'registered to the image, by the driver (align_depth) or by depth_image_proc',
+            f'depth is of frame {excerpt(depth_frame)}, the image of {excerpt(image_frame)}: '
+            'depth must be registered to the image, by the driver (align_depth) or by '
+            'depth_image_proc',
         )
     return ''
 
@@ -46,7 +48,7 @@ def registered_depth(depth: Depth, image: ImageGeometry, own: ImageGeometry | No
         _require_registration(image, own)
     fitted = _resized(depth, image.camera)
     rectified_already = own is not None and own.maps is None and image.maps is not None
-    return fitted if rectified_already else image.rectify_depth(fitted)
+    return fitted if rectified_already else image.rectify_nearest(fitted)
 
 
 def _require_registration(image: ImageGeometry, own: ImageGeometry) -> None:
@@ -69,20 +71,33 @@ def _require_registration(image: ImageGeometry, own: ImageGeometry) -> None:
 
 
 def _resized(depth_m: Depth, camera: CameraModel) -> Depth:
-    height, width = depth_m.shape
-    if (width, height) == (camera.width, camera.height):
-        return depth_m
-    if abs(width * camera.height - height * camera.width) > max(
-        camera.width, camera.height, width
-    ):
+    check_shape(depth_m.shape, camera, 'prior_size', 'depth image')
+    return nearest_pixels(depth_m, camera)
+
+
+def check_shape(shape: tuple[int, ...], camera: CameraModel, reason: str, what: str) -> None:
+    """Raise DroppedFrame unless an image of (H, W) has the shape of the camera's, up to a pixel.
+
+    Another size is fine: it shows the same view.
+    """
+    height, width = shape
+    apart = abs(width * camera.height - height * camera.width)
+    if apart > max(camera.width, camera.height, width):
         raise DroppedFrame(
-            'prior_size',
-            f'the depth image is {width}x{height}, the image {camera.width}x{camera.height}, '
-            'another shape: depth must be registered to the image',
+            reason,
+            f'the {what} is {width}x{height}, the image {camera.width}x{camera.height}, '
+            f'another shape: the {what} must show what the image shows, pixel by pixel',
         )
+
+
+def nearest_pixels(values: NDArray[Pixel], camera: CameraModel) -> NDArray[Pixel]:
+    """Return an image (h, w) of the camera's view at its size, each pixel the nearest one."""
+    height, width = values.shape
+    if (width, height) == (camera.width, camera.height):
+        return values
     row = (2 * np.arange(camera.height) + 1) * height // (2 * camera.height)
     column = (2 * np.arange(camera.width) + 1) * width // (2 * camera.width)
-    nearest: Depth = depth_m[row[:, None], column]
+    nearest: NDArray[Pixel] = values[row[:, None], column]
     return nearest
 
 

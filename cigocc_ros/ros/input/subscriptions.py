@@ -16,9 +16,10 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from cigocc_ros.core.class_presets import PRESETS
 from cigocc_ros.core.prior import AUTO, DEPTH, STEREO
 from cigocc_ros.ros.input.images import AnyImage
-from cigocc_ros.ros.input.pairing import IMAGE, Bundle, Pairing
+from cigocc_ros.ros.input.pairing import IMAGE, Bundle, Pairing, Patience
 from cigocc_ros.ros.occ_parameters import (
     AUTO_RELIABILITY,
     BEST_EFFORT,
@@ -39,6 +40,8 @@ QUEUE_DEPTH = 5
 LOOK_S = 0.5
 SILENT_S = 2.0
 """A topic that says nothing for so long is looked at: it may be latched, or of another form."""
+SHORTEST_WAIT_S = 0.001
+LABEL_TOPIC = 'semantic_prior'
 MessageInfo = Mapping[str, Any]
 Callback = Callable[[Any, MessageInfo], None]
 
@@ -214,25 +217,26 @@ class Inputs:
         self,
         node: Node,
         parameters: OccParameters,
-        deliver: Callable[[Bundle], None],
+        deliver: Callable[[list[Bundle]], None],
         lost: Callable[[int], None],
+        doubt: Callable[[str, str], bool] = lambda name, text: False,
     ) -> None:
         """Subscribe; `deliver` is called in the executor's thread and must be quick.
 
-        `lost` gets the number of images that were published and did not arrive.
+        It gets the frames that are ready together, oldest first, at least one. `lost` gets the
+        number of images that were published and did not arrive, `doubt` what is published and not
+        used; it says whether that is news.
         """
-        self._node, self._deliver, self._lost = node, deliver, lost
+        self._node, self._deliver, self._lost, self._doubt = node, deliver, lost, doubt
         self._gaps = SequenceGaps(lambda: int(node.count_publishers(self.image.topic)))
-        self._pairing = Pairing(
-            parameters.prior_source, parameters.prior_tolerance_s, parameters.prior_wait_s
-        )
+        self._pairing = _pairing(parameters)
         # a steady clock: /clock may stand still while an image waits
         self._deadline = node.create_timer(LOOK_S, self._give_up_waiting, clock=steady_clock())
         self._deadline.cancel()
         raw_first = parameters.image_transport == 'raw'
         # camera_info before image: of two messages that wait, the executor takes it first
         self.info = self._info(IMAGE, self._resolved('camera_info'))
-        self.others = self._prior_inputs(parameters, raw_first)
+        self.others = self._prior_inputs(parameters, raw_first) | self._label_input(parameters)
         self.topics = Topics(*map(self._resolved, ('image', 'right/image', 'depth')))
         forms = _image_forms(self.topics.image, raw_first)[:1]  # what was asked for, no other
         reliability = parameters.image_reliability
@@ -267,13 +271,24 @@ class Inputs:
             )
         return made
 
+    def _label_input(self, parameters: OccParameters) -> dict[str, AdaptiveSubscription]:
+        """Subscribe to label images, where it is said what their ids mean."""
+        if not parameters.semantic_classes:
+            return {}
+        forms = (Form(Image, self._resolved(LABEL_TOPIC)),)
+
+        def take(message: Image, _: MessageInfo) -> None:
+            self._forward(self._pairing.add_labels(message))
+
+        reliability = parameters.image_reliability
+        return {LABEL_TOPIC: AdaptiveSubscription(self._node, forms, take, reliability)}
+
     def _depth_info_topic(self) -> str:
         """Return where the CameraInfo of the depth images is: beside them, unless remapped."""
-        topic, given = 'depth/camera_info', self._resolved('depth/camera_info')
-        expand, depth = self._node.resolve_topic_name, self._resolved('depth')
-        if given != expand(topic, only_expand=True) or depth == expand('depth', only_expand=True):
-            return given
-        return sibling_info(depth)
+        topic, depth = 'depth/camera_info', 'depth'
+        if is_remapped(self._node, topic) or not is_remapped(self._node, depth):
+            return self._resolved(topic)
+        return sibling_info(self._resolved(depth))
 
     def _info(self, owner: str, topic: str) -> AdaptiveSubscription:
         def take(message: CameraInfo, _: MessageInfo) -> None:
@@ -286,25 +301,53 @@ class Inputs:
         if missed:
             self._lost(missed)
         self._forward(self._pairing.add_image(message))
-        wait_s = self._pairing.wait_s
-        if wait_s is not None:
-            self._deadline.timer_period_ns = round(wait_s * 1e9)
-            self._deadline.reset()
 
     def _on_prior(self, kind: str, message: AnyImage) -> None:
         self._forward(self._pairing.add_prior(kind, message))
 
     def _give_up_waiting(self) -> None:
-        self._deadline.cancel()
-        self._forward(self._pairing.flush())
+        self._forward(self._pairing.released())
 
     def _forward(self, bundles: list[Bundle]) -> None:
-        for bundle in bundles:
-            self._deliver(bundle)
+        """Hand over what is ready, and look again when the next image has waited long enough."""
+        if bundles:
+            self._deliver(bundles)
+        wait_s = self._pairing.wait_s
+        if wait_s is None:
+            self._deadline.cancel()
+        else:
+            self._deadline.timer_period_ns = round(max(wait_s, SHORTEST_WAIT_S) * 1e9)
+            self._deadline.reset()
 
     def _look(self) -> None:
         for subscription in (self.info, *self.others.values()):
             subscription.look()
+        text = self._unexplained_labels()
+        if text and self._doubt('semantic_classes', text):
+            logger.warning('%s', text)
+
+    def _unexplained_labels(self) -> str:
+        """Say that label images are published of which nobody said what their ids mean."""
+        topic = self._resolved(LABEL_TOPIC)
+        if LABEL_TOPIC in self.others or not self._node.count_publishers(topic):
+            return ''
+        return (
+            f'{topic} is published but not used: semantic_classes does not say what the ids of '
+            f'its images mean; set it to one of {", ".join(PRESETS)} or a YAML file'
+        )
+
+
+def _pairing(parameters: OccParameters) -> Pairing:
+    """Return what brings the messages together; label images are expected where asked for."""
+    prior = Patience(parameters.prior_tolerance_s, parameters.prior_wait_s)
+    labels = Patience(parameters.semantic_tolerance_s, parameters.semantic_wait_s)
+    return Pairing(parameters.prior_source, prior, labels if parameters.semantic_classes else None)
+
+
+def is_remapped(node: Node, topic: str) -> bool:
+    """Say whether a topic of the node was given another name."""
+    given, own = (node.resolve_topic_name(topic, only_expand=only) for only in (False, True))
+    return bool(given != own)
 
 
 def sibling_info(topic: str) -> str:

@@ -36,10 +36,19 @@ def image_from_depth(depth_m: NDArray[np.float32]) -> Image:
     return message
 
 
+def image_from_labels(ids: NDArray[np.uint8]) -> Image:
+    """Return a mono8 Image of class ids (h, w), without header."""
+    height, width = ids.shape
+    message = Image(height=height, width=width, encoding='mono8', step=width)
+    message.data = byte_array(ids)
+    return message
+
+
 MAKERS: dict[Kind, Callable[[Any], Any]] = {
     'image': image_from_rgb,
     'camera_info': info_from_camera,
     'depth': image_from_depth,
+    'labels': image_from_labels,
     'cloud': lambda points: cloud_from_points(points, header(0, '')),
 }
 

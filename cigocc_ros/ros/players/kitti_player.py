@@ -40,6 +40,7 @@ MESSAGES: dict[Kind, type] = {
     'image': Image,
     'camera_info': CameraInfo,
     'depth': Image,
+    'labels': Image,
     'cloud': PointCloud2,
 }
 # Loaded only for those who listen: large, and of no use to the node under test.
@@ -84,6 +85,7 @@ class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             rig if settings.right else rig.without_right(),
             settings.lidar_frame,
             settings.ground_truth_frame,
+            Path(settings.semantic_prior) if settings.semantic_prior else None,
         )
         end = None if settings.end < 0 else settings.end
         self._frames = list(sequence.frame_ids)[settings.start : end]
@@ -101,6 +103,7 @@ class KittiPlayer(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         settings = self.parameters
         off = set() if settings.right else set(RIGHT_TOPICS)
         off |= set() if settings.depth else {'depth'}
+        off |= set() if settings.semantic_prior else {'semantic_prior'}
         self._topics = {
             name: self.create_publisher(MESSAGES[topic.kind], name, QoSProfile(depth=5))
             for name, topic in TOPICS.items()

@@ -24,6 +24,12 @@ class PlayerParameters:
     )
     right: bool = parameter(True, 'Publish the right camera')
     depth: bool = parameter(False, 'Publish depth_2 of the folder as topic depth')
+    semantic_prior: str = parameter(
+        '',
+        'Folder of label images of the left camera, sequences/SS/FFFFFF.png, published as topic '
+        'semantic_prior; empty publishes none',
+        path=True,
+    )
     camera_frame: str = parameter(LEFT_FRAME, 'Frame of the left camera')
     right_camera_frame: str = parameter(RIGHT_FRAME, 'Frame of the right camera')
     lidar_frame: str = parameter(LIDAR_FRAME, 'Frame of the lidar and of the ground truth')

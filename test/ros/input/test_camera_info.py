@@ -205,7 +205,7 @@ def test_rectification_moves_a_distorted_point_to_where_the_camera_says(model, d
     np.testing.assert_allclose((columns * weight).sum(), expected[0], atol=0.3)
     np.testing.assert_allclose((rows * weight).sum(), expected[1], atol=0.3)
     raw_depth = np.where(spot > 100, 7.5, 0).astype(np.float32)
-    assert geometry.rectify_depth(raw_depth)[round(expected[1]), round(expected[0])] == 7.5
+    assert geometry.rectify_nearest(raw_depth)[round(expected[1]), round(expected[0])] == 7.5
 
 
 def test_the_key_follows_every_number():

@@ -7,7 +7,14 @@ pytest.importorskip('rclpy')
 from sensor_msgs.msg import CameraInfo, Image
 
 from cigocc_ros.core.prior import AUTO, DEPTH, NONE, STEREO
-from cigocc_ros.ros.input.pairing import IMAGE, INFO_WAIT_S, Bundle, Pairing
+from cigocc_ros.ros.input.pairing import (
+    IMAGE,
+    INFO_WAIT_S,
+    MOST_WAITING,
+    Bundle,
+    Pairing,
+    Patience,
+)
 from cigocc_ros.ros.stamps import stamp_from_ns
 
 MS = 1_000_000
@@ -29,8 +36,11 @@ class Clock:
 INFO, RIGHT_INFO = CameraInfo(width=1), CameraInfo(width=2)
 
 
-def pairing(source: str, clock: Clock | None = None, infos: bool = True) -> Pairing:
-    made = Pairing(source, 0.005, 0.02, clock or Clock())
+def pairing(
+    source: str, clock: Clock | None = None, infos: bool = True, labels: bool = False
+) -> Pairing:
+    wanted = Patience(0.005, 0.3) if labels else None
+    made = Pairing(source, Patience(0.005, 0.02), wanted, clock or Clock())
     if infos:
         made.add_info(IMAGE, INFO)
         made.add_info(STEREO, RIGHT_INFO)
@@ -71,11 +81,77 @@ def test_the_nearest_stamp_is_taken():
     assert bundle.prior.header.stamp == image(99).header.stamp
 
 
-def test_a_new_image_lets_the_old_one_go():
-    pairs, first, second = pairing(STEREO), image(100), image(200)
-    assert pairs.add_image(first) == []
-    assert [b.image for b in pairs.add_image(second)] == [first]
-    assert pairs.wait_s is not None
+def test_a_new_image_does_not_end_the_wait_of_an_older_one():
+    """What another network makes of an image comes when newer images are there already."""
+    clock = Clock()
+    pairs, images = pairing(DEPTH, clock), [image(100 + 33 * k) for k in range(3)]
+    for each in images:
+        assert pairs.add_image(each) == []
+        clock.now_s += 0.005
+    assert pairs.wait_s == pytest.approx(0.02 - 0.015)
+    (first,) = pairs.add_prior(DEPTH, image(100))
+    assert first.image is images[0] and first.prior is not None
+    assert pairs.wait_s == pytest.approx(0.02 - 0.01)
+    older, newest = pairs.add_prior(DEPTH, image(166))
+    assert (older.image, older.prior) == (images[1], None)
+    assert newest.image is images[2] and newest.prior is not None
+
+
+def test_an_image_waits_no_longer_than_told():
+    clock = Clock()
+    pairs, first = pairing(STEREO, clock), image(100)
+    pairs.add_image(first)
+    clock.now_s += 0.019
+    assert pairs.released() == [] and pairs.add_image(image(119)) == []
+    clock.now_s += 0.002
+    assert [b.image for b in pairs.released()] == [first]
+    assert pairs.wait_s == pytest.approx(0.018)
+
+
+def test_no_more_images_wait_than_there_is_room_for():
+    pairs = pairing(STEREO)
+    gone = [pairs.add_image(image(100 + k)) for k in range(MOST_WAITING + 2)]
+    assert [len(bundles) for bundles in gone] == MOST_WAITING * [0] + [1, 1]
+
+
+@pytest.mark.parametrize('labels_first', [False, True])
+def test_labels_come_with_their_image(labels_first):
+    pairs, sent, labels = pairing(NONE, labels=True), image(100), image(102)
+    steps = [lambda: pairs.add_image(sent), lambda: pairs.add_labels(labels)]
+    first, second = [step() for step in (steps[::-1] if labels_first else steps)]
+    assert first == [] and second == [Bundle(sent, INFO, wants_labels=True, labels=labels)]
+
+
+def test_labels_of_another_stamp_are_of_another_image():
+    clock = Clock()
+    pairs = pairing(NONE, clock, labels=True)
+    pairs.add_labels(image(94))
+    assert pairs.add_image(image(100)) == []
+    assert pairs.add_labels(image(106)) == []
+    assert pairs.wait_s == pytest.approx(0.3)
+    clock.now_s += 0.31
+    (late,) = pairs.released()
+    assert late.lacks_labels and late.labels is None
+
+
+def test_depth_is_kept_while_labels_are_waited_for():
+    """Also when more depth images come meanwhile than are kept."""
+    clock = Clock()
+    pairs, depth = pairing(DEPTH, clock, labels=True), image(100)
+    pairs.add_image(image(100))
+    for stamp_ms in (100, *range(133, 700, 33)):
+        pairs.add_prior(DEPTH, depth if stamp_ms == 100 else image(stamp_ms))
+    (bundle,) = pairs.add_labels(image(100))
+    assert bundle.prior is depth and bundle.complete
+
+
+def test_labels_do_not_make_an_image_wait_longer_for_depth():
+    clock = Clock()
+    pairs = pairing(DEPTH, clock, labels=True)
+    pairs.add_image(image(100))
+    clock.now_s += 0.1
+    (bundle,) = pairs.add_labels(image(100))
+    assert bundle.labels is not None and bundle.prior is None
 
 
 def test_auto_follows_what_is_published_and_prefers_depth():
@@ -113,7 +189,7 @@ def test_the_first_image_waits_for_its_camera_info():
     """Drivers publish it after the image (image_transport, CameraPublisher)."""
     pairs, first = pairing(NONE, infos=False), image(100)
     assert pairs.add_image(first) == []
-    assert pairs.wait_s == INFO_WAIT_S
+    assert pairs.wait_s == pytest.approx(INFO_WAIT_S)
     assert pairs.add_info(STEREO, RIGHT_INFO) == []
     assert pairs.add_info(IMAGE, INFO) == [Bundle(first, INFO)]
     assert pairs.add_image(image(200))[0].info is INFO

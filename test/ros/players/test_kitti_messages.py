@@ -8,7 +8,7 @@ import yaml
 
 pytest.importorskip('rclpy')
 
-from fixtures_sequence import build_sequence
+from fixtures_sequence import build_label_images, build_sequence
 from rclpy.serialization import serialize_message
 
 from cigocc_ros.core.point_records import OCCUPANCY_DTYPE
@@ -20,6 +20,7 @@ from cigocc_ros.ros.input.camera_info import geometry_from_info
 from cigocc_ros.ros.input.depth_images import depth_from_image
 from cigocc_ros.ros.input.extrinsics import ParameterExtrinsics
 from cigocc_ros.ros.input.images import rgb_from_image
+from cigocc_ros.ros.input.label_images import ids_from_message
 from cigocc_ros.ros.players.kitti_messages import (
     frame_messages,
     static_transform,
@@ -34,8 +35,14 @@ def sequence(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def recording(sequence):
-    return Recording(sequence, rig_of_sequence(sequence, 'cam', 'right_cam'), 'velo')
+def labels(tmp_path_factory):
+    return build_label_images(tmp_path_factory.mktemp('labels'), '07')
+
+
+@pytest.fixture(scope='module')
+def recording(sequence, labels):
+    rig = rig_of_sequence(sequence, 'cam', 'right_cam')
+    return Recording(sequence, rig, 'velo', label_root=labels)
 
 
 def test_the_written_parameters_give_the_same_transform(recording, tmp_path):
@@ -78,10 +85,13 @@ def test_messages_of_a_frame(sequence, recording):
         'right/image': 'right_cam',
         'right/camera_info': 'right_cam',
         'depth': 'cam',
+        'semantic_prior': 'cam',
         'velodyne': 'velo',
         'ground_truth': 'velo',
     }
     assert messages['velodyne'].width == 20
+    ids = ids_from_message(messages['semantic_prior'])
+    assert ids.shape == (24, 80) and ids[:, 7].tolist() == list(range(1, 25))
 
 
 def test_the_ground_truth_leaves_out_what_is_unknown(sequence, recording):
@@ -101,7 +111,7 @@ def test_what_a_sequence_lacks_is_left_out(sequence, tmp_path):
     assert set(messages) == {'camera_info', 'image'}
 
 
-def test_a_bag_carries_the_messages_that_the_player_publishes(sequence, tmp_path):
+def test_a_bag_carries_the_messages_that_the_player_publishes(sequence, labels, tmp_path):
     """Compare every field of every topic, stamps too; rclpy leaves chance in padding bytes."""
     pytest.importorskip('rosbags')
     from rosbags.rosbag2 import Reader
@@ -109,10 +119,11 @@ def test_a_bag_carries_the_messages_that_the_player_publishes(sequence, tmp_path
 
     from cigocc_ros.data.bag import BagContent, write_bag
 
-    everything = BagContent(right=True, depth=True, lidar=True, ground_truth=True, start=1, end=2)
+    parts = {'right': True, 'depth': True, 'lidar': True, 'ground_truth': True}
+    everything = BagContent(**parts, semantic_prior=labels, start=1, end=2)
     assert set(everything.topics) == set(TOPICS)
     write_bag(sequence, tmp_path / 'bag', content=everything)
-    recording = Recording(sequence, rig_of_sequence(sequence))
+    recording = Recording(sequence, rig_of_sequence(sequence), label_root=labels)
     store = get_typestore(Stores.ROS2_JAZZY)
     published = frame_messages(recording, '000001', TOPICS)
     with Reader(tmp_path / 'bag') as reader:

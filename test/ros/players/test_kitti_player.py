@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from fixtures_processes import ENDS_WITHIN_S, command, process, wait_for_line
-from fixtures_sequence import build_sequence
+from fixtures_sequence import build_label_images, build_sequence
 from fixtures_tiny_model import build_tiny_model_dir, expected_outputs
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
@@ -69,6 +69,17 @@ def test_a_part_without_right_camera_and_with_depth(play, sequence_dir):
     assert stamps(result.heard['image']) == [FIRST_NS + 100_000_000]  # as in a bag
     assert len(result.heard['depth']) == 1
     assert '/right/image' not in result.names
+
+
+def test_label_images_are_played_with_their_images(play, sequence_dir, tmp_path):
+    labels = build_label_images(tmp_path, '07', frames=2)
+    topics = {'image': Image, 'camera_info': CameraInfo, 'semantic_prior': Image}
+    asked = {'semantic_prior': str(labels), 'right': False, 'rate': 5.0, 'linger_s': 0.2}
+    heard = play(topics, sequence=str(sequence_dir), **asked).heard
+    assert stamps(heard['semantic_prior']) == stamps(heard['image'])[:2]
+    first = heard['semantic_prior'][0]
+    assert (first.encoding, first.width, first.height) == ('mono8', 80, 24)
+    assert first.header.frame_id == heard['image'][0].header.frame_id
 
 
 def test_without_clock_frames_carry_the_present_time(play, sequence_dir):
