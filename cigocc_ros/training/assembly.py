@@ -19,9 +19,10 @@ from cigocc_ros.model.backbone import load_backbone_weights, packaged_weights
 from cigocc_ros.model.build import build_model, load_checkpoint
 from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.model.fddwnet import FddwnetBranch, load_trunk
-from cigocc_ros.training.cache import FrameRef, turned_frames
+from cigocc_ros.training.arrivals import ShardWatch
+from cigocc_ros.training.cache import FrameRef, cache_key, turned_frames
 from cigocc_ros.training.config import Stage, TrainConfig
-from cigocc_ros.training.data_choice import DataChoice, one_each, shares
+from cigocc_ros.training.data_choice import DataChoice, is_packed, one_each, shares
 from cigocc_ros.training.data_needs import (
     lacking_everywhere,
     official_parts,
@@ -31,6 +32,7 @@ from cigocc_ros.training.data_needs import (
 from cigocc_ros.training.loop import StageData, Trainer
 from cigocc_ros.training.mixture import FrameSet, Mixture
 from cigocc_ros.training.preparation import prepare_frames
+from cigocc_ros.training.resident import require_resident
 from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream
 
 logger = logging.getLogger('cigocc_ros.training')
@@ -137,6 +139,8 @@ def assemble(
     The stage `eyes` among `stages` learns from images with and without volumes, the others from
     those with volumes.
     """
+    if config.resident:
+        require_resident(config, stages)
     weights = shares(sources.choices)
     kinds = [kind for kind in (False, True) if kind in {stage != 'eyes' for stage in stages}]
     found = [_Frames.listed(sources, model, config, volumes=kind) for kind in kinds]
@@ -152,11 +156,24 @@ def assemble(
         out=out,
         fabric=fabric,
         eyes=data[0] if len(data) > 1 else None,
+        watch=watch_of(sources, model, weights) if config.new_shards_every else None,
         data={
             'data': [one.name for one in sources.choices],
             'val': None if val is None else val.name,
         },
     )
+
+
+def watch_of(
+    sources: DataSources, model: ModelConfig, weights: list[float] | None
+) -> ShardWatch | None:
+    """Return what looks for shards that come later; None where no folder holds any."""
+    folders = [
+        (0 if weights is None else index, choice.root)
+        for index, choice in enumerate(sources.choices)
+        if is_packed(choice.root)
+    ]
+    return ShardWatch(folders, cache_key(model)) if folders else None
 
 
 @dataclass(frozen=True)

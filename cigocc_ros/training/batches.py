@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.training.config import TrainConfig
+from cigocc_ros.training.resident import ResidentFrames, resident_batches
 from cigocc_ros.training.scene_dataset import Batch, TrainingStream, collate
 from cigocc_ros.training.stopping import ignore_interrupts
 
@@ -67,10 +68,21 @@ class _RankDraws(Sampler[list[int]]):
 
 
 def training_batches(
-    stream: TrainingStream, config: TrainConfig, fabric: Fabric, first_draw: int
+    stream: TrainingStream,
+    config: TrainConfig,
+    fabric: Fabric,
+    first_draw: int,
+    resident: ResidentFrames | None = None,
 ) -> Iterator[Batch]:
-    """Yield this process's batches on its device, from draw `first_draw` of the stream on."""
+    """Yield this process's batches on its device, from draw `first_draw` of the stream on.
+
+    They are made there of `resident` frames, else brought by a loader.
+    """
     split = split_batch(config, fabric.world_size)
+    if resident is not None:
+        draws = split.draws(fabric.global_rank, first_draw)
+        yield from resident_batches(stream, resident, draws)
+        return
     # a loader is typed by what its dataset gives; this one gives what `collate` makes of it
     loader: DataLoader[Any] = DataLoader(
         stream,

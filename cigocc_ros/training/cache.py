@@ -74,6 +74,15 @@ class FrameRef:
         parts = {part.folder for part in IMAGE_TARGETS}
         return taught or self.semantics is not None or bool(folders & parts)
 
+    def load(self) -> Arrays:
+        """Return the prepared arrays; raise DataFileError where there are none."""
+        try:
+            return read_arrays(self.cached)
+        except DataFileError as error:
+            raise DataFileError(
+                f'{self.cached}: not a cached frame ({error}); delete it and prepare again'
+            ) from error
+
     def fingerprint(self) -> str:
         """Return what tells these sources from any others: names, sizes and times of change.
 
@@ -304,12 +313,7 @@ def stored_fingerprint(path: Path) -> str | None:
 
 def load_frame(frame: FrameRef) -> Arrays:
     """Read the prepared arrays of a frame; raise DataFileError where there are none."""
-    try:
-        return read_arrays(frame.cached)
-    except DataFileError as error:
-        raise DataFileError(
-            f'{frame.cached}: not a cached frame ({error}); delete it and prepare again'
-        ) from error
+    return frame.load()
 
 
 def _folder_key(root: Path) -> str:

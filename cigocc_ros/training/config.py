@@ -151,6 +151,12 @@ class TrainConfig:
     both_cameras: bool = False
     """Whether the right camera of a pair is a view to train on too, where a lidar scan gives it
     depth and classes."""
+    new_shards_every: int = 0
+    """Steps between looks for shards that came into the folders of --data: their frames are drawn
+    from the next epoch on. 0 leaves them to the next run."""
+    resident: bool = False
+    """Whether all frames lie on the training device, decoded, and are varied there in batches:
+    no loader processes. Flip, jitter, depth priors and classes from outside; see resident."""
     channels_last: bool = False
     """Whether kernels lie with their channels last: faster convolutions on GPUs with tensor
     cores; the results are the same."""
@@ -182,6 +188,9 @@ class TrainConfig:
         micro = self.micro_batch_size
         fits = micro is None or (micro >= 1 and self.batch_size % micro == 0)
         self._require(fits, f'micro_batch_size must divide batch_size {self.batch_size}', micro)
+        self._require(
+            self.new_shards_every >= 0, 'new_shards_every must be >= 0', self.new_shards_every
+        )
         for name in ('learning_rate', 'clip_norm'):
             self._require(getattr(self, name) > 0, f'{name} must be positive', getattr(self, name))
         for name in ('stage1_share', 'eyes_share'):

@@ -18,10 +18,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from cigocc_ros.core.errors import CigoccError, DataFileError
 from cigocc_ros.core.prior import Prior
 from cigocc_ros.core.typed_yaml import to_mapping
 from cigocc_ros.model.build import load_checkpoint, save_checkpoint
 from cigocc_ros.model.cigocc import CigOcc
+from cigocc_ros.training.arrivals import ShardWatch
 from cigocc_ros.training.batches import split_batch, training_batches
 from cigocc_ros.training.config import Stage, TrainConfig
 from cigocc_ros.training.data_needs import SOMETIMES, TEACHING
@@ -35,6 +37,7 @@ from cigocc_ros.training.objectives import (
     set_trainable,
 )
 from cigocc_ros.training.recompute import recompute_activations
+from cigocc_ros.training.resident import ResidentFrames, require_resident
 from cigocc_ros.training.resume import (
     STATE_FILE,
     Progress,
@@ -105,6 +108,10 @@ class Trainer:
     data: Mapping[str, Any] = field(default_factory=dict)
     """Names of the data trained on and validated with, for the records of the run."""
     signals: StopSignals = field(default_factory=StopSignals)
+    watch: ShardWatch | None = None
+    """For shards that come while it trains on `stream`, where the config wants that."""
+    resident: ResidentFrames | None = None
+    """The frames of `stream` on the device, where the config wants that."""
 
     def facts(self) -> dict[str, Any]:
         """Return configs and the number of frames, plain values for the record of the run."""
@@ -124,6 +131,8 @@ class Trainer:
         name; see `stopping`. With several processes `model` stays what it was:
         the weights are in the files.
         """
+        if self.config.resident:
+            require_resident(self.config, [plan.stage for plan in plans])
         self.out.mkdir(parents=True, exist_ok=True)
         num_processes = self.fabric.world_size
         split_batch(self.config, num_processes)
@@ -132,6 +141,9 @@ class Trainer:
         progress = Progress(num_processes=num_processes)
         if resume:
             progress = resumed_progress(self.out / STATE_FILE, plans, num_processes)
+        if self.watch is not None:
+            mixture = self.watch.start(self.stream.mixture, progress.shards, progress.draws)
+            self.stream.mixture = mixture
         # Bound here: Fabric does not take frozen dataclasses as arguments of new processes.
         work = functools.partial(self._run, plans=plans, progress=progress)
         measured: list[dict[str, Any]]
@@ -150,6 +162,9 @@ class Trainer:
         self.model.to(fabric.device)
         if self.config.channels_last:
             channels_last(self.model)
+        if self.config.resident:
+            self.resident = ResidentFrames(self.stream.config, fabric.device)
+            self.resident.add(self.stream.frames)
         average = WeightAverage(self.model, self.config.ema_decay)
         recompute_activations(self.model, self.config.recompute)  # after the copy for the average
         log = RunLog(self.out, fabric.is_global_zero, self.config.wandb_project)
@@ -219,7 +234,9 @@ class Trainer:
         """Train one stage to the end of its horizon; return what was measured."""
         config, progress = self.config, state.progress
         objective, optimizer = self.set_up(plan.stage, state.optimizer)
-        batches = training_batches(self._data(plan.stage)[0], config, self.fabric, progress.draws)
+        batches = training_batches(
+            self._data(plan.stage)[0], config, self.fabric, progress.draws, self.resident
+        )
         started = time.monotonic() - progress.elapsed_s
         done = plan.horizon.progress(progress.step, progress.elapsed_s)
         bar = ProgressBar(plan, done, visible=self.fabric.is_global_zero)
@@ -244,6 +261,10 @@ class Trainer:
                 losses = self._losses(step)
                 log.losses(progress, lr=rate, grad_norm=step.grad_norm, **losses)
                 self._warn_of_silence(losses, state)
+            if self._takes_new_shards(progress) and config.num_workers and not self.resident:
+                batches = training_batches(
+                    self._data(plan.stage)[0], config, self.fabric, progress.draws
+                )
             if progress.step % config.validate_every == 0 or ends:
                 stopped = self._checkpoint(plan.stage, state, log)
         bar.close()
@@ -370,9 +391,46 @@ class Trainer:
 
     def _stops(self) -> bool:
         """Say whether any process was asked to stop; every process must ask."""
-        return self._agreed(0.0)[1]
+        return self._any(self._asked())
+
+    def _takes_new_shards(self, progress: Progress) -> bool:
+        """Look for shards that came, from time to time, and draw from them; say whether some did.
+
+        What the first process finds is what all take, or none where one of them cannot.
+        """
+        watch, every = self.watch, self.config.new_shards_every
+        if watch is None or progress.step % every or (progress.stage == 'eyes' and self.eyes):
+            return False
+        found = watch.new(self.stream.mixture) if self.fabric.is_global_zero else []
+        shards: list[tuple[int, Path]] = self.fabric.broadcast(found)
+        if not shards:
+            return False
+        try:
+            mixture = watch.grown(self.stream.mixture, shards, progress.draws)
+            if self.resident is not None:
+                self.resident.add(mixture.frames)
+            failed = None
+        except CigoccError as error:
+            failed = error
+        if self._any(failed is not None):
+            for _, path in shards:
+                watch.leave(path, failed or DataFileError(f'{path}: another process cannot'))
+            return False
+        self.stream.mixture = mixture
+        names = ', '.join(path.name for _, path in shards)
+        logger.info('%s joined at step %d: %d frames', names, progress.step, len(mixture.frames))
+        return True
+
+    def _any(self, own: bool) -> bool:
+        """Say whether something holds in any process; every process must ask."""
+        if self.fabric.world_size == 1:
+            return own
+        count = torch.tensor([float(own)], device=self.fabric.device)
+        return bool(torch.as_tensor(self.fabric.all_reduce(count, reduce_op='sum')) > 0)
 
     def _save_state(self, state: RunState) -> None:
+        if self.watch is not None:
+            state.progress.shards = self.watch.state(self.stream.mixture)
         if self.config.save_state:
             save_state(self.out / STATE_FILE, state, self.fabric)
 

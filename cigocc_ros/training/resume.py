@@ -15,6 +15,7 @@ from cigocc_ros.core.files import replacing
 from cigocc_ros.core.typed_yaml import from_mapping
 from cigocc_ros.core.yaml_json import parse_json
 from cigocc_ros.model.cigocc import CigOcc
+from cigocc_ros.training.arrivals import SetShards
 from cigocc_ros.training.schedule import StagePlan, WeightAverage
 
 STATE_FILE = 'state.safetensors'
@@ -36,6 +37,8 @@ class Progress:
     best_miou: float = -1.0
     best_stage1_iou: float = -1.0
     best_sight: float = -1.0
+    shards: tuple[SetShards, ...] = ()
+    """Of each set of the mixture, where shards are watched for."""
     num_processes: int = 1
 
 

@@ -136,12 +136,16 @@ class TrainingStream(Dataset[Sample]):
     ) -> None:
         """Take prepared frames; `flat` samples are for a stage that has no 3D part."""
         self.mixture = frames if isinstance(frames, Mixture) else Mixture.of(frames, seed)
-        self.frames = self.mixture.frames
         self.config = config
         self.augment = augment
         self.seed = seed
         self.num_draws = num_draws
         self.flat = flat
+
+    @property
+    def frames(self) -> tuple[FrameRef, ...]:
+        """The frames that are drawn from."""
+        return self.mixture.frames
 
     def __len__(self) -> int:
         """Return the number of draws."""
