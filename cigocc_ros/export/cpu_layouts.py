@@ -122,10 +122,15 @@ def _moved(
     return made
 
 
+def _shape_of(value: str, shapes: Shapes, look: Graph) -> tuple[int, ...]:
+    """Return the shape of a value or a weight, () where it is not known."""
+    weight = look.weights.get(value)
+    return shapes.get(value, ()) if weight is None else tuple(weight.dims)
+
+
 def _repeats(value: str, parts: str, rows: str, shapes: Shapes, look: Graph) -> bool:
     """Return whether a value is the same for all heads and points of a row, or of all rows."""
-    weight = look.weights.get(value)
-    shape = shapes.get(value, ()) if weight is None else tuple(weight.dims)
+    shape = _shape_of(value, shapes, look)
     split, whole = shapes.get(parts, ()), shapes[rows]
     if len(split) < _LEAST_RANK or len(whole) != 3 or not shape or split[:2] != whole[:2]:
         return False
@@ -145,13 +150,14 @@ def _flattened(
 ) -> list[onnx.NodeProto]:
     """Return the nodes that compute with rows (B, Q, M * P * D), then split."""
     batch, queries, *heads_and_points, axes = shapes[split.output[0]]
-    rows = queries if prod(shapes.get(other, ())) == batch * queries * axes else 1
+    whole = prod(_shape_of(other, shapes, Graph(graph))) == batch * queries * axes
+    shape = (batch, queries, axes) if whole else (1, 1, axes)
     repeats = np.array([1, 1, prod(heads_and_points)])
     graph.initializer.append(numpy_helper.from_array(repeats, f'{name}_repeats'))
     tiled = f'{name}_tiled'
     inputs = [split.input[0] if i == split.output[0] else tiled for i in node.input]
     return [
-        _reshape(graph, other, (batch, rows, axes), f'{name}_flat', f'{name}_shape'),
+        _reshape(graph, other, shape, f'{name}_flat', f'{name}_shape'),
         helper.make_node('Tile', [f'{name}_flat', f'{name}_repeats'], [tiled], tiled),
         helper.make_node(node.op_type, inputs, [f'{name}_made'], f'{name}_made'),
         _reshape(

@@ -2,8 +2,9 @@
 
 For the float32 file alone. Volumes become stacks of images and their convolutions 2D ones with
 fewer products (`cpu_stacks`, `cpu_winograd`), samplers get few points at a time (`cpu_sampling`),
-short inner loops become long ones (`cpu_layouts`). Here: an element-wise division by a vector of
-two or three numbers is computed element by element; it is folded into the linear layer before it.
+short inner loops become long ones (`cpu_layouts`), layers get other words (`cpu_layers`). Here:
+an element-wise division by a vector of two or three numbers is computed element by element; it is
+folded into the linear layer before it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from cigocc_ros.export.cpu_layers import fill_channels, keep_biases_apart, write_out_norms
 from cigocc_ros.export.cpu_layouts import (
     Shapes,
     flatten_additions,
@@ -115,6 +117,9 @@ REWRITES: dict[str, Rewrite] = {
     'transposes': split_transposes,
     'volumes': stack_volumes,
     'samplers': split_samplers,
+    'norms': write_out_norms,
+    'biases': keep_biases_apart,
+    'channels': fill_channels,
 }
 """In their order."""
 _WITH_FUNCTIONS = frozenset({'divisions', 'additions', 'attention'})

@@ -18,6 +18,8 @@ FORBIDDEN = {
     'Loop': 'data-dependent control flow',
 }
 MAX_CUMSUMS = 1
+MAX_RANK = 8
+"""Of TensorRT's tensors (`nvinfer1::Dims::MAX_DIMS`)."""
 
 
 class GraphError(CigoccError, ValueError):
@@ -29,8 +31,8 @@ def check_graph(model: onnx.ModelProto) -> None:
     problems = [*_opset_problems(model), *_shape_problems(model.graph), *_name_problems(model)]
     nodes = list(iterate_nodes(model))
     problems += [text for node in nodes for text in _node_problems(node)]
-    if any(node.op_type == 'GridSample' for node in nodes):
-        problems += _all_grid_sample_problems(model)
+    if not any(node.op_type in FORBIDDEN for node in nodes):
+        problems += _all_rank_problems(model)
     cumsums = sum(node.op_type == 'CumSum' for node in nodes)
     if cumsums > MAX_CUMSUMS:
         problems.append(
@@ -84,12 +86,23 @@ def _node_problems(node: onnx.NodeProto) -> list[str]:
     return []
 
 
-def _all_grid_sample_problems(model: onnx.ModelProto) -> list[str]:
+def _all_rank_problems(model: onnx.ModelProto) -> list[str]:
     """Inline the functions first: ranks inside a body are known only at its calls."""
     flat = onnx.inliner.inline_local_functions(model)
     ranks = _ranks(flat)
-    found = [node for node in iterate_nodes(flat) if node.op_type == 'GridSample']
-    return [text for node in found for text in _grid_sample_problems(node, ranks)]
+    samplers = [node for node in iterate_nodes(flat) if node.op_type == 'GridSample']
+    wrong = [text for node in samplers for text in _grid_sample_problems(node, ranks)]
+    return [*_rank_problems(flat, ranks), *wrong]
+
+
+def _rank_problems(model: onnx.ModelProto, ranks: dict[str, int]) -> Iterator[str]:
+    for node in model.graph.node:
+        for name in node.output:
+            if ranks.get(name, 0) > MAX_RANK:
+                yield (
+                    f'{node.op_type} {node.name!r}: {ranks[name]} axes found, TensorRT takes at '
+                    f'most {MAX_RANK}'
+                )
 
 
 def _ranks(model: onnx.ModelProto) -> dict[str, int]:

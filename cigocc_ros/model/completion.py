@@ -16,7 +16,7 @@ from cigocc_ros.model.deform_attention import (
     QueryDepth,
     Shape3d,
 )
-from cigocc_ros.model.proposals import put, take
+from cigocc_ros.model.proposals import put, rows_at, take
 
 
 class FactorisedPosition(nn.Module):
@@ -38,6 +38,16 @@ class FactorisedPosition(nn.Module):
         x, y, z = self.tables
         placed = voxels.unflatten(1, self.shape) + x[:, None, None]
         out: Tensor = (placed + (y[:, None] + z)).flatten(1, 3)
+        return out
+
+    def at(self, rows: Tensor, index: Tensor) -> Tensor:
+        """Add the embedding to rows (B, K, C) of the voxels `index` (B, K)."""
+        x, y, z = self.tables
+        across = (y[:, None] + z).flatten(0, 1)
+        column = index // across.shape[0]
+        placed = rows + x.index_select(0, column.flatten()).view_as(rows)
+        level = index - column * across.shape[0]
+        out: Tensor = placed + across.index_select(0, level.flatten()).view_as(rows)
         return out
 
 
@@ -179,8 +189,9 @@ class CigNet(nn.Module):
         """
         shape = hidden.shape
         flat = hidden.flatten(2).transpose(1, 2)
-        queries = self.query_position(self.query(flat))
-        query = take(queries, index)
+        # What free slots hold is nobody's: it is dropped when the queries are put back.
+        places = index.clamp(max=flat.shape[1] - 1)
+        query = self.query_position.at(self._query_rows(flat, places), places)
         pixel = take(reference.flatten(1, 3), index)
         keep = take(in_view.flatten(1).unsqueeze(-1).to(pixel.dtype), index).squeeze(-1)
         compared = None
@@ -196,6 +207,13 @@ class CigNet(nn.Module):
         for layer in self.self_layers:
             voxels = layer(voxels, self.position)
         return voxels.transpose(1, 2).reshape(shape)
+
+    def _query_rows(self, flat: Tensor, places: Tensor) -> Tensor:
+        """Return the queries (B, K, C) of voxels: a layer of their rows of H, or learned ones."""
+        if isinstance(self.query, StaticQueries):
+            return rows_at(self.query(flat), places)
+        rows: Tensor = self.query(rows_at(flat, places))
+        return rows
 
     def _by_blocks(self, voxels: Tensor, shape: Shape3d, spread: nn.Linear) -> Tensor:
         """Add to voxels (B, N, C) what self-attention between the means of blocks says of them."""

@@ -65,21 +65,30 @@ class VoxelProjector(nn.Module):
         grid: VoxelGrid,
         image_size: tuple[int, int],
         shift: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        fold: int = 1,
     ) -> None:
-        """Take the grid, the input (height, width) and, in edges, a shift of all centres."""
+        """Take the grid, the input (height, width) and, in edges, a shift of all centres.
+
+        With a `fold` f the centres come as the f x f x f volumes of every f-th voxel of each axis,
+        (B, f ** 3, X / f, Y / f, Z / f).
+        """
         super().__init__()
         self.image_size = image_size
         for axis, name in enumerate(('x_m', 'y_m', 'z_m')):
             index = torch.arange(grid.shape[axis], dtype=torch.float64)
             centers = grid.origin_m[axis] + (index + 0.5 + shift[axis]) * grid.voxel_size_m[axis]
             shape = [-1 if axis == other else 1 for other in range(3)]
+            if fold > 1:  # one axis for all f ** 3: TensorRT takes tensors of eight at most
+                chosen = torch.arange(fold**3) // fold ** (2 - axis) % fold
+                centers, shape = centers.reshape(-1, fold).T[chosen], [fold**3, *shape]
             self.register_buffer(name, centers.float().reshape(shape), persistent=False)
 
     def forward(self, pixel_from_velo: Tensor) -> Projection:
         """Project with (B, 3, 4) matrices; pixels outside the image are clamped to its border."""
         height, width = self.image_size
         with full_precision(pixel_from_velo):
-            m = pixel_from_velo.float()[:, :, :, None, None, None]
+            m = pixel_from_velo.float()
+            m = m.reshape(*m.shape, *[1] * self.x_m.dim())
             u, v, depth = (
                 m[:, row, 0] * self.x_m
                 + m[:, row, 1] * self.y_m

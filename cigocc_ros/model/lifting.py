@@ -59,16 +59,8 @@ def evidence_shifts(points: int) -> list[tuple[float, float, float]]:
     ]
 
 
-def space_to_channels(volume: Tensor) -> Tensor:
-    """Fold 2x2x2 blocks of (B, C, 2X, 2Y, 2Z) into channels: (B, C, 8, X, Y, Z)."""
-    b, c, x, y, z = volume.shape
-    f = HEAD_FACTOR
-    blocks = volume.reshape(b, c, x // f, f, y // f, f, z // f, f)
-    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, c, f**3, x // f, y // f, z // f)
-
-
 def channels_to_space(blocks: Tensor) -> Tensor:
-    """Undo `space_to_channels`: (B, C, 8, X, Y, Z) to (B, C, 2X, 2Y, 2Z)."""
+    """Unfold 2x2x2 blocks from channels: (B, C, 8, X, Y, Z) to (B, C, 2X, 2Y, 2Z)."""
     b, c, _, x, y, z = blocks.shape
     f = HEAD_FACTOR
     volume = blocks.reshape(b, c, f, f, f, x, y, z).permute(0, 1, 5, 2, 6, 3, 7, 4)
@@ -87,7 +79,7 @@ class GatherLift(nn.Module):
         grid = config.output_grid
         self.half_edge_m = 0.5 * sum(grid.voxel_size_m) / 3
         self.projects = nn.ModuleList(
-            VoxelProjector(grid, config.image_size, shift)
+            VoxelProjector(grid, config.image_size, shift, HEAD_FACTOR)
             for shift in evidence_shifts(config.evidence_points)
         )
         self.floor = nn.Parameter(torch.tensor(FLOOR_INIT))
@@ -141,14 +133,16 @@ class GatherLift(nn.Module):
         if len(points) > 1:
             share = 1.0 / len(points)
             free, occluded, inside = free * share, occluded * share, inside * share
-        folded = space_to_channels(torch.stack((hit, free, occluded), dim=1)).flatten(1, 2)
-        summary = space_to_channels(torch.stack((relative, inside), dim=1)).mean(2)
-        return folded, summary[:, 0], summary[:, 1]
+        folded = torch.stack((hit, free, occluded), dim=1).flatten(1, 2)
+        return folded, relative.mean(1), inside.mean(1)
 
     def _at_points(
         self, depth: DepthMaps, voxels: Projection
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return hit, free, occluded, relative hit and in-image of one point of each voxel."""
+        """Return hit, free, occluded, relative hit and in-image of one point of each voxel.
+
+        Each (B, 8, Q...): first which of the 8 voxels of a query voxel, then which of those.
+        """
         mean, scale = look_up(depth, voxels)
         position = (voxels.depth_m - mean) / scale
         half = self.half_edge_m / scale

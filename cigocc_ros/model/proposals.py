@@ -50,12 +50,16 @@ def flat_rows(index: Tensor, rows: int) -> Tensor:
     return (index + start[:, None]).flatten()
 
 
+def rows_at(table: Tensor, index: Tensor) -> Tensor:
+    """Return rows `index` (B, K), all below N, of `table` (B, N, C): (B, K, C)."""
+    batch, rows, channels = table.shape
+    taken = table.reshape(-1, channels).index_select(0, flat_rows(index, rows))
+    return taken.reshape(batch, -1, channels)
+
+
 def take(table: Tensor, index: Tensor) -> Tensor:
     """Return rows `index` (B, K) of `table` (B, N, C), index N giving zeros: (B, K, C)."""
-    padded = torch.cat((table, torch.zeros_like(table[:, :1])), dim=1)
-    batch, rows, channels = padded.shape
-    taken = padded.reshape(-1, channels).index_select(0, flat_rows(index, rows))
-    return taken.reshape(batch, -1, channels)
+    return rows_at(torch.cat((table, torch.zeros_like(table[:, :1])), dim=1), index)
 
 
 def put(table: Tensor, index: Tensor, values: Tensor) -> Tensor:

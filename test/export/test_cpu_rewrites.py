@@ -277,9 +277,10 @@ def test_other_transpositions_are_left_alone():
         assert kinds(rewrite_for_cpu(model)) == ['Transpose']
 
 
-def references_and_offsets(kind, shape, reference_shape, swapped=False):
+def references_and_offsets(kind, shape, reference_shape, swapped=False, constant=False):
     rng = np.random.default_rng(2)
-    inputs = ['offsets', 'reference'] if swapped else ['reference', 'offsets']
+    reference = 'points' if constant else 'reference'
+    inputs = ['offsets', reference] if swapped else [reference, 'offsets']
     nodes = [
         helper.make_node('Identity', ['points'], ['reference'], 'begin'),
         helper.make_node('Reshape', ['x', 'shape'], ['offsets'], 'split'),
@@ -294,6 +295,7 @@ def references_and_offsets(kind, shape, reference_shape, swapped=False):
 
 @pytest.mark.parametrize('kind', ['Add', 'Sub', 'Mul', 'Div'])
 @pytest.mark.parametrize('swapped', [False, True])
+@pytest.mark.parametrize('constant', [False, True])
 @pytest.mark.parametrize(
     'shape, reference',
     [
@@ -301,10 +303,11 @@ def references_and_offsets(kind, shape, reference_shape, swapped=False):
         ((1, 7, 2, 2, 2, 2), (7, 1, 1, 1, 2)),
         ((2, 7, 2, 2, 2, 2), (2, 7, 1, 1, 1, 2)),
         ((1, 7, 2, 4, 3), (3,)),
+        ((2, 7, 2, 4, 3), (1, 1, 1, 1, 3)),
     ],
 )
-def test_rows_are_computed_before_they_are_split(kind, shape, reference, swapped):
-    model, x = references_and_offsets(kind, shape, reference, swapped)
+def test_rows_are_computed_before_they_are_split(kind, shape, reference, swapped, constant):
+    model, x = references_and_offsets(kind, shape, reference, swapped, constant)
     rewritten = rewrite_for_cpu(model)
     assert 'Tile' in kinds(rewritten)
     np.testing.assert_array_equal(run(rewritten, x), run(model, x))
@@ -323,6 +326,58 @@ def test_other_sums_are_left_alone(shape, reference):
     model, x = references_and_offsets('Add', shape, reference)
     assert 'Tile' not in kinds(rewrite_for_cpu(model))
     np.testing.assert_array_equal(run(rewrite_for_cpu(model), x), run(model, x))
+
+
+def test_layer_norm_is_written_out_and_stays_so():
+    rng = np.random.default_rng(7)
+    constants = {'g': rng.normal(size=16).astype('f4'), 'b': rng.normal(size=16).astype('f4')}
+    node = helper.make_node('LayerNormalization', ['x', 'g', 'b'], ['y'], 'norm', epsilon=1e-3)
+    model = make_model([node], (1, 5, 16), constants, rank=3)
+    rewritten = rewrite_for_cpu(model)
+    assert 'LayerNormalization' not in kinds(rewritten)
+    x = rng.normal(size=(1, 5, 16)).astype('f4') * 3 + 5
+    np.testing.assert_allclose(run(rewritten, x), run(model, x), atol=1e-5)
+
+
+def test_other_layer_norms_are_left_alone():
+    constants = {'g': np.ones((5, 16), 'f4'), 'b': np.zeros((5, 16), 'f4')}
+    node = helper.make_node('LayerNormalization', ['x', 'g', 'b'], ['y'], 'norm', axis=1)
+    model = make_model([node], (1, 5, 16), constants, rank=3)
+    assert kinds(rewrite_for_cpu(model)) == ['LayerNormalization']
+
+
+@pytest.mark.parametrize(('rows', 'axes'), [(16384, 3), (100, 1)])
+def test_bias_of_many_rows_has_three_axes(rows, axes):
+    nodes = [
+        helper.make_node('MatMul', ['x', 'w'], ['product'], 'product'),
+        helper.make_node('Add', ['product', 'b'], ['y'], 'sum'),
+    ]
+    rng = np.random.default_rng(8)
+    constants = {'w': rng.normal(size=(4, 6)).astype('f4'), 'b': rng.normal(size=6).astype('f4')}
+    model = make_model(nodes, (1, rows, 4), constants, rank=3)
+    rewritten = rewrite_for_cpu(model)
+    tensors = {t.name: t for t in rewritten.graph.initializer}
+    assert len(tensors[rewritten.graph.node[1].input[1]].dims) == axes
+    x = rng.normal(size=(1, rows, 4)).astype('f4')
+    np.testing.assert_allclose(run(rewritten, x), run(model, x), atol=1e-5)
+
+
+@pytest.mark.parametrize(('channels', 'filled'), [(3, True), (4, False)])
+def test_joined_channels_are_filled_up_for_a_convolution(channels, filled):
+    nodes = [
+        helper.make_node('Concat', ['x', 'beside'], ['joined'], 'join', axis=1),
+        helper.make_node('Conv', ['joined', 'w'], ['y'], 'conv', pads=[1] * 4),
+    ]
+    rng = np.random.default_rng(9)
+    constants = {
+        'beside': rng.normal(size=(1, 4, 5, 6)).astype('f4'),
+        'w': rng.normal(size=(3, channels + 4, 3, 3)).astype('f4'),
+    }
+    model = make_model(nodes, (1, channels, 5, 6), constants, rank=4)
+    rewritten = rewrite_for_cpu(model)
+    assert len(rewritten.graph.node[0].input) == 2 + filled
+    x = rng.normal(size=(1, channels, 5, 6)).astype('f4')
+    np.testing.assert_allclose(run(rewritten, x), run(model, x), atol=1e-5)
 
 
 def test_real_network_has_all(tiny_folder):

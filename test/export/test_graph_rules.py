@@ -48,6 +48,17 @@ def test_forbidden_operator_inside_a_local_function_is_found():
         check_graph(model)
 
 
+@pytest.mark.parametrize('axes', [8, 9])
+def test_no_tensor_has_more_axes_than_tensorrt_takes(axes):
+    shape = np.array([1] * (axes - 1) + [32])
+    model = make_model([node('Reshape', ['x', 'shape'])], constants={'shape': shape})
+    if axes == 8:
+        check_graph(model)
+        return
+    with pytest.raises(GraphError, match=r"Reshape 'a_Reshape': 9 axes found, .* at most 8"):
+        check_graph(model)
+
+
 @pytest.mark.parametrize('kind', ['ScatterND', 'ScatterElements'])
 def test_scatter_is_allowed_only_without_reduction(kind):
     inputs = ('x', 'i', 'u')

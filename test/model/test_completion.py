@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cigocc_ros.model.completion import CigNet, Completion
+from cigocc_ros.model.completion import CigNet, Completion, FactorisedPosition
 
 
 @pytest.fixture
@@ -85,3 +85,24 @@ def test_static_queries_differ_from_voxel_to_voxel(tiny_with):
 def test_queries_of_the_unet_are_the_default(tiny):
     assert tiny.queries == 'unet'
     assert isinstance(CigNet(tiny).query, torch.nn.Linear)
+
+
+def test_position_of_some_voxels_is_that_of_all():
+    torch.manual_seed(5)
+    position = FactorisedPosition((3, 4, 5), 6)
+    voxels = torch.randn(2, 60, 6)
+    index = torch.stack([torch.randperm(60)[:20], torch.randperm(60)[:20]])
+    chosen = index.unsqueeze(-1).expand(-1, -1, 6)
+    found = position.at(voxels.gather(1, chosen), index)
+    assert torch.equal(found, position(voxels).gather(1, chosen))
+
+
+@pytest.mark.parametrize('queries', ['unet', 'static'])
+def test_queries_are_made_of_the_proposed_voxels_alone(tiny_with, queries):
+    """As if the layer had worked on all; free slots (N) change nothing."""
+    torch.manual_seed(6)
+    net = CigNet(tiny_with(queries=queries))
+    flat = torch.randn(1, 16 * 16 * 4, 16)
+    index = torch.tensor([[3, 900, 17]])
+    found = net._query_rows(flat, index)
+    torch.testing.assert_close(found, net.query(flat)[:, index[0]])

@@ -18,7 +18,6 @@ from cigocc_ros.model.lifting import (
     lift_points,
     look_up,
     sample_at_voxels,
-    space_to_channels,
 )
 
 
@@ -26,6 +25,13 @@ def depth_maps(mean_m: torch.Tensor, scale_m: torch.Tensor) -> DepthMaps:
     cell = mean_m[:, 1::4, 1::4]
     logs = (cell.log(), cell.log())
     return DepthMaps(*logs, mean_m, scale_m, cell, torch.ones_like(cell), *logs)
+
+
+def space_to_channels(volume: torch.Tensor) -> torch.Tensor:
+    """Fold 2x2x2 blocks of (B, C, 2X, 2Y, 2Z) into channels: (B, C, 8, X, Y, Z)."""
+    b, c, x, y, z = volume.shape
+    blocks = volume.reshape(b, c, x // 2, 2, y // 2, 2, z // 2, 2).permute(0, 1, 3, 5, 7, 2, 4, 6)
+    return blocks.reshape(b, c, 8, x // 2, y // 2, z // 2)
 
 
 def test_projection_equals_core(tiny, kitti_like, make_inputs):
@@ -37,6 +43,14 @@ def test_projection_equals_core(tiny, kitti_like, make_inputs):
     assert np.abs(found.u_px[0].numpy() - uv[..., 0])[inside].max() < 1e-3
     assert np.abs(found.v_px[0].numpy() - uv[..., 1])[inside].max() < 1e-3
     assert np.abs(found.depth_m[0].numpy() - depth).max() < 1e-4
+
+
+def test_folded_projection_is_that_of_each_block(tiny, make_inputs):
+    forth = make_inputs(tiny, batch=2)[2]
+    straight = VoxelProjector(tiny.output_grid, tiny.image_size)(forth)
+    folded = VoxelProjector(tiny.output_grid, tiny.image_size, fold=2)(forth)
+    for one, other in zip(folded, straight, strict=True):
+        assert torch.equal(one, space_to_channels(other.unsqueeze(1))[:, 0])
 
 
 def test_rays_hit_the_voxel_they_project_to(tiny, make_inputs):
@@ -60,7 +74,7 @@ def test_folding_keeps_blocks_and_unfolds():
 def test_evidence_of_one_voxel_by_hand(tiny, make_inputs):
     lift = GatherLift(tiny)
     forth = make_inputs(tiny)[2]
-    voxels = lift.projects[0](forth)
+    voxels = VoxelProjector(tiny.output_grid, tiny.image_size)(forth)
     mean = torch.full((1, *tiny.image_size), 20.0)
     scale = torch.full_like(mean, 0.8)
     evidence, relative, inside = lift._evidence(depth_maps(mean, scale), forth)
@@ -83,7 +97,7 @@ def test_evidence_of_one_voxel_by_hand(tiny, make_inputs):
 def test_evidence_sums_to_the_view(tiny, make_inputs):
     lift = GatherLift(tiny)
     forth = make_inputs(tiny)[2]
-    voxels = lift.projects[0](forth)
+    voxels = VoxelProjector(tiny.output_grid, tiny.image_size)(forth)
     mean = torch.rand(1, *tiny.image_size) * 40 + 2
     evidence, _, inside = lift._evidence(depth_maps(mean, mean * 0.05 + 0.1), forth)
     total = evidence.reshape(1, 3, 8, *tiny.query_shape).sum(1)
