@@ -79,7 +79,9 @@ def fill_channels(graph: onnx.GraphProto, shapes: Shapes) -> int:
     look = Graph(graph)
     count = 0
     for node in graph.node:
-        weight = look.weights.get(node.input[1]) if node.op_type == 'Conv' else None
+        if node.op_type != 'Conv':
+            continue
+        weight = look.weights.get(node.input[1])
         joined = look.made_by(node.input[0])
         shape = shapes.get(node.input[0], ())
         if weight is None or joined is None or joined.op_type != 'Concat' or len(shape) != 4:

@@ -54,13 +54,13 @@ def split_transposes(graph: onnx.GraphProto, shapes: Shapes) -> int:
 
 def flatten_additions(graph: onnx.GraphProto, shapes: Shapes) -> int:
     """Compute with whole rows before they are split into heads and points; return how often."""
-    count = 0
-    while _flatten_once(graph, shapes, f'row{count}'):
+    count, known = 0, dict(shapes)
+    while _flatten_once(graph, known, f'row{count}'):
         count += 1
     return count
 
 
-def _flatten_once(graph: onnx.GraphProto, shapes: Shapes, name: str) -> bool:
+def _flatten_once(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]], name: str) -> bool:
     look = Graph(graph)
     for index, node in enumerate(look.nodes):
         for split_at in (0, 1) if node.op_type in _WITH_ROWS else ():
@@ -71,6 +71,7 @@ def _flatten_once(graph: onnx.GraphProto, shapes: Shapes, name: str) -> bool:
             if not _repeats(other, node.input[split_at], split.input[0], shapes, look):
                 continue
             made = _flattened(graph, node, split, other, shapes, name)
+            shapes[f'{name}_made'] = shapes[split.input[0]]
             nodes = look.nodes
             replace_nodes(graph, [*nodes[:index], *made, *nodes[index + 1 :]])
             return True

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cigocc_ros.core.onnx_file import SAMPLE_DOMAIN, SAMPLE_OP
 from cigocc_ros.export.cpu_layouts import TO_CHANNELS, TO_SPACE, static_shapes
-from cigocc_ros.export.cpu_rewrites import fold_divisions, rewrite_for_cpu
+from cigocc_ros.export.cpu_rewrites import REWRITES, fold_divisions, rewrite_for_cpu
 from cigocc_ros.export.cpu_sampling import MAX_POINTS
 from cigocc_ros.export.cpu_stack_layers import interpolation
 from cigocc_ros.export.cpu_winograd import FILTERED, minimal_filter
@@ -206,6 +206,15 @@ def test_attention_samples_few_points_at_once(queries):
     np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=2e-6)
 
 
+@pytest.mark.parametrize('name', REWRITES)
+def test_each_rewrite_works_alone(name):
+    """On a graph that has nodes without inputs once its functions are written out."""
+    model, inputs, expected = sampling(37)
+    session = onnxruntime.InferenceSession(rewrite_for_cpu(model, {name}).SerializeToString())
+    (found,) = session.run(None, {key: x.numpy() for key, x in inputs.items()})
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=2e-6)
+
+
 @pytest.mark.parametrize('rows', [100, 101, 8192])
 def test_many_points_of_one_image_are_sampled_in_pieces(rows):
     node = helper.make_node('GridSample', ['image', 'x'], ['y'], 'sample')
@@ -310,6 +319,15 @@ def test_rows_are_computed_before_they_are_split(kind, shape, reference, swapped
     model, x = references_and_offsets(kind, shape, reference, swapped, constant)
     rewritten = rewrite_for_cpu(model)
     assert 'Tile' in kinds(rewritten)
+    np.testing.assert_array_equal(run(rewritten, x), run(model, x))
+
+
+def test_rows_stay_rows_from_one_operation_to_the_next():
+    model, x = references_and_offsets('Div', (1, 7, 2, 4, 3), (3,))
+    last = model.graph.node[-1]
+    last.CopyFrom(helper.make_node('Add', ['sum', 'points'], ['y'], 'end'))
+    rewritten = rewrite_for_cpu(model)
+    assert kinds(rewritten).count('Tile') == 2
     np.testing.assert_array_equal(run(rewritten, x), run(model, x))
 
 
