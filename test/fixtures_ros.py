@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from fixtures_calibration import calibration
 from fixtures_tiny_model import TINY_CONFIG
+from numpy.typing import NDArray
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -63,7 +65,14 @@ class FakeEngine:
 def fake_manifest(semantic_prior: bool = False) -> ModelManifest:
     """Return the manifest of a network that takes classes from outside, or does not."""
     config = replace(TINY_CONFIG, semantic_prior=semantic_prior)
-    return manifest_for(config, 'fake', license='Apache-2.0', files={}, training={})
+    return manifest_for(
+        config,
+        'fake',
+        license='Apache-2.0',
+        files={},
+        training={},
+        calibration=calibration(),
+    )
 
 
 class FakePredictor:
@@ -72,6 +81,8 @@ class FakePredictor:
     def __init__(self) -> None:
         self.engine = FakeEngine()
         self.manifest = fake_manifest()
+        self.sure: NDArray[np.uint8] | None = None
+        """Of all voxels, where the model says how probable their classes are."""
         self.grid = self.manifest.voxel_grid
         self.frames: list[CameraFrame] = []
         self.error: Exception | None = None
@@ -92,7 +103,9 @@ class FakePredictor:
         labels = np.zeros(self.grid.shape, np.uint8)
         labels[1, 2, 3], labels[4, 5, 6] = 9, 1
         probability = np.where(labels > 0, 204, 0).astype(np.uint8)
-        return Occupancy(labels, probability, self.grid, frame.stamp_ns, frame.grid_frame_id)
+        return Occupancy(
+            labels, probability, self.grid, frame.stamp_ns, frame.grid_frame_id, self.sure
+        )
 
     def close(self) -> None:
         self.closed = True

@@ -4,6 +4,7 @@
 hand: every voxel centre is projected with `pixel_from_velo`; inside the image its label is
 `1 + red * 19 // 256` of the nearest pixel and its probability 255, unless red is 0 or the pixel's
 `depth_prior` is known and more than DEPTH_TOLERANCE_M away; all other voxels are empty with 0.
+The probability of its class is its red, in 1/255, unless it is made as a model of 0.1.0.
 """
 
 from __future__ import annotations
@@ -48,15 +49,21 @@ TINY_CONFIG = ModelConfig(
 )
 
 
-def build_tiny_model_dir(path: Path, config: ModelConfig = TINY_CONFIG) -> Path:
+def build_tiny_model_dir(
+    path: Path, config: ModelConfig = TINY_CONFIG, class_probability: bool = True
+) -> Path:
     """Write model.onnx and manifest.yaml into folder `path` (created) and return it."""
     path.mkdir(parents=True, exist_ok=True)
-    manifest = manifest_for(config, config.name, license='Apache-2.0', files={}, training={})
-    write_onnx(path / 'model.onnx', handmade_graph(manifest))
-    files = {'onnx': file_spec(path, 'model.onnx')}
-    write_manifest(
-        path, manifest_for(config, config.name, license='Apache-2.0', files=files, training={})
+    manifest = manifest_for(
+        config,
+        config.name,
+        license='Apache-2.0',
+        files={},
+        training={},
+        class_probability=class_probability,
     )
+    write_onnx(path / 'model.onnx', handmade_graph(manifest))
+    write_manifest(path, replace(manifest, files={'onnx': file_spec(path, 'model.onnx')}))
     return path
 
 
@@ -82,7 +89,12 @@ def expected_outputs(arrays: dict[str, NDArray[Any]], manifest: ModelManifest) -
     prior = arrays['depth_prior'][0, row, column]
     solid = seen & (red > 0) & ((prior == 0) | (np.abs(prior - depth) <= DEPTH_TOLERANCE_M))
     labels = np.where(solid, 1 + red * 19 // 256, 0).astype(np.uint8)
-    return {'labels': labels[None], 'occupied_probability': (solid * 255).astype(np.uint8)[None]}
+    outputs = {
+        'labels': labels,
+        'occupied_probability': (solid * 255).astype(np.uint8),
+        'class_probability': np.where(solid, red, 0).astype(np.uint8),
+    }
+    return {spec.name: outputs[spec.name][None] for spec in manifest.outputs}
 
 
 def write_onnx(path: Path, graph: onnx.GraphProto) -> None:
@@ -123,6 +135,8 @@ def handmade_graph(manifest: ModelManifest) -> onnx.GraphProto:
     }
     tensors = [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()]
     nodes = [*_projection_nodes(), *_lookup_nodes(), *_answer_nodes()]
+    if manifest.gives_class_probability:
+        nodes[-2:-2] = _class_nodes()
     return helper.make_graph(
         nodes, 'handmade', value_infos(manifest.inputs), value_infos(manifest.outputs), tensors
     )
@@ -169,6 +183,14 @@ def _lookup_nodes() -> list[onnx.NodeProto]:
         _node('Gather', 'reds pixel', 'red'),
         _node('Reshape', 'depth_prior flat_depth', 'depths'),
         _node('Gather', 'depths pixel', 'prior'),
+    ]
+
+
+def _class_nodes() -> list[onnx.NodeProto]:
+    return [
+        _node('Where', 'solid red none', 'sureness'),
+        _node('Reshape', 'sureness shape', 'sure_numbers'),
+        _node('Cast', 'sure_numbers', 'class_probability', to=TensorProto.UINT8),
     ]
 
 

@@ -83,7 +83,7 @@ def _answer(
     """Return (labels, probability) and whether all logits were finite."""
     logits = ExportModel(network.model, with_logits=True)
     with torch.inference_mode(), precision_context(precision, device):
-        labels, probability, scores = logits(*tensors)
+        labels, probability, *_, scores = logits(*tensors)
     arrays = (np.asarray(one[0].cpu()) for one in (labels, probability))
     first, second = arrays
     return (first, second), bool(torch.isfinite(scores).all())

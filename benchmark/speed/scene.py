@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from cigocc_ros.core.config import HEAD_FACTOR, load_model_config
@@ -14,6 +15,7 @@ from cigocc_ros.core.frames import CameraFrame, Occupancy
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, Shape
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY
 from cigocc_ros.core.manifest import (
+    CLASS_PROBABILITY,
     LABELS,
     OCCUPIED_PROBABILITY,
     TensorSpec,
@@ -48,10 +50,10 @@ def street(shape: Shape, occupied: int) -> Occupancy:
     classes = np.array([CLASS_NAMES.index(name) for name in distances], np.uint8)
     labels = np.zeros(grid.num_voxels, np.uint8)
     labels[chosen] = classes[nearness.argmin(axis=0).ravel()[chosen]]
+    labels = labels.reshape(shape)
     probability = np.where(labels == EMPTY, 30, 220).astype(np.uint8)
-    return Occupancy(
-        labels.reshape(shape), probability.reshape(shape), grid, 1_500_000_000, 'velo_link'
-    )
+    sure = np.full(shape, 180, np.uint8)
+    return Occupancy(labels, probability, grid, 1_500_000_000, 'velo_link', sure)
 
 
 def street_frame(folder: Path) -> CameraFrame:
@@ -76,18 +78,13 @@ def stored_answers(folder: Path, image_size: tuple[int, int], occupancy: Occupan
 
     Returns `folder`.
     """
+    answers = outputs_of(occupancy)
     graph = helper.make_graph(
-        [
-            helper.make_node('Identity', [f'stored_{name}'], [name])
-            for name in (LABELS, OCCUPIED_PROBABILITY)
-        ],
+        [helper.make_node('Identity', [f'stored_{name}'], [name]) for name in answers],
         'stored',
         [_value(spec) for spec in input_specs(image_size)],
-        [_value(spec) for spec in output_specs(occupancy.grid.shape)],
-        [
-            numpy_helper.from_array(occupancy.labels[None], f'stored_{LABELS}'),
-            numpy_helper.from_array(occupancy.probability[None], f'stored_{OCCUPIED_PROBABILITY}'),
-        ],
+        [_value(spec) for spec in output_specs(occupancy.grid.shape, len(answers) > 2)],
+        [numpy_helper.from_array(array, f'stored_{name}') for name, array in answers.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=10)
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,9 +97,24 @@ def stored_answers(folder: Path, image_size: tuple[int, int], occupancy: Occupan
         query_shape=(x // HEAD_FACTOR, y // HEAD_FACTOR, z // HEAD_FACTOR),
     )
     files = {ONNX_ROLE: file_spec(folder, 'model.onnx', 'fp32')}
-    manifest = manifest_for(config, 'stored', license='none', files=files, training={})
+    manifest = manifest_for(
+        config,
+        'stored',
+        license='none',
+        files=files,
+        training={},
+        class_probability=len(answers) > 2,
+    )
     write_manifest(folder, manifest)
     return folder
+
+
+def outputs_of(occupancy: Occupancy) -> dict[str, NDArray[np.uint8]]:
+    """Return what an engine gives for this occupancy, by name."""
+    outputs = {LABELS: occupancy.labels[None], OCCUPIED_PROBABILITY: occupancy.probability[None]}
+    if occupancy.class_probability is not None:
+        outputs[CLASS_PROBABILITY] = occupancy.class_probability[None]
+    return outputs
 
 
 def _value(spec: TensorSpec) -> onnx.ValueInfoProto:

@@ -11,10 +11,9 @@ import numpy as np
 from rclpy.serialization import serialize_message
 
 from benchmark.speed.measure import Case, interleaved, summary
-from benchmark.speed.scene import street
+from benchmark.speed.scene import outputs_of, street
 from cigocc_ros.core.frames import CameraFrame, Occupancy
 from cigocc_ros.core.grid import Shape
-from cigocc_ros.core.manifest import LABELS, OCCUPIED_PROBABILITY
 from cigocc_ros.ros.input.images import rgb_from_image
 from cigocc_ros.ros.output.clouds import cloud_from_occupancy
 from cigocc_ros.ros.output.markers import MarkerWriter
@@ -79,12 +78,8 @@ def _input_steps(setting: Setting) -> dict[str, Case]:
     }
 
 
-def _outputs(occupancy: Occupancy) -> dict[str, Any]:
-    return {LABELS: occupancy.labels[None], OCCUPIED_PROBABILITY: occupancy.probability[None]}
-
-
 def _postprocess(setting: Setting) -> dict[str, Case]:
-    outputs, grid = _outputs(setting.occupancy), setting.occupancy.grid
+    outputs, grid = outputs_of(setting.occupancy), setting.occupancy.grid
     return {'postprocess': lambda: occupancy_from_outputs(outputs, grid, setting.frame)}
 
 
@@ -93,7 +88,7 @@ def _whole_path(setting: Setting, publish: tuple[Publish, Publish]) -> dict[str,
     publish_cloud, publish_markers = publish
     message, write = image_from_rgb(setting.frame.image), MarkerWriter()
     preprocess = Preprocessor(setting.image_size)
-    outputs, grid = _outputs(setting.occupancy), setting.occupancy.grid
+    outputs, grid = outputs_of(setting.occupancy), setting.occupancy.grid
 
     def path(markers: bool) -> None:
         frame = replace(setting.frame, image=rgb_from_image(message))

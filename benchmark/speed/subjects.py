@@ -52,7 +52,14 @@ def prepare(config_name: str, folder: Path) -> Network:
     staged = folder / config_name / 'model.onnx'
     onnx.save_model(graph, staged)
     files = {ONNX_ROLE: file_spec(staged.parent, staged.name, 'fp32')}
-    manifest = manifest_for(config, config_name, license='none', files=files, training={})
+    manifest = manifest_for(
+        config,
+        config_name,
+        license='none',
+        files=files,
+        training={},
+        class_probability=True,
+    )
     write_manifest(staged.parent, manifest)
     model_dir = shipped if trained else staged.parent
     return Network(config_name, model_dir, checkpoint, staged, trained)

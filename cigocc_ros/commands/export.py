@@ -6,6 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cigocc_ros.core.calibration import (
+    WEIGHTS_SHA256,
+    Calibration,
+    calibration_of_weights,
+    read_calibration,
+)
 from cigocc_ros.core.errors import ConfigError
 
 HELP = 'turn a checkpoint into a verified ONNX model folder'
@@ -31,11 +37,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_LICENSE,
         help='licence of the weights, as text for the manifest (default %(default)s)',
     )
-    parser.add_argument(
+    answers = parser.add_mutually_exclusive_group()
+    answers.add_argument(
+        '--calibration',
+        type=Path,
+        metavar='FILE',
+        help='what `cigocc calibrate` wrote: probabilities, threshold and class confidence of the '
+        'model become calibrated ones',
+    )
+    answers.add_argument(
         '--empty-shift',
         type=float,
         default=0.0,
-        help='added to the logit of empty; choose it on validation frames (default %(default)s)',
+        help='added to the logit of empty, without a calibration (default %(default)s)',
+    )
+    parser.add_argument(
+        '--calibration-of-other-weights',
+        action='store_true',
+        help='take a calibration of other weights, e.g. of the same training without the frames '
+        'that calibrated; the manifest says which',
     )
     parser.add_argument(
         '--gate-inputs',
@@ -58,12 +78,16 @@ def run(args: argparse.Namespace) -> int:
         )
     from cigocc_ros.export.gate import MIXED_FILE, ONNX_FILE, ModelFacts, export_model
     from cigocc_ros.model.build import load_checkpoint
+    from cigocc_ros.model.weight_files import weights_sha256
 
     model = load_checkpoint(args.checkpoint)
+    facts_of_run[WEIGHTS_SHA256] = weights_sha256(args.checkpoint)
+    calibration = chosen_calibration(args, facts_of_run[WEIGHTS_SHA256])
     if args.empty_shift:
         model.head.raise_empty(args.empty_shift)
         facts_of_run['empty_shift'] = args.empty_shift
-    facts = ModelFacts(args.model_id or args.out.resolve().name, args.license, facts_of_run)
+    model_id = args.model_id or args.out.resolve().name
+    facts = ModelFacts(model_id, args.license, facts_of_run, calibration)
     print(f'exporting {args.checkpoint} ({model.config.name}), then comparing with torch ...')
     report = export_model(model, model.config, args.out, facts, args.gate_inputs, args.with_logits)
     print(report)
@@ -73,6 +97,17 @@ def run(args: argparse.Namespace) -> int:
     ]
     print(f'wrote {args.out}: {", ".join(sizes)}, golden.npz, manifest.yaml')
     return 0
+
+
+def chosen_calibration(args: argparse.Namespace, weights: str) -> Calibration | None:
+    """Return the calibration that was asked for; raise DataFileError where it is of others."""
+    if args.calibration is None:
+        if args.calibration_of_other_weights:
+            raise ConfigError('--calibration-of-other-weights goes with --calibration FILE')
+        return None
+    if args.calibration_of_other_weights:
+        return read_calibration(args.calibration)
+    return calibration_of_weights(args.calibration, weights)
 
 
 def training_facts(checkpoint: Path) -> dict[str, Any]:

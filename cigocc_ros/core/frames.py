@@ -87,7 +87,9 @@ class Occupancy:
     """A semantic voxel map of one frame.
 
     labels: (X, Y, Z) uint8 train ids 0..19. probability: (X, Y, Z) uint8, 255 times the
-    probability of being occupied. frame_id: the frame `grid` is given in.
+    probability of being occupied. frame_id: the frame `grid` is given in. class_probability:
+    (X, Y, Z) uint8, 255 times that of the class, given that the voxel is occupied; None where the
+    model does not say it. What is occupied is what has a label other than empty.
     """
 
     labels: NDArray[np.uint8]
@@ -95,11 +97,14 @@ class Occupancy:
     grid: VoxelGrid
     stamp_ns: int
     frame_id: str
+    class_probability: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         """Raise FrameError where the arrays do not fit the grid."""
-        for name in ('labels', 'probability'):
+        for name in ('labels', 'probability', 'class_probability'):
             array = getattr(self, name)
+            if array is None and name == 'class_probability':
+                continue
             if array.dtype != np.uint8 or array.shape != self.grid.shape:
                 found = f'{array.dtype} {array.shape}'
                 raise FrameError(f'{name} must be uint8 {self.grid.shape}, found {found}')
@@ -135,6 +140,14 @@ def probability_on_grid(occupancy: Occupancy, grid: VoxelGrid) -> NDArray[np.uin
     """Return 255 times the probability of being occupied, as `labels_on_grid` does the ids."""
     _require_finer(occupancy.grid, grid)
     return spread_voxels(occupancy.probability, grid.shape)
+
+
+def class_probability_on_grid(occupancy: Occupancy, grid: VoxelGrid) -> NDArray[np.uint8] | None:
+    """Return 255 times the probability of the class, as `labels_on_grid`; None where unsaid."""
+    if occupancy.class_probability is None:
+        return None
+    _require_finer(occupancy.grid, grid)
+    return spread_voxels(occupancy.class_probability, grid.shape)
 
 
 def _require_finer(coarse: VoxelGrid, grid: VoxelGrid) -> None:

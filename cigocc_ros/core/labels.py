@@ -7,7 +7,7 @@ training-set voxel counts published with MonoScene.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from cigocc_ros.core.errors import DataFileError
 
 EMPTY = 0
 IGNORE = 255
+Value = TypeVar('Value', bound=np.integer[Any])
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def raw_from_train(train: NDArray[Any]) -> NDArray[np.uint16]:
     return raw
 
 
-def spread_voxels(labels: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def spread_voxels(labels: NDArray[Value], shape: tuple[int, ...]) -> NDArray[Value]:
     """Return labels, or probabilities, (x, y, z) of coarse voxels on the finer (X, Y, Z)."""
     if any(fine % coarse for fine, coarse in zip(shape, labels.shape, strict=True)):
         raise DataFileError(f'{shape} voxels do not divide {labels.shape} into whole parts')

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
+from cigocc_ros.core.calibration import Calibration
 from cigocc_ros.core.encoded_images import check_pixels
 from cigocc_ros.core.errors import ConfigError, DataFileError, ManifestError
 from cigocc_ros.core.files import read_bytes, write_atomically
@@ -25,6 +26,10 @@ ONNX_SUFFIX = '.onnx'
 IMAGE, DEPTH_PRIOR, SEMANTIC_PRIOR = 'image', 'depth_prior', 'semantic_prior'
 PIXEL_FROM_VELO, VELO_FROM_PIXEL = 'pixel_from_velo', 'velo_from_pixel'
 LABELS, OCCUPIED_PROBABILITY = 'labels', 'occupied_probability'
+CLASS_PROBABILITY = 'class_probability'
+"""Of the best class given that the voxel is occupied; models of 0.1.0 do not say it."""
+LOGITS = 'logits'
+"""Of 20 classes, (1, 20, X, Y, Z) float32: of files for evaluation, not of the engine contract."""
 MIXED_ROLE = 'onnx_fp16'
 """Role of the file for TensorRT; models exported before it existed have none."""
 WEIGHTS_ROLE, WEIGHTS_CONFIG_ROLE = 'weights', 'weights_config'
@@ -79,6 +84,8 @@ class ModelManifest:
     """Of the ONNX files, `OPSET_OF_MIXED_INT8` in those."""
     training: dict[str, Any] = field(default_factory=dict)
     """Facts about the weights: data, steps, seed, commit, scores."""
+    calibration: Calibration | None = None
+    """What is in the graph behind the network; None: probabilities as the network says them."""
 
     def __post_init__(self) -> None:
         """Raise ManifestError for another version or other classes."""
@@ -114,6 +121,11 @@ class ModelManifest:
     def takes_semantic_prior(self) -> bool:
         """Whether the network has the fifth input; those exported before it existed have not."""
         return any(spec.name == SEMANTIC_PRIOR for spec in self.inputs)
+
+    @property
+    def gives_class_probability(self) -> bool:
+        """Whether the network has the third output."""
+        return any(spec.name == CLASS_PROBABILITY for spec in self.outputs)
 
     def input(self, name: str) -> TensorSpec:
         """Return the input called `name`; raise ManifestError where there is none."""

@@ -23,6 +23,9 @@ OCCUPANCY_DTYPE = np.dtype(
         ('probability', '<f4'),
     ]
 )
+CLASS_CONFIDENCE = 'class_confidence'
+SURE_OCCUPANCY_DTYPE = np.dtype([*OCCUPANCY_DTYPE.descr, (CLASS_CONFIDENCE, '<f4')])
+"""Of models that say how probable the class is, given that the voxel is occupied."""
 LIDAR_DTYPE = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('intensity', '<f4')])
 
 
@@ -42,9 +45,12 @@ def axis_centers_m(grid: VoxelGrid) -> tuple[NDArray[np.float32], ...]:
 
 
 def occupancy_points(occupancy: Occupancy) -> NDArray[Any]:
-    """Return the occupied voxels as a structured array of OCCUPANCY_DTYPE, (N,)."""
-    flat = occupancy.occupied_index
-    points = np.empty(flat.size, dtype=OCCUPANCY_DTYPE)
+    """Return the occupied voxels as a structured array, (N,).
+
+    Of SURE_OCCUPANCY_DTYPE where the occupancy has class probabilities, else of OCCUPANCY_DTYPE.
+    """
+    flat, sure = occupancy.occupied_index, occupancy.class_probability
+    points = np.empty(flat.size, OCCUPANCY_DTYPE if sure is None else SURE_OCCUPANCY_DTYPE)
     along = occupancy.grid.split_index(flat)
     for name, centers, index in zip('xyz', axis_centers_m(occupancy.grid), along, strict=True):
         points[name] = centers.take(index)
@@ -52,6 +58,8 @@ def occupancy_points(occupancy: Occupancy) -> NDArray[Any]:
     points['rgb'] = packed_palette().take(labels)
     points['label'] = labels
     points['probability'] = occupancy.probability.ravel().take(flat) / np.float32(255)
+    if sure is not None:
+        points[CLASS_CONFIDENCE] = sure.ravel().take(flat) / np.float32(255)
     return points
 
 

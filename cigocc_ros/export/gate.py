@@ -16,10 +16,12 @@ import torch
 from torch import nn
 
 from cigocc_ros.core.agreement import MIN_EXPORT_AGREEMENT, MIN_MIXED_AGREEMENT
+from cigocc_ros.core.calibration import Calibration
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import CigoccError, ConfigError
 from cigocc_ros.core.manifest import (
     LABELS,
+    LOGITS,
     MANIFEST_FILE,
     MIXED_ROLE,
     ModelManifest,
@@ -37,7 +39,7 @@ from cigocc_ros.export.mixed_gate import (
 from cigocc_ros.export.mixed_precision import mixed_precision
 from cigocc_ros.export.parity import ParityReport, compare_outputs
 from cigocc_ros.export.to_onnx import input_names, to_onnx, without_logits
-from cigocc_ros.model.output import LOGITS, ExportModel
+from cigocc_ros.model.output import ExportModel
 from cigocc_ros.runtime.contract import ONNX_ROLE, Arrays, manifest_for
 from cigocc_ros.runtime.onnxruntime_engine import OnnxRuntimeEngine, open_session
 from cigocc_ros.runtime.random_frames import random_inputs
@@ -63,6 +65,8 @@ class ModelFacts:
     license: str
     training: Mapping[str, Any]
     """Data, steps, seed, commit: whatever the checkpoint recorded."""
+    calibration: Calibration | None = None
+    """Goes into the graphs and the manifest alike."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,8 @@ def export_model(
     staging.mkdir(parents=True)
     try:
         inputs = random_inputs(config.image_size, num_inputs, GATE_SEED, config.semantic_prior)
-        _write_graphs(model, inputs[0], staging)
-        expected = [torch_reference(model, arrays) for arrays in inputs]
+        _write_graphs(model, inputs[0], staging, facts.calibration)
+        expected = [torch_reference(model, arrays, facts.calibration) for arrays in inputs]
         _write_golden(inputs[-1], expected[-1], staging)
         manifest = _write_manifest(staging, config, facts)
         report = _prove(staging, manifest, inputs, expected)
@@ -116,18 +120,19 @@ def export_model(
 
 
 def require_parity(report: ParityReport) -> None:
-    """Raise ParityError unless all three outputs agree on MIN_EXPORT_AGREEMENT of the voxels."""
-    worst = report.worst
-    if min(worst.labels, worst.probabilities, worst.logits) < MIN_EXPORT_AGREEMENT:
+    """Raise ParityError unless all outputs agree on MIN_EXPORT_AGREEMENT of the voxels."""
+    if report.worst.least < MIN_EXPORT_AGREEMENT:
         raise ParityError(
             f'the ONNX file is wrong and was not written: {report}; expected at least '
             f'{100 * MIN_EXPORT_AGREEMENT} % of each'
         )
 
 
-def torch_reference(model: nn.Module, arrays: Arrays) -> Arrays:
-    """Return labels, occupied_probability and logits of the torch network for named inputs."""
-    wrapper = ExportModel(model, with_logits=True)
+def torch_reference(
+    model: nn.Module, arrays: Arrays, calibration: Calibration | None = None
+) -> Arrays:
+    """Return all outputs of the torch network for named inputs, and the logits."""
+    wrapper = ExportModel(model, with_logits=True, calibration=calibration)
     tensors = [torch.from_numpy(arrays[name].copy()) for name in input_names(arrays)]
     with torch.inference_mode():
         outputs = wrapper(*tensors)
@@ -135,9 +140,11 @@ def torch_reference(model: nn.Module, arrays: Arrays) -> Arrays:
     return {name: tensor.numpy() for name, tensor in named}
 
 
-def _write_graphs(model: nn.Module, example: Arrays, folder: Path) -> None:
+def _write_graphs(
+    model: nn.Module, example: Arrays, folder: Path, calibration: Calibration | None
+) -> None:
     """Write the three files."""
-    graph = to_onnx(model, example)
+    graph = to_onnx(model, example, calibration=calibration)
     onnx.save_model(rewrite_for_cpu(graph), folder / LOGITS_FILE)
     deployed = without_logits(graph)
     onnx.save_model(rewrite_for_cpu(deployed), folder / ONNX_FILE)
@@ -162,6 +169,8 @@ def _write_manifest(folder: Path, config: ModelConfig, facts: ModelFacts) -> Mod
             GOLDEN_ROLE: file_spec(folder, GOLDEN_FILE),
         },
         training={**facts.training, 'config': to_mapping(config)},
+        class_probability=True,
+        calibration=facts.calibration,
     )
     write_manifest(folder, manifest)
     return manifest

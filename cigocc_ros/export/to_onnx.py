@@ -11,9 +11,11 @@ import onnx
 import torch
 from torch import nn
 
+from cigocc_ros.core.calibration import Calibration
 from cigocc_ros.core.manifest import (
     DEPTH_PRIOR,
     IMAGE,
+    LOGITS,
     OPSET,
     PIXEL_FROM_VELO,
     SEMANTIC_PRIOR,
@@ -22,7 +24,7 @@ from cigocc_ros.core.manifest import (
 from cigocc_ros.export.graph import copied, drop_unused
 from cigocc_ros.export.graph_rules import check_graph
 from cigocc_ros.export.sampling_function import add_sampling_function
-from cigocc_ros.model.output import LOGITS, ExportModel
+from cigocc_ros.model.output import ExportModel
 from cigocc_ros.runtime.contract import Arrays
 
 INPUT_NAMES = (IMAGE, DEPTH_PRIOR, PIXEL_FROM_VELO, VELO_FROM_PIXEL)
@@ -34,14 +36,20 @@ def input_names(arrays: Arrays) -> tuple[str, ...]:
     return (*INPUT_NAMES, SEMANTIC_PRIOR) if SEMANTIC_PRIOR in arrays else INPUT_NAMES
 
 
-def to_onnx(model: nn.Module, example: Arrays, with_scopes: bool = False) -> onnx.ModelProto:
-    """Export `model` (uint8 image, depth prior, two matrices -> `.logits`) with all three outputs.
+def to_onnx(
+    model: nn.Module,
+    example: Arrays,
+    with_scopes: bool = False,
+    calibration: Calibration | None = None,
+) -> onnx.ModelProto:
+    """Export `model` (uint8 image, depth prior, two matrices -> `.logits`) with all outputs.
 
     `example` holds one input of every name of the engine contract. `with_scopes` keeps the module
     that each node comes from in its metadata, which measurements want and files to share do not.
+    `calibration` goes into the graph, behind the network.
     Raises GraphError where the graph breaks a rule of `graph_rules`.
     """
-    wrapper = ExportModel(model, with_logits=True)
+    wrapper = ExportModel(model, with_logits=True, calibration=calibration)
     arguments = {name: torch.from_numpy(example[name].copy()) for name in input_names(example)}
     proto: onnx.ModelProto = _traced(wrapper, arguments).model_proto
     add_sampling_function(proto)

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cigocc_ros.core.calibration import Calibration
 from cigocc_ros.core.config import ModelConfig
+from cigocc_ros.model.answers import Answers, calibrated, logit_answers, shape_answers
 from cigocc_ros.model.backbone import ImageBackbone, ImageFeatures
 from cigocc_ros.model.branches import DepthBranch, DepthMaps, Extractor, SemanticBranch
 from cigocc_ros.model.class_evidence import ClassGate, lift_classes
@@ -21,11 +23,11 @@ from cigocc_ros.model.geometry import (
     full_precision,
     normalized_pixel,
 )
-from cigocc_ros.model.head import OccupancyHead, classifier, logit_answers
+from cigocc_ros.model.head import OccupancyHead, classifier
 from cigocc_ros.model.lifting import GatherLift, ScatterLift, sample_at_voxels
 from cigocc_ros.model.proposals import propose, propose_occupied
 from cigocc_ros.model.semantic_prior import SemanticPrior
-from cigocc_ros.model.shape_head import ShapeHead, occupied_logit, shape_answers, shape_logits
+from cigocc_ros.model.shape_head import ShapeHead, occupied_logit, shape_logits
 from cigocc_ros.model.unet3d import UNet3d
 
 
@@ -155,20 +157,20 @@ class CigOcc(nn.Module):
         pixel_from_velo: Tensor,
         velo_from_pixel: Tensor,
         semantic_prior: Tensor | None = None,
+        calibration: Calibration | None = None,
         with_logits: bool = False,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return labels uint8 and probability of being occupied, (B, X, Y, Z), and the logits.
+    ) -> tuple[Answers, Tensor | None]:
+        """Return what is said of each voxel, and the logits (B, 20, X, Y, Z) where asked for.
 
-        Nothing is computed at the output resolution that these do not need; the logits (B, 20, X,
-        Y, Z), which heads of other kinds go through, are None unless asked for.
+        Nothing is computed at the output resolution that the answers do not need.
         """
         one = self.stage_one(image, depth_prior, pixel_from_velo, velo_from_pixel, semantic_prior)
         volume, _ = self.stage_two(one)
         if isinstance(self.head, ShapeHead):
-            shape = self.head.say(volume, one.evidence, one.logits)
-            return (*shape_answers(shape), shape_logits(shape) if with_logits else None)
-        logits = self.head(volume, one.evidence, one.logits).float()
-        return (*logit_answers(logits), logits if with_logits else None)
+            shape = calibrated(self.head.say(volume, one.evidence, one.logits), calibration)
+            answers = shape_answers(shape, calibration)
+            return answers, shape_logits(shape) if with_logits else None
+        return logit_answers(self.head(volume, one.evidence, one.logits).float(), calibration)
 
     def stage_two(self, one: StageOne) -> tuple[Tensor, Tensor]:
         """Run CIGNet: the completed volume (B, C, Qx, Qy, Qz), mask logits of the Extractor."""

@@ -99,17 +99,3 @@ class OccupancyHead(nn.Module):
             return logits + difference
         empty, occupied = logits.split([EMPTY + 1, NUM_CLASSES - 1], dim=1)
         return torch.cat([empty - difference, occupied], dim=1)
-
-
-def logit_answers(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return labels (B, X, Y, Z) uint8 and the probability of being occupied of 20 logits."""
-    return logits.argmax(dim=1).to(torch.uint8), occupied_probability(logits)
-
-
-def occupied_probability(logits: Tensor) -> Tensor:
-    """Return 1 - softmax(logits)[:, EMPTY], (B, X, Y, Z), without materialising the softmax.
-
-    p_empty = 1 / sum_c exp(l_c - l_empty): the sum is at least 1 and may overflow to infinity,
-    which gives the right 0.
-    """
-    return 1.0 - 1.0 / torch.exp(logits - logits[:, EMPTY : EMPTY + 1]).sum(dim=1)

@@ -5,26 +5,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cigocc_ros.core.manifest import LABELS, OCCUPIED_PROBABILITY
+from cigocc_ros.core.calibration import Calibration
+from cigocc_ros.core.manifest import CLASS_PROBABILITY, LABELS, LOGITS, OCCUPIED_PROBABILITY
+from cigocc_ros.model.answers import logit_answers
 from cigocc_ros.model.cigocc import CigOcc
-from cigocc_ros.model.head import logit_answers
-
-LOGITS = 'logits'
 
 
 class ExportModel(nn.Module):
-    """Reduce a network with `.logits` (1, 20, X, Y, Z) to labels and occupied probability."""
+    """Reduce a network with `.logits` (1, 20, X, Y, Z) to the outputs of the engine contract."""
 
-    def __init__(self, model: nn.Module, with_logits: bool = False) -> None:
-        """Take the network in eval mode; `with_logits` adds them as a third output (parity)."""
+    def __init__(
+        self,
+        model: nn.Module,
+        with_logits: bool = False,
+        calibration: Calibration | None = None,
+    ) -> None:
+        """Take the network in eval mode; `with_logits` adds them as the last output (parity).
+
+        `calibration` is between the network and all outputs, the logits too.
+        """
         super().__init__()
         self.model = model.eval()
-        self.with_logits = with_logits
+        self.with_logits, self.calibration = with_logits, calibration
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of what `forward` returns."""
-        names = (LABELS, OCCUPIED_PROBABILITY)
+        names = (LABELS, OCCUPIED_PROBABILITY, CLASS_PROBABILITY)
         return (*names, LOGITS) if self.with_logits else names
 
     def forward(
@@ -35,20 +42,26 @@ class ExportModel(nn.Module):
         velo_from_pixel: Tensor,
         semantic_prior: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Return labels (1, X, Y, Z) uint8 and round(255 (1 - p_empty)) (1, X, Y, Z) uint8.
+        """Return labels, and probabilities in 1/255, each (1, X, Y, Z) uint8.
 
+        The probabilities are those of being occupied and, given that, of the best class.
         `semantic_prior` is given to networks that take it, and to no other.
         """
         inputs = (image, depth_prior, pixel_from_velo, velo_from_pixel)
         if isinstance(self.model, CigOcc):
-            labels, probability, logits = self.model.answers(
-                *inputs, semantic_prior=semantic_prior, with_logits=self.with_logits
+            answers, logits = self.model.answers(
+                *inputs,
+                semantic_prior=semantic_prior,
+                calibration=self.calibration,
+                with_logits=self.with_logits,
             )
         else:
             given = () if semantic_prior is None else (semantic_prior,)
-            logits = self.model(*inputs, *given).logits
-            labels, probability = logit_answers(logits)
-        occupied = torch.round(255.0 * probability).to(torch.uint8)
-        if not self.with_logits or logits is None:
-            return labels, occupied
-        return labels, occupied, logits
+            found = self.model(*inputs, *given).logits
+            answers, logits = logit_answers(found, self.calibration)
+        outputs = (answers.labels, _bytes(answers.occupied), _bytes(answers.class_share))
+        return (*outputs, logits) if self.with_logits and logits is not None else outputs
+
+
+def _bytes(probability: Tensor) -> Tensor:
+    return torch.round(255.0 * probability).to(torch.uint8)

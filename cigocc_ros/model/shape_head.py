@@ -30,7 +30,8 @@ class Shape(NamedTuple):
     """What the head says: classes of query voxels, occupancy of output voxels."""
 
     classes: Tensor
-    """(B, 19, X, Y, Z) logits of the classes 1..19, given that the voxel is occupied."""
+    """(B, 19, X, Y, Z) logits of the classes 1..19, given that the voxel is occupied; of other
+    heads as many voxels as `occupied` has."""
     occupied: Tensor
     """(B, 1, 2X, 2Y, 2Z) logit of being occupied."""
 
@@ -107,8 +108,10 @@ def log_sum(classes: Tensor) -> Tensor:
     return highest + (classes - highest).exp().sum(1, keepdim=True).log()
 
 
-def finer(volume: Tensor) -> Tensor:
-    """Repeat each voxel of (B, C, X, Y, Z) 2 x 2 x 2 times: (B, C, 2X, 2Y, 2Z)."""
+def as_fine_as(volume: Tensor, other: Tensor) -> Tensor:
+    """Repeat each voxel of (B, C, X, Y, Z) 2 x 2 x 2 times where `other` has twice the voxels."""
+    if volume.shape[2:] == other.shape[2:]:
+        return volume
     batch, channels, x, y, z = volume.shape
     f = HEAD_FACTOR
     repeated = volume.reshape(batch, channels, x, 1, y, 1, z, 1)
@@ -118,17 +121,5 @@ def finer(volume: Tensor) -> Tensor:
 
 def shape_logits(shape: Shape) -> Tensor:
     """Return the logits (B, 20, 2X, 2Y, 2Z) that a shape stands for."""
-    shares = finer(shape.classes.log_softmax(1))
+    shares = as_fine_as(shape.classes.log_softmax(1), shape.occupied)
     return torch.cat((torch.zeros_like(shape.occupied), shape.occupied + shares), dim=1)
-
-
-def shape_answers(shape: Shape) -> tuple[Tensor, Tensor]:
-    """Return labels (B, 2X, 2Y, 2Z) uint8 and the probability of being occupied, float.
-
-    The same as from `shape_logits`, but nothing with 19 channels is as large as the output.
-    """
-    best = shape.classes.argmax(1, keepdim=True).to(torch.float32) + (EMPTY + 1)
-    needed = log_sum(shape.classes) - shape.classes.amax(1, keepdim=True)
-    label, least = finer(torch.cat((best, needed), dim=1)).split([1, 1], dim=1)
-    labels = torch.where(shape.occupied > least, label, torch.full_like(label, EMPTY))
-    return labels[:, 0].to(torch.uint8), torch.sigmoid(shape.occupied[:, 0])

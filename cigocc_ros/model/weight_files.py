@@ -90,6 +90,15 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     }
 
 
+def weights_sha256(folder: Path) -> str:
+    """Return the sha256 of the tensors, in whatever files they are; raise DataFileError."""
+    digest = hashlib.sha256()
+    for name, value in sorted(read_weights(folder).items()):
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def read_record(folder: Path) -> dict[str, str]:
     """Return the record that was written with the weights; raise DataFileError without any."""
     header = _header(weight_files(folder)[0])

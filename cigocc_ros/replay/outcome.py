@@ -15,6 +15,7 @@ from cigocc_ros.core.errors import DataFileError, FrameError
 from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import NUM_CLASSES
+from cigocc_ros.core.point_records import CLASS_CONFIDENCE
 from cigocc_ros.core.text import excerpt
 
 EVENTS_FILE = 'events.jsonl'
@@ -89,15 +90,26 @@ def occupancy_from_points(
     index, inside = grid.index_of(np.stack([points[name] for name in 'xyz'], axis=-1))
     if not inside.all():
         raise FrameError(f'{int((~inside).sum())} of {len(points)} points lie outside the grid')
-    labels, probability = (np.zeros(grid.shape, np.uint8) for _ in range(2))
-    known, certain = points['label'] < NUM_CLASSES, points['probability']
-    if not (known.all() and (certain >= 0).all() and (certain <= 1).all()):
-        raise FrameError(
-            f'expected labels below {NUM_CLASSES} and probabilities of 0 to 1, found others'
-        )
+    if not (points['label'] < NUM_CLASSES).all():
+        raise FrameError(f'expected labels below {NUM_CLASSES}, found others')
+    labels = np.zeros(grid.shape, np.uint8)
     labels[tuple(index.T)] = points['label']
-    probability[tuple(index.T)] = np.rint(certain * 255)
-    return Occupancy(labels, probability, grid, stamp_ns, frame_id)
+    probability = _steps(points['probability'], index, grid)
+    sure = None
+    if CLASS_CONFIDENCE in (points.dtype.names or ()):
+        sure = _steps(points[CLASS_CONFIDENCE], index, grid)
+    return Occupancy(labels, probability, grid, stamp_ns, frame_id, sure)
+
+
+def _steps(
+    probability: NDArray[np.float32], index: NDArray[np.int64], grid: VoxelGrid
+) -> NDArray[np.uint8]:
+    """Return probabilities (N,) of voxels (N, 3) on the grid, in 1/255; raise FrameError."""
+    if not ((probability >= 0).all() and (probability <= 1).all()):
+        raise FrameError('expected probabilities of 0 to 1, found others')
+    steps = np.zeros(grid.shape, np.uint8)
+    steps[tuple(index.T)] = np.rint(probability * 255)
+    return steps
 
 
 def _add(collected: Collected, event: dict[str, Any], folder: Path) -> None:

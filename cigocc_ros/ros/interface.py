@@ -77,7 +77,8 @@ OUTPUTS = (
         '~/occupancy',
         'sensor_msgs/msg/PointCloud2',
         RELIABLE,
-        'One point per occupied voxel: `x y z rgb label probability`',
+        'One point per occupied voxel: `x y z rgb label probability`, and `class_confidence` of '
+        'models that say it',
     ),
     Row(
         '~/markers',

@@ -106,10 +106,12 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         manifest, frame = self._predictor.manifest, self.parameters.output_frame
         stereo = self.parameters.stereo(manifest.training)
         _require_input(manifest, self.parameters)
+        size, calibration = self._predictor.grid, manifest.calibration
+        threshold = None if calibration is None else calibration.threshold
         self._outputs.publish_class_info(
-            class_info_json(manifest.model_id, self._predictor.grid, frame, grid.layout)
+            class_info_json(manifest.model_id, size, frame, grid.layout, threshold)
         )
-        self._outputs.publish_legend(self._predictor.grid, frame)
+        self._outputs.publish_legend(size, frame)
         counters = self._counters
         self._inputs = Inputs(
             self, self.parameters, self._receive, counters.add_lost, counters.add_doubt

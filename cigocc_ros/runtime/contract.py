@@ -7,10 +7,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from cigocc_ros.core.calibration import Calibration
 from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import EngineError, ManifestError
 from cigocc_ros.core.grid import Shape
 from cigocc_ros.core.manifest import (
+    CLASS_PROBABILITY,
     DEPTH_PRIOR,
     IMAGE,
     LABELS,
@@ -50,12 +52,11 @@ def input_specs(
     return (*specs, TensorSpec(SEMANTIC_PRIOR, 'uint8', cells)) if semantic_prior else specs
 
 
-def output_specs(shape: Shape) -> tuple[TensorSpec, ...]:
-    """Return the outputs of a network with (X, Y, Z) voxels."""
-    return (
-        TensorSpec(LABELS, 'uint8', (1, *shape)),
-        TensorSpec(OCCUPIED_PROBABILITY, 'uint8', (1, *shape)),
-    )
+def output_specs(shape: Shape, class_probability: bool = False) -> tuple[TensorSpec, ...]:
+    """Return the outputs of a network with (X, Y, Z) voxels, in the order it gives them."""
+    names = (LABELS, OCCUPIED_PROBABILITY, CLASS_PROBABILITY)
+    given = names if class_probability else names[:-1]
+    return tuple(TensorSpec(name, 'uint8', (1, *shape)) for name in given)
 
 
 def manifest_for(
@@ -65,8 +66,13 @@ def manifest_for(
     license: str,
     files: Mapping[str, FileSpec],
     training: Mapping[str, Any],
+    class_probability: bool = False,
+    calibration: Calibration | None = None,
 ) -> ModelManifest:
-    """Return the manifest of a network of this config that keeps the contract."""
+    """Return the manifest of a network of this config that keeps the contract.
+
+    `class_probability`: whether it says how sure it is of the class, as all exported ones do.
+    """
     return ModelManifest(
         manifest_version=MANIFEST_VERSION,
         model_id=model_id,
@@ -74,9 +80,10 @@ def manifest_for(
         license=license,
         files=dict(files),
         inputs=input_specs(config.image_size, config.semantic_prior),
-        outputs=output_specs(config.output_shape),
+        outputs=output_specs(config.output_shape, class_probability),
         grid=config.output_grid.to_dict(),
         training=dict(training),
+        calibration=calibration,
     )
 
 
@@ -85,7 +92,7 @@ def check_manifest(manifest: ModelManifest) -> None:
     where = f'manifest of model {manifest.model_id!r}'
     inputs = input_specs(manifest.image_size, manifest.takes_semantic_prior)
     check_specs(f'{where}: inputs', inputs, manifest.inputs)
-    outputs = output_specs(manifest.voxel_grid.shape)
+    outputs = output_specs(manifest.voxel_grid.shape, manifest.gives_class_probability)
     check_specs(f'{where}: outputs', outputs, manifest.outputs)
 
 

@@ -6,6 +6,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from cigocc_ros.core.calibration import (
+    CALIBRATION_FILE,
+    Calibration,
+    calibration_of_weights,
+)
 from cigocc_ros.core.errors import EngineError
 from cigocc_ros.core.manifest import ModelManifest
 from cigocc_ros.runtime.contract import (
@@ -27,10 +32,12 @@ class TorchEngine:
         manifest: ModelManifest,
         threads: int = DEFAULT_THREADS,
         device: str = CPU,
+        with_logits: bool = False,
     ) -> None:
         """Load the weights; `threads` > 0 sets torch's, for the whole process.
 
-        `device` is one of `devices`; TF32 is off on a GPU, for the whole process. Raises
+        `device` is one of `devices`; TF32 is off on a GPU, for the whole process. `with_logits`
+        adds them to the outputs; the calibration is the manifest's. Raises
         DataFileError or ConfigError for a broken checkpoint, ManifestError where it does not fit
         `manifest`, EngineError without torch or the GPU that is demanded.
         """
@@ -45,7 +52,9 @@ class TorchEngine:
         check_specs(f'{checkpoint_dir}: inputs', manifest.inputs, own.inputs)
         check_specs(f'{checkpoint_dir}: outputs', manifest.outputs, own.outputs)
         self._device, where = _torch_device(torch, device)
-        self._model: Any = ExportModel(model).to(self._device)
+        exported = ExportModel(model, with_logits, manifest.calibration)
+        self._model: Any = exported.to(self._device)
+        self._output_names = exported.output_names
         self.name, self.on_gpu = f'torch {torch.__version__} {where}', self._device.type != 'cpu'
         self.inputs, self.outputs = own.inputs, own.outputs
 
@@ -60,8 +69,8 @@ class TorchEngine:
         try:
             with torch.inference_mode():
                 outputs = self._model(*(tensor.to(self._device) for tensor in tensors))
-            named = zip(self.outputs, outputs, strict=True)
-            return {spec.name: tensor.cpu().numpy() for spec, tensor in named}
+            named = zip(self._output_names, outputs, strict=True)
+            return {name: tensor.cpu().numpy() for name, tensor in named}
         except RuntimeError as error:  # out of memory, a lost GPU
             raise EngineError(f'{self.name}: {error}') from error
 
@@ -86,23 +95,38 @@ def _torch_device(torch: Any, device: str) -> tuple[Any, str]:
     return torch.device('cuda', ordinal), f'CUDA {ordinal}, {torch.cuda.get_device_name(ordinal)}'
 
 
-def load_checkpoint_manifest(checkpoint_dir: Path) -> ModelManifest:
-    """Return the contract of a checkpoint folder, which has no manifest; its weights stay unread.
+def load_checkpoint_manifest(checkpoint_dir: Path, with_calibration: bool = True) -> ModelManifest:
+    """Return the contract of a checkpoint folder, which has no manifest.
 
-    Raises DataFileError or ConfigError for a broken config, EngineError without torch.
+    Its calibration is that of CALIBRATION_FILE in the folder, where there is one and it is
+    wanted. Raises
+    DataFileError or ConfigError for a broken config or calibration, EngineError without torch.
     """
     _import_torch()
     from cigocc_ros.model.build import checkpoint_config
+    from cigocc_ros.model.weight_files import weights_sha256
 
-    return _manifest(checkpoint_config(checkpoint_dir), checkpoint_dir)
+    calibration = None
+    path = checkpoint_dir / CALIBRATION_FILE
+    if with_calibration and path.is_file():
+        calibration = calibration_of_weights(path, weights_sha256(checkpoint_dir))
+    return _manifest(checkpoint_config(checkpoint_dir), checkpoint_dir, calibration)
 
 
-def _manifest(config: Any, checkpoint_dir: Path) -> ModelManifest:
+def _manifest(
+    config: Any, checkpoint_dir: Path, calibration: Calibration | None = None
+) -> ModelManifest:
     from cigocc_ros.model.build import read_checkpoint_record
 
     training = read_checkpoint_record(checkpoint_dir)
     return manifest_for(
-        config, checkpoint_dir.name, license='unreleased', files={}, training=training
+        config,
+        checkpoint_dir.name,
+        license='unreleased',
+        files={},
+        training=training,
+        class_probability=True,
+        calibration=calibration,
     )
 
 

@@ -1,9 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.errors import CalibrationError, FrameError
-from cigocc_ros.core.frames import CameraFrame, Occupancy
+from cigocc_ros.core.frames import (
+    CameraFrame,
+    Occupancy,
+    class_probability_on_grid,
+    labels_on_grid,
+)
 from cigocc_ros.core.grid import VoxelGrid
 
 CAMERA = CameraModel.from_intrinsics(50, 50, 20, 10, 40, 20)
@@ -47,3 +54,19 @@ def test_occupancy_checks_itself_and_counts():
         Occupancy(labels + 20, labels, grid, 5, 'velo_link')
     with pytest.raises(FrameError, match='probability'):
         Occupancy(labels, labels[:1], grid, 5, 'velo_link')
+    for wrong in (labels[:1], labels.astype(np.float32)):
+        with pytest.raises(FrameError, match='class_probability must be uint8'):
+            Occupancy(labels, labels, grid, 5, 'velo_link', wrong)
+
+
+def test_class_probabilities_go_to_a_finer_grid_as_labels_do():
+    grid = VoxelGrid((0, 0, 0), (1, 1, 1), (2, 2, 2))
+    labels = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
+    finer = grid.with_shape((4, 4, 2))
+    plain = Occupancy(labels, labels, grid, 5, 'velo_link')
+    assert class_probability_on_grid(plain, finer) is None
+    sure = replace(plain, class_probability=labels * 3)
+    found = class_probability_on_grid(sure, finer)
+    np.testing.assert_array_equal(found, 3 * labels_on_grid(plain, finer))
+    with pytest.raises(FrameError, match='refines'):
+        class_probability_on_grid(sure, grid.with_shape((3, 2, 2)))

@@ -1,5 +1,6 @@
 import pytest
 import yaml
+from fixtures_calibration import calibration
 
 from cigocc_ros.core.errors import ManifestError
 from cigocc_ros.core.grid import VoxelGrid
@@ -15,6 +16,7 @@ from cigocc_ros.core.manifest import (
     verify_files,
     write_manifest,
 )
+from cigocc_ros.core.typed_yaml import to_mapping
 
 GRID = VoxelGrid((0, 0, 0), (1, 1, 1), (2, 2, 2))
 
@@ -60,6 +62,23 @@ def test_precision_is_optional_as_in_older_models_and_checked_where_stated(model
     assert manifest.file(MIXED_ROLE).precision == 'mixed_fp16'
     edit(model_dir, files={'onnx': {**spec, 'precision': 'fp8'}})
     with pytest.raises(ManifestError, match=r"precision: expected one of .* found 'fp8'"):
+        load_manifest(model_dir)
+
+
+def test_a_calibration_is_optional_as_in_older_models_and_checked_where_there_is_one(model_dir):
+    assert load_manifest(model_dir).calibration is None
+    old = yaml.safe_load((model_dir / MANIFEST_FILE).read_text())
+    del old['calibration']
+    (model_dir / MANIFEST_FILE).write_text(yaml.safe_dump(old))
+    assert load_manifest(model_dir).calibration is None
+    made = calibration()
+    edit(model_dir, calibration=to_mapping(made))
+    assert load_manifest(model_dir).calibration == made
+    edit(model_dir, calibration={**to_mapping(made), 'threshold': 1.5})
+    with pytest.raises(ManifestError, match='threshold between 0 and 1, found 1.5'):
+        load_manifest(model_dir)
+    edit(model_dir, calibration={'scale': 1.0})
+    with pytest.raises(ManifestError, match="calibration: missing key 'shift'"):
         load_manifest(model_dir)
 
 

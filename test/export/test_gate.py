@@ -16,7 +16,7 @@ from cigocc_ros.export.gate import ModelFacts, ParityError, export_model, torch_
 from cigocc_ros.export.graph_rules import GraphError
 from cigocc_ros.export.half_emulation import emulated, half_values, with_ranges
 from cigocc_ros.export.parity import ParityReport, compare_outputs, output_agreement
-from cigocc_ros.model.head import occupied_probability
+from cigocc_ros.model.answers import occupied_probability
 from cigocc_ros.model.output import ExportModel
 from cigocc_ros.runtime.engine import create_engine
 from cigocc_ros.runtime.onnxruntime_engine import open_session
@@ -86,8 +86,8 @@ def test_wrong_file_is_refused_and_the_old_folder_stays(
     (out / 'model.onnx').write_bytes(b'the old one')
     honest = gate.to_onnx
 
-    def faulty(model, example):
-        proto = honest(model, example)
+    def faulty(model, example, **options):
+        proto = honest(model, example, **options)
         spoil(proto)
         return proto
 
@@ -115,7 +115,7 @@ def test_logits_variant_carries_the_torch_logits(stub_network, tmp_path):
     arrays = random_inputs(TINY_CONFIG.image_size, 1, seed=5)[0]
     session = open_session(tmp_path / 'out' / 'model_logits.onnx', 1)
     names = [output.name for output in session.get_outputs()]
-    assert names == ['labels', 'occupied_probability', 'logits']
+    assert names == ['labels', 'occupied_probability', 'class_probability', 'logits']
     found = dict(zip(names, session.run(None, arrays), strict=True))
     with torch.no_grad():
         expected = stub_network(*(torch.from_numpy(arrays[n].copy()) for n in to_onnx.INPUT_NAMES))
@@ -135,25 +135,30 @@ def test_probability_is_rounded_not_truncated(stub_network):
     inputs = random_inputs(TINY_CONFIG.image_size, 1, seed=1)[0]
     tensors = [torch.from_numpy(inputs[name].copy()) for name in to_onnx.INPUT_NAMES]
     with torch.no_grad():
-        labels, occupied, logits = ExportModel(stub_network, with_logits=True)(*tensors)
+        labels, occupied, sure, logits = ExportModel(stub_network, with_logits=True)(*tensors)
     exact = 255 * (1 - logits.double().softmax(1)[:, 0])
     assert (occupied.double() - exact).abs().max() <= 0.5 + 1e-3
+    exact = 255 * logits[:, 1:].double().softmax(1).amax(1)
+    assert (sure.double() - exact).abs().max() <= 0.5 + 1e-3
     assert torch.equal(labels.long(), logits.argmax(1))
 
 
-def outputs(labels, probability, logits):
+def outputs(labels, probability, logits, sure=(255, 200, 100, 50)):
     return {
         'labels': np.array(labels, np.uint8).reshape(1, 2, 2, 1),
         'occupied_probability': np.array(probability, np.uint8).reshape(1, 2, 2, 1),
+        'class_probability': np.array(sure, np.uint8).reshape(1, 2, 2, 1),
         'logits': np.array(logits, np.float32).reshape(1, 2, 2, 2, 1),
     }
 
 
 def test_agreement_counts_voxels_by_hand():
     expected = outputs([0, 1, 2, 3], [0, 100, 200, 255], [0, 1, 2, 3, 4, 5, 6, 7])
-    found = outputs([0, 1, 2, 4], [2, 97, 200, 0], [0, 1, 2.01, 3, 4.5, np.nan, 6.01, 7.0])
+    scores = [0, 1, 2.01, 3, 4.5, np.nan, 6.01, 7.0]
+    found = outputs([0, 1, 2, 4], [2, 97, 200, 0], scores, (252, 201, 98, 53))
     counted = output_agreement(expected, found)
     assert (counted.labels, counted.probabilities, counted.logits) == (0.75, 0.5, 0.5)
+    assert (counted.classes, counted.least) == (0.5, 0.5)
     assert counted.probability_steps == 255
     assert output_agreement(expected, expected).logits == 1.0
 

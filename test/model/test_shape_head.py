@@ -6,9 +6,9 @@ import torch
 
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.labels import EMPTY, VOXEL_COUNTS
+from cigocc_ros.model.answers import logit_answers, shape_answers
 from cigocc_ros.model.build import build_model
-from cigocc_ros.model.head import logit_answers
-from cigocc_ros.model.shape_head import ShapeHead, occupied_logit, shape_answers, shape_logits
+from cigocc_ros.model.shape_head import ShapeHead, occupied_logit, shape_logits
 
 
 @pytest.fixture
@@ -23,10 +23,11 @@ def shape(tiny_with):
 
 
 def test_labels_and_probabilities_are_those_of_the_logits(shape):
-    labels, probability = shape_answers(shape)
-    expected, likely = logit_answers(shape_logits(shape))
-    assert torch.equal(labels, expected)
-    torch.testing.assert_close(probability, likely, atol=1e-6, rtol=0)
+    labels, probability, share = shape_answers(shape)
+    expected, _ = logit_answers(shape_logits(shape))
+    assert torch.equal(labels, expected.labels)
+    torch.testing.assert_close(probability, expected.occupied, atol=1e-6, rtol=0)
+    torch.testing.assert_close(share, expected.class_share, atol=1e-5, rtol=0)
     assert len(labels.unique()) > 6 and (labels == EMPTY).any()
 
 

@@ -27,6 +27,7 @@ from cigocc_ros.model.weight_files import (
     read_record,
     read_weights,
     weight_files,
+    weights_sha256,
     write_weights,
 )
 
@@ -60,6 +61,20 @@ def test_float16_is_half_the_size_and_nearly_the_same(model: CigOcc, tmp_path: P
         'weights_precision': 'fp16',
     }
     assert read_checkpoint_record(tmp_path / 'whole') == {'stage': 'joint', 'step': 12}
+
+
+def test_the_hash_is_that_of_the_tensors_whatever_files_they_are_in(
+    model: CigOcc, tmp_path: Path
+) -> None:
+    save_checkpoint(model, tmp_path / 'one', RECORD)
+    save_checkpoint(model, tmp_path / 'parts', {}, part_mib=0.25)
+    assert len(weight_files(tmp_path / 'parts')) > 1
+    digest = weights_sha256(tmp_path / 'one')
+    assert digest == weights_sha256(tmp_path / 'parts')
+    with torch.no_grad():
+        next(model.parameters())[0] += 1e-3
+    save_checkpoint(model, tmp_path / 'other', RECORD)
+    assert weights_sha256(tmp_path / 'other') != digest
 
 
 def test_what_was_read_is_written_again_exactly(model: CigOcc, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """From an occupancy to a cloud, to the collector's folder, and back."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,19 @@ def test_a_cloud_gives_the_occupancy_back(occupancy):
     back = occupancy_from_points(points, GRID, occupancy.stamp_ns, 'velo_link')
     np.testing.assert_array_equal(back.labels, occupancy.labels)
     np.testing.assert_array_equal(back.probability, occupancy.probability)
+
+
+def test_a_cloud_with_class_confidence_gives_it_back(occupancy):
+    sure = np.where(occupancy.labels > 0, occupancy.labels * 9, 0).astype('u1')
+    points = points_from_cloud(cloud_from_occupancy(replace(occupancy, class_probability=sure)))
+    back = occupancy_from_points(points, GRID, 0, 'velo_link')
+    np.testing.assert_array_equal(back.class_probability, sure)
+    plain = points_from_cloud(cloud_from_occupancy(occupancy))
+    assert occupancy_from_points(plain, GRID, 0, 'velo_link').class_probability is None
+    spoilt = points.copy()
+    spoilt['class_confidence'][0] = 1.5
+    with pytest.raises(FrameError, match='probabilities of 0 to 1'):
+        occupancy_from_points(spoilt, GRID, 0, 'velo_link')
 
 
 def test_a_truncated_cloud_is_refused(occupancy):

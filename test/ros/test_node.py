@@ -14,7 +14,7 @@ from std_srvs.srv import SetBool
 from visualization_msgs.msg import MarkerArray
 
 from cigocc_ros.core.errors import ManifestError
-from cigocc_ros.core.point_records import OCCUPANCY_DTYPE
+from cigocc_ros.core.point_records import OCCUPANCY_DTYPE, SURE_OCCUPANCY_DTYPE
 from cigocc_ros.ros.input.camera_info import info_from_camera
 from cigocc_ros.ros.input.images import rgb_from_image
 from cigocc_ros.ros.players.kitti_messages import image_from_depth, image_from_rgb
@@ -47,6 +47,19 @@ def test_one_image_in_one_cloud_out(graph):
     assert times[0].data > 0 and graph.report().processed == 1
 
 
+def test_a_model_that_knows_how_sure_it_is_says_so_for_every_point(graph):
+    graph.predictor.sure = np.full(graph.predictor.grid.shape, 51, np.uint8)
+    clouds = graph.hear(PointCloud2, 'occ/occupancy')
+    node, camera = graph.start(**EXTRINSICS, **{'shown.classes': 'car'}), Camera(graph)
+    graph.until(lambda: camera.matched() and node.count_subscribers('/occ/occupancy'))
+    camera.publish()
+    graph.until(lambda: clouds)
+    assert [field.name for field in clouds[0].fields][-1] == 'class_confidence'
+    points = np.frombuffer(clouds[0].data, SURE_OCCUPANCY_DTYPE)
+    assert points['label'].tolist() == [1]
+    np.testing.assert_allclose(points['class_confidence'], 0.2)
+
+
 def test_the_predictor_is_ready_before_the_first_subscription(graph):
     subscribed = []
     graph.predictor.warm_up = lambda: subscribed.append(graph.observer.count_subscribers('/image'))
@@ -75,6 +88,7 @@ def test_class_info_reaches_late_joiners(graph):
     assert content['model_id'] == 'fake' and content['frame_id'] == 'velo_link'
     assert content['grid'] == graph.predictor.grid.to_dict()
     assert content['classes'][9]['name'] == 'road' and len(content['classes']) == 20
+    assert content['occupied_from'] == 0.35
 
 
 def test_topics_follow_the_namespace(make_graph):

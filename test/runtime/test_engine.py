@@ -7,14 +7,14 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from fixtures_tiny_model import handmade_graph, write_onnx
+from fixtures_tiny_model import build_tiny_model_dir, handmade_graph, write_onnx
 
 from cigocc_ros.core.errors import EngineError, ManifestError
 from cigocc_ros.core.manifest import file_spec, load_manifest, verified_content
 from cigocc_ros.runtime import engine as engine_module
 from cigocc_ros.runtime.engine import create_engine
 from cigocc_ros.runtime.onnxruntime_engine import open_session
-from cigocc_ros.runtime.predictor import blank_frame
+from cigocc_ros.runtime.predictor import Predictor, blank_frame
 from cigocc_ros.runtime.preprocess import Preprocessor
 
 
@@ -55,8 +55,18 @@ def test_inputs_are_bound_by_name_not_by_order(handmade_model):
     arrays = make_inputs(load_manifest(handmade_model))
     backwards = dict(reversed(list(arrays.items())))
     first, second = engine.run(arrays), engine.run(backwards)
-    assert set(first) == {'labels', 'occupied_probability'}
+    assert set(first) == {'labels', 'occupied_probability', 'class_probability'}
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_a_model_of_0_1_0_has_two_outputs_and_an_occupancy_without_classes(tmp_path, frame):
+    folder = build_tiny_model_dir(tmp_path / 'old', class_probability=False)
+    old = Predictor.from_model_dir(folder, threads=1)
+    assert old(frame).class_probability is None
+    new = Predictor.from_model_dir(build_tiny_model_dir(tmp_path / 'new'), threads=1)
+    sure = new(frame).class_probability
+    assert sure is not None and len(np.unique(sure)) > 50
+    assert np.array_equal(new(frame).labels, old(frame).labels)
 
 
 def test_tampered_onnx_is_refused_before_it_is_loaded(model_dir, monkeypatch):

@@ -39,8 +39,17 @@ except ImportError:
     FoxgloveGrid = None
 
 
-def class_info_json(model_id: str, grid: VoxelGrid, frame_id: str, grid_layout: str) -> str:
-    """Return the classes with colours, the grid, its frame and layout on ~/grid, the model."""
+def class_info_json(
+    model_id: str,
+    grid: VoxelGrid,
+    frame_id: str,
+    grid_layout: str,
+    occupied_from: float | None = None,
+) -> str:
+    """Return the classes with colours, the grid, its frame and layout on ~/grid, the model.
+
+    `occupied_from` is the least probability of the voxels that a calibrated model calls occupied.
+    """
     classes = [
         {'id': train_id, 'name': name, 'rgb': PALETTE_RGB[train_id].tolist()}
         for train_id, name in enumerate(CLASS_NAMES)
@@ -52,6 +61,7 @@ def class_info_json(model_id: str, grid: VoxelGrid, frame_id: str, grid_layout: 
         'frame_id': frame_id,
         'grid': grid.to_dict(),
         'grid_layout': grid_layout,
+        'occupied_from': occupied_from,
     }
     return json.dumps(content)
 

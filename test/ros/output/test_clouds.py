@@ -1,5 +1,7 @@
 """Occupancy -> PointCloud2."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,11 @@ from sensor_msgs.msg import PointField
 from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import PALETTE_RGB
-from cigocc_ros.core.point_records import OCCUPANCY_DTYPE, lidar_points
+from cigocc_ros.core.point_records import (
+    OCCUPANCY_DTYPE,
+    SURE_OCCUPANCY_DTYPE,
+    lidar_points,
+)
 from cigocc_ros.ros.output.clouds import cloud_from_occupancy, cloud_from_points, header
 
 GRID = VoxelGrid((0.0, -2.0, -1.0), (0.5, 1.0, 0.25), (4, 4, 8))
@@ -53,6 +59,21 @@ def test_values_of_two_voxels():
     for train_id, value in zip((9, 19), packed, strict=True):
         red, green, blue = PALETTE_RGB[train_id].tolist()
         assert value == red * 65536 + green * 256 + blue
+
+
+def test_a_model_that_knows_how_sure_it_is_adds_a_field_at_the_end():
+    sure = np.full(GRID.shape, 7, np.uint8)
+    sure[3, 0, 7], sure[1, 2, 0] = 255, 102
+    cloud = cloud_from_occupancy(replace(occupancy(), class_probability=sure))
+    without = cloud_from_occupancy(occupancy())
+    described = [(f.name, f.offset, f.datatype, f.count) for f in cloud.fields]
+    plain = [(f.name, f.offset, f.datatype, f.count) for f in without.fields]
+    assert described == [*plain, ('class_confidence', 24, PointField.FLOAT32, 1)]
+    assert (cloud.point_step, cloud.row_step) == (28, 56)
+    points = np.frombuffer(cloud.data, SURE_OCCUPANCY_DTYPE)
+    np.testing.assert_allclose(points['class_confidence'], [0.4, 1.0])
+    old = np.frombuffer(without.data, OCCUPANCY_DTYPE)
+    assert all((points[name] == old[name]).all() for name in OCCUPANCY_DTYPE.names)
 
 
 def test_an_empty_map_is_an_empty_cloud():

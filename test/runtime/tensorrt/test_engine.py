@@ -110,7 +110,7 @@ def test_order_of_calls_and_one_thread(open_engine, model_dir, fake_gpu):
     assert steps(state) == [
         'cuCtxSetCurrent',
         'cuMemAlloc_v2',  # what the execution context needs
-        *per_tensor * 6,
+        *per_tensor * 7,
         *FRAME,
         'cuEventSynchronize',
         *capture,
@@ -149,7 +149,7 @@ def test_a_refused_capture_falls_back(open_engine, model_dir, fake_gpu, caplog, 
 
 def test_close_frees_all_and_ends_the_engine(open_engine, model_dir, fake_gpu):
     engine = open_engine()
-    assert len(fake_gpu.cuda.memory) == 12 + 1  # buffers, and what a context needs
+    assert len(fake_gpu.cuda.memory) == 2 * 7 + 1  # buffers, and what a context needs
     engine.close()
     assert not fake_gpu.cuda.memory and not fake_gpu.cuda.handles
     with pytest.raises(EngineError, match='after close'):
@@ -289,7 +289,7 @@ def test_a_context_that_does_not_close_is_waited_for(
     state.fail_nothing()
     with pytest.raises(EngineError, match='closing the old context has been on the GPU'):
         engine.run(arrays)
-    assert len(state.memory) == 13  # of the old one; there is no other
+    assert len(state.memory) == 2 * 7 + 1  # of the old one; there is no other
     release.set()
     until_answer(engine, arrays)
     assert_answers(engine, manifest, 1)

@@ -244,7 +244,14 @@ def unproved_folder(name, folder):
         'onnx': file_spec(folder, 'model.onnx', 'fp32'),
         MIXED_ROLE: file_spec(folder, 'model_fp16.onnx', 'mixed_fp16'),
     }
-    manifest = manifest_for(model.config, name, license='none', files=files, training={})
+    manifest = manifest_for(
+        model.config,
+        name,
+        license='none',
+        files=files,
+        training={},
+        class_probability=True,
+    )
     write_manifest(folder, manifest)
     return folder
 
