@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cigocc_ros.commands.arguments import (
     add_engine_arguments,
@@ -24,6 +20,7 @@ from cigocc_ros.evaluation.evaluate import (
     LABELLED_SPLITS,
     Evaluation,
     Predict,
+    Said,
     evaluate,
     frames_to_score,
     split_text,
@@ -130,7 +127,7 @@ def evaluate_model(
             ground_truth=truth_text(args, truth),
             split=split_text(args.split, args.sequences),
         )
-        return scored, score(frames, truth, predict, predict.probability)
+        return scored, score(frames, truth, predict, predict)
 
 
 def semantic_path(args: argparse.Namespace) -> str:
@@ -158,7 +155,7 @@ def score(
     frames: tuple[FrameKey, ...],
     truth: GroundTruth,
     predict: Predict,
-    said: Callable[[], NDArray[np.uint8]] | None = None,
+    said: Said | None = None,
 ) -> Evaluation:
     """Score all frames behind a progress bar, which is silent in a pipe."""
     from tqdm import tqdm

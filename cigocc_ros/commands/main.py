@@ -20,6 +20,7 @@ from cigocc_ros.core.installing import install_line
 VERBS = (
     'bag',
     'build-engine',
+    'calibrate',
     'demo',
     'doctor',
     'evaluate',

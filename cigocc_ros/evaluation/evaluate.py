@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.data.kitti_layout import SPLITS, FrameKey, labelled_frames
-from cigocc_ros.evaluation.calibration import OccupancyCounts
+from cigocc_ros.evaluation.calibration import ClassCounts, OccupancyCounts
 from cigocc_ros.evaluation.ground_truth import GroundTruth
 from cigocc_ros.evaluation.metrics import SscScores
 from cigocc_ros.evaluation.ranges import RangedMetrics
@@ -31,6 +32,18 @@ class Evaluation:
     """Sequence -> number of frames scored."""
     reliability: OccupancyCounts | None = None
     """How occupied voxels of each said probability were; None for labels from files."""
+    class_reliability: ClassCounts | None = None
+    """How often classes of each said probability were right; None where the model says none."""
+
+
+class Said(Protocol):
+    """What a model said of the frame that was predicted last, each uint8 (X, Y, Z), in 1/255."""
+
+    def probability(self) -> NDArray[np.uint8]:
+        """Return the probabilities of being occupied."""
+
+    def class_probability(self) -> NDArray[np.uint8] | None:
+        """Return those of the class, given that; None where the model does not say it."""
 
 
 def frames_to_score(
@@ -68,20 +81,26 @@ def evaluate(
     frames: Iterable[FrameKey],
     truth: GroundTruth,
     predict: Predict,
-    said: Callable[[], NDArray[np.uint8]] | None = None,
+    said: Said | None = None,
 ) -> Evaluation:
-    """Score the predictions of all frames; counts are added up and divided once.
-
-    `said` returns the probabilities, uint8 (X, Y, Z), of the frame that was predicted last.
-    """
-    reliability = None if said is None else OccupancyCounts()
+    """Score the predictions of all frames; counts are added up and divided once."""
+    reliability, class_reliability = OccupancyCounts(), ClassCounts()
     metrics = RangedMetrics()
     counts: Counter[str] = Counter()
     for key in frames:
         labels, target = predict(key), truth.labels(key)
         metrics.update(labels, target)
-        if said is not None and reliability is not None:
-            reliability.update(said(), target)
+        if said is not None:
+            reliability.update(said.probability(), target)
+            sure = said.class_probability()
+            if sure is not None:
+                class_reliability.update(labels, sure, target)
         counts[key.sequence] += 1
     confusion = {range_m: each.confusion for range_m, each in metrics.metrics.items()}
-    return Evaluation(metrics.compute(), confusion, dict(counts), reliability)
+    return Evaluation(
+        metrics.compute(),
+        confusion,
+        dict(counts),
+        reliability if reliability.voxels.any() else None,
+        class_reliability if class_reliability.voxels.any() else None,
+    )

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.files import read_bytes
-from cigocc_ros.core.frames import CameraFrame, Occupancy, labels_on_grid, probability_on_grid
+from cigocc_ros.core.frames import (
+    CameraFrame,
+    Occupancy,
+    class_probability_on_grid,
+    labels_on_grid,
+    probability_on_grid,
+)
 from cigocc_ros.core.grid import SEMANTIC_KITTI_GRID, Shape
 from cigocc_ros.core.labels import IGNORE, RAW_FROM_TRAIN, train_from_raw
 from cigocc_ros.core.prior import AUTO, parse_prior
@@ -140,6 +146,12 @@ class SequencePredictions:
         if self._last is None:
             raise DataFileError('no frame was predicted yet')
         return probability_on_grid(self._last, SEMANTIC_KITTI_GRID)
+
+    def class_probability(self) -> NDArray[np.uint8] | None:
+        """Return 255 times the probability of the class in the last frame, None where unsaid."""
+        if self._last is None:
+            raise DataFileError('no frame was predicted yet')
+        return class_probability_on_grid(self._last, SEMANTIC_KITTI_GRID)
 
     def prior_text(self) -> str:
         """Return e.g. `stereo`, or `none (00), stereo (01, 02)`."""

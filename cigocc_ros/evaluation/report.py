@@ -50,6 +50,7 @@ def report_dict(scored: ScoredModel, evaluation: Evaluation) -> dict[str, Any]:
         'frames': evaluation.frames,
         'class_names': list(CLASS_NAMES),
         'reliability': _reliability_dict(evaluation),
+        'class_reliability': _class_reliability_dict(evaluation),
         'scores': {f'{m:g}': _scores_dict(scores) for m, scores in evaluation.scores.items()},
         'confusion_rows_predicted': {
             f'{m:g}': matrix.tolist() for m, matrix in evaluation.confusion.items()
@@ -65,6 +66,7 @@ def report_markdown(scored: ScoredModel, evaluation: Evaluation) -> str:
         _range_lines(evaluation),
         _class_lines(evaluation),
         _reliability_lines(evaluation),
+        _class_reliability_lines(evaluation),
         _note_lines(evaluation),
     )
     return '\n'.join(line for section in sections for line in section) + '\n'
@@ -145,6 +147,36 @@ def _reliability_lines(evaluation: Evaluation) -> list[str]:
         f'as occupied from {threshold:.3f} on. Choose both on frames that are not reported.',
         '',
     ]
+
+
+def _class_reliability_lines(evaluation: Evaluation) -> list[str]:
+    """Say whether `class_probability` means what it says; nothing of models that do not say it."""
+    counts = evaluation.class_reliability
+    if counts is None:
+        return []
+    rows = [
+        (f'{_percent(row.said)}', _percent(row.found), str(row.voxels))
+        for row in counts.reliability()
+    ]
+    return [
+        *table(('Said to be of its class', 'Right', 'Occupied voxels'), rows, left=0),
+        '',
+        f'Expected calibration error of class_probability: {counts.calibration_error():.3f} '
+        f'({BINS} bins of equal width), of voxels that are occupied and are called so; '
+        f'{_percent(counts.share_right)} of their classes are right.',
+        '',
+    ]
+
+
+def _class_reliability_dict(evaluation: Evaluation) -> dict[str, Any] | None:
+    counts = evaluation.class_reliability
+    if counts is None:
+        return None
+    return {
+        'calibration_error': counts.calibration_error(),
+        'share_right': counts.share_right,
+        'voxels': int(counts.voxels.sum()),
+    }
 
 
 def _reliability_dict(evaluation: Evaluation) -> dict[str, Any] | None:

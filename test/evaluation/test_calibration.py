@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from cigocc_ros.core.errors import ConfigError, DataFileError
-from cigocc_ros.evaluation.calibration import OccupancyCounts, Platt
+from cigocc_ros.evaluation.calibration import (
+    BYTES,
+    LOGITS,
+    ClassCounts,
+    OccupancyCounts,
+    Platt,
+    logit_levels,
+)
 
 
 def counts_of(true_platt: Platt, voxels: int = 400_000, seed: int = 0) -> OccupancyCounts:
@@ -100,3 +107,61 @@ def test_probabilities_that_run_against_the_truth_keep_a_scale_above_zero():
     counts.update(np.full(900, 20, np.uint8), np.full(900, 9, np.uint8))
     counts.update(np.full(900, 220, np.uint8), np.zeros(900, np.uint8))
     assert counts.fit().scale == pytest.approx(0.01)
+
+
+def test_classes_are_judged_where_voxels_are_occupied_and_called_so():
+    counts = ClassCounts()
+    truth = np.array([9, 9, 1, 0, 255, 9], np.uint8)
+    labels = np.array([9, 1, 1, 9, 9, 0], np.uint8)
+    counts.update(labels, np.array([255, 51, 204, 255, 255, 255], np.uint8), truth)
+    # 1 right at 1.0, 1 wrong at 0.2, 1 right at 0.8; free, unknown and missed ones do not count
+    assert counts.right[[255, 204]].tolist() == [1, 1] and counts.wrong[51] == 1
+    assert counts.voxels.sum() == 3 and counts.share_right == pytest.approx(2 / 3)
+    assert counts.calibration_error() == pytest.approx((0 + 0.2 + 0.2) / 3)
+    with pytest.raises(DataFileError, match='expected uint8 probabilities'):
+        counts.update(labels, np.zeros(5, np.uint8), truth)
+    with pytest.raises(DataFileError, match='occupied voxels whose class was named'):
+        ClassCounts().calibration_error()
+
+
+def test_one_scaling_after_another_is_one_scaling():
+    first, second = Platt(0.6, -0.8), Platt(1.7, 0.3)
+    said = np.linspace(0.05, 0.95, 7)
+    np.testing.assert_allclose(second.after(first).apply(said), second.apply(first.apply(said)))
+
+
+def test_steps_of_a_logit_tell_what_bytes_do_not():
+    """Most voxels are free and say so with 1e-5 or less, all of which is 0 in a byte."""
+    rng = np.random.default_rng(3)
+    logits = rng.normal(-9, 6, 400_000)
+    true_platt = Platt(0.5, 0.4)
+    truth = np.where(rng.random(len(logits)) < true_platt.of_logits(logits), 9, 0).astype(np.uint8)
+    fine, coarse = OccupancyCounts(LOGITS), OccupancyCounts()
+    fine.update_levels(logit_levels(logits.astype(np.float32)), truth)
+    coarse.update(np.rint(255 / (1 + np.exp(-logits))).astype(np.uint8), truth)
+    found = fine.fit()
+    assert found.scale == pytest.approx(0.5, rel=0.02)
+    assert found.shift == pytest.approx(0.4, abs=0.03)
+    assert abs(coarse.fit().scale - 0.5) > 0.05
+    said = found.of_logits(logits)
+    assert abs(said.mean() - (truth > 0).mean()) < 0.002
+    assert fine.calibration_error(found) < 0.002
+
+
+def test_levels_of_a_logit_are_the_nearest_and_end_somewhere():
+    assert LOGITS.logits[logit_levels(np.float32([0.0, 1.01, -2.99]))].tolist() == [0.0, 1.0, -3.0]
+    ends = LOGITS.logits[logit_levels(np.float32([-1e4, 1e4]))]
+    assert ends.tolist() == [-24.0, 24.0] == [LOGITS.logits[0], LOGITS.logits[-1]]
+    assert (np.diff(LOGITS.edges) > 0).all() and (np.diff(BYTES.edges)[1:] > 0).all()
+    assert (LOGITS.edges < LOGITS.logits).all()
+
+
+def test_threshold_of_fine_levels_is_that_of_bytes():
+    rng = np.random.default_rng(4)
+    logits = rng.normal(0, 2, 200_000).astype(np.float32)
+    truth = np.where(rng.random(len(logits)) < Platt(1.0, -1.0).of_logits(logits), 9, 0)
+    fine, coarse = OccupancyCounts(LOGITS), OccupancyCounts()
+    fine.update_levels(logit_levels(logits), truth.astype(np.uint8))
+    coarse.update(np.rint(255 / (1 + np.exp(-logits))).astype(np.uint8), truth.astype(np.uint8))
+    (at, iou), (rough, rough_iou) = fine.best_threshold(), coarse.best_threshold()
+    assert at == pytest.approx(rough, abs=0.03) and iou == pytest.approx(rough_iou, abs=1e-3)

@@ -17,6 +17,7 @@ MAKEFILE = (REPOSITORY / 'Makefile').read_text()
 RUN_BY = {
     'bag': 'data/test_bag.py',
     'build-engine': 'commands/test_build_engine.py',
+    'calibrate': 'commands/test_calibrate.py',
     'demo': 'replay/test_demo.py',
     'doctor': 'commands/test_doctor.py',
     'evaluate': 'commands/test_evaluate.py',

@@ -1,0 +1,102 @@
+"""A calibration as Markdown: what it does to each depth prior, and the diagrams as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cigocc_ros.core.calibration import Calibration, Miscalibration
+from cigocc_ros.core.markdown import facts, table
+from cigocc_ros.evaluation.calibrate import ByPrior, Fitted, PriorScores, pooled
+from cigocc_ros.evaluation.calibration import BINS, Reliability
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """Bins before and after, from low to high."""
+
+    title: str
+    before: list[Reliability]
+    after: list[Reliability]
+
+
+def diagrams_of(by_prior: ByPrior, fitted: Fitted) -> list[Diagram]:
+    """Return the bins before and after, of all priors together."""
+    whole = pooled(one for parts in by_prior.values() for one in parts)
+    raw = whole.occupancy
+    diagrams = [Diagram('Occupied', raw.reliability(), raw.reliability(fitted.platt))]
+    if fitted.temperature is not None:
+        before = whole.classes.counts(fitted.level, 1.0).reliability()
+        after = whole.classes.counts(fitted.level, fitted.temperature).reliability()
+        diagrams.append(Diagram('Class of occupied voxels', before, after))
+    return diagrams
+
+
+def calibration_markdown(
+    calibration: Calibration, scores: Mapping[str, PriorScores], diagrams: list[Diagram]
+) -> str:
+    """Return the report; `scores` by depth prior, one of them of all together."""
+    temperature = calibration.temperature
+    rows = {name: str(value) for name, value in calibration.facts.items() if name != 'priors'}
+    rows['frames'] = ', '.join(f'{name}: {n}' for name, n in calibration.frames.items())
+    rows['scale, shift'] = f'{calibration.scale:.4f}, {calibration.shift:+.4f}'
+    rows['occupied from'] = f'{calibration.threshold:.4f} on'
+    rows['temperature of classes'] = 'not judged' if temperature is None else f'{temperature:.4f}'
+    lines = ['# Calibration', '', *facts(rows), '', *_score_lines(scores)]
+    for diagram in diagrams:
+        lines += ['', f'## {diagram.title}', '', *_diagram_lines(diagram)]
+    return '\n'.join([*lines, '', *_notes()]) + '\n'
+
+
+def _score_lines(scores: Mapping[str, PriorScores]) -> list[str]:
+    heads = (
+        'Depth prior',
+        *('ECE before', 'after', 'held out'),
+        *('class ECE before', 'after', 'held out', 'classes right'),
+        *('IoU before', 'after', 'held out', 'best alone', 'from'),
+    )
+    rows = []
+    for prior, found in scores.items():
+        right = '-' if found.classes_right is None else _percent(found.classes_right)
+        rows.append(
+            (
+                prior,
+                *_errors(found.occupied),
+                *_errors(found.classes),
+                right,
+                *map(_percent, (found.iou_before, found.iou_after, found.iou_held_out)),
+                _percent(found.own_iou),
+                f'{found.own_threshold:.3f}',
+            )
+        )
+    return table(heads, rows)
+
+
+def _errors(found: Miscalibration | None) -> tuple[str, ...]:
+    if found is None:
+        return '-', '-', '-'
+    return tuple(f'{value:.4f}' for value in (found.before, found.after, found.held_out))
+
+
+def _diagram_lines(diagram: Diagram) -> list[str]:
+    heads = ('', 'said', 'found', 'voxels')
+    sides = (('before', diagram.before), ('after', diagram.after))
+    rows = [
+        (name, _percent(row.said), _percent(row.found), str(row.voxels))
+        for name, side in sides
+        for row in side
+    ]
+    return table(heads, rows)
+
+
+def _notes() -> list[str]:
+    return [
+        f'Expected calibration error (ECE): {BINS} bins of equal width, known voxels alone, every '
+        'one alike. Before: as the network said it. Held out: each part of the frames with the '
+        'numbers of the other parts. IoU before is that of the labels given. Class: the best '
+        'class of voxels that are occupied and are called so after.',
+    ]
+
+
+def _percent(value: float) -> str:
+    return f'{100 * value:.2f}'
