@@ -22,7 +22,7 @@ from cigocc_ros.model.cigocc import CigOcc
 from cigocc_ros.training.cache import FrameRef, find_frames, turned_frames
 from cigocc_ros.training.config import AugmentConfig, LossWeights, TrainConfig
 from cigocc_ros.training.devices import make_fabric
-from cigocc_ros.training.loop import Trainer
+from cigocc_ros.training.loop import STOPPED_BY, Trainer
 from cigocc_ros.training.preparation import prepare_frames
 from cigocc_ros.training.run_folder import score_values
 from cigocc_ros.training.scene_dataset import SceneDataset, TrainingStream
@@ -140,7 +140,9 @@ def trained(experiment: Experiment, config: TrainConfig, frames: Sequence[FrameR
     stream = TrainingStream(frames, experiment.model, config.augment, config.seed, flat=flat)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(model, stream, (), config, Path(folder), make_fabric('fp32', 'cpu'))
-        trainer.run(plan_stages(experiment.stage, config))
+        measured = trainer.run(plan_stages(experiment.stage, config))
+    if STOPPED_BY in measured[-1]:
+        raise SystemExit(f'stopped by {measured[-1][STOPPED_BY]}; runs that are whole are kept')
     return model.eval()
 
 

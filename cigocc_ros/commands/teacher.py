@@ -52,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='cityscapes, fddwnet: less sure pixels are not valid',
     )
     parser.add_argument(
+        '--all-frames',
+        action='store_true',
+        help='look at every image, as train --stage eyes learns from, with a volume or without',
+    )
+    parser.add_argument(
         '--every', type=int, help='frame ids to take of sequences without voxel labels'
     )
 
@@ -64,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
     shard = Shard.from_environment()
     sides: tuple[Side, ...] = ('left', 'right') if args.right else ('left',)
-    jobs = find_jobs(args.data, sides=sides, **_given(args, 'every'))
+    jobs = find_jobs(args.data, sides=sides, all_frames=args.all_frames, **_given(args, 'every'))
     folder = args.out or args.data / 'teacher' / args.teacher
     teacher = _teacher(args)
     todo = open_jobs(jobs, teacher, folder, shard)

@@ -67,12 +67,9 @@ class FrameRef:
     def teaches_without_volumes(self) -> bool:
         """Whether anything but a volume says what its image shows."""
         folders = {path.parent.name for path in self.sources if path.stem == self.frame_id}
-        taught = (
-            self.teacher is not None
-            and frame_file(self.teacher, self.sequence.name, self.frame_id, self.side).is_file()
-        )
         parts = {part.folder for part in IMAGE_TARGETS}
-        return taught or self.semantics is not None or bool(folders & parts)
+        said = self.teacher is not None or self.semantics is not None
+        return said or bool(folders & parts)
 
     def load(self) -> Arrays:
         """Return the prepared arrays; raise DataFileError where there are none."""
@@ -122,7 +119,8 @@ def find_frames(
     `semantics` are label images of another network, of every left image.
 
     Without `volumes` all images count from which anything in 2D can be learnt; an image of which
-    nothing is known is a DataFileError. Label images may then be missing, but not all of them.
+    nothing is known is a DataFileError. Label images and what the teacher said may then be
+    missing, but not of all images.
     """
     cache = root / 'cache' if cache is None else cache / _folder_key(root)
     cache = cache / cache_key(config, truth, teacher, stereo, semantics, volumes)
@@ -136,6 +134,11 @@ def find_frames(
     ]
     if not volumes:
         _require_targets(root, frames)
+        if teacher is not None and not any(frame.teacher for frame in frames):
+            raise DataFileError(
+                f'{teacher}: nothing there of the images of {root}: write it with "cigocc teacher '
+                '--all-frames"'
+            )
         if semantics is not None and not any(frame.semantics for frame in frames):
             semantics.path(FrameKey(frames[0].sequence.name, frames[0].frame_id))  # raises
     if not frames:
@@ -241,8 +244,11 @@ class _SequenceFrames:
         sources = [*self.shared, *own]
         if self.truth is not None:
             sources.append(self.truth / f'{name}_{frame_id}.npz')
-        if self.teacher is not None:
-            sources.append(self._said(frame_id, side))
+        teacher = self.teacher
+        if teacher is not None:
+            said = self._said(frame_id, side)
+            sources.append(said)
+            teacher = teacher if self.volumes or said.is_file() else None
         shown = self._shown(frame_id, side)
         if shown is not None:
             sources.append(shown.path(FrameKey(name, frame_id)))
@@ -253,7 +259,7 @@ class _SequenceFrames:
             cached=self.cache / file_name,
             side=side,
             truth=self.truth,
-            teacher=self.teacher,
+            teacher=teacher,
             semantics=shown,
             volumes=self.volumes,
             sources=tuple(sources),

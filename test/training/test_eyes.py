@@ -212,6 +212,33 @@ def test_label_images_teach_the_cells_that_no_point_hits(
         find_frames(images, tiny, semantics=LabelImages(empty, 'cityscapes'), volumes=False)
 
 
+def test_a_teacher_may_have_seen_some_of_the_images(
+    images: Path, tiny: ModelConfig, tmp_path: Path
+) -> None:
+    """What it says is a weaker target than the data, and teaches features."""
+    said = tmp_path / 'said'
+    shutil.copytree(images / 'sequences', tmp_path / 'data/sequences')
+    folder = tmp_path / 'data/sequences/00'
+    shutil.rmtree(folder / 'masks_2')
+    words = ['--data', str(images), '--teacher', 'exact', '--out', str(said)]
+    with pytest.raises(Exception, match='cigocc teacher --all-frames'):
+        empty = tmp_path / 'empty'
+        find_frames(tmp_path / 'data', tiny, tmp_path / 'c', teacher=empty, volumes=False)
+    assert main(['teacher', *words, '--all-frames']) == 1  # frame 2 has no class image
+    frames = find_frames(tmp_path / 'data', tiny, tmp_path / 'c', teacher=said, volumes=False)
+    assert [frame.teacher is not None for frame in frames] == [True, True, False]
+    list(prepare_frames(frames, tiny, workers=1))
+    shown, unseen = (SceneDataset(frames, tiny, 'none', flat=True)[k] for k in (1, 2))
+    assert shown.teacher_features is not None and unseen.teacher_features is not None
+    assert np.isfinite(shown.teacher_features).mean() > 0.5
+    assert np.isnan(unseen.teacher_features).all()
+    assert shown.extra is not None and not shown.mask_valid.any()
+    assert shown.extra.valid.mean() > 0.3 and shown.extra.masks[8].any()  # the road
+    (said / 'sequences/00/000001.npz').unlink()
+    again = find_frames(tmp_path / 'data', tiny, tmp_path / 'c', teacher=said, volumes=False)
+    assert [frame.is_prepared for frame in again] == [True, False, True]
+
+
 def test_images_of_which_nothing_is_known_are_named(
     images: Path, tiny: ModelConfig, tmp_path: Path
 ) -> None:

@@ -67,11 +67,15 @@ class Outcome:
 
 
 def find_jobs(
-    root: Path, every: int = VOXELS_EVERY, sides: Collection[Side] = LEFT_ONLY
+    root: Path,
+    every: int = VOXELS_EVERY,
+    sides: Collection[Side] = LEFT_ONLY,
+    all_frames: bool = False,
 ) -> list[Job]:
     """List the frames that training may ask for: those with voxel labels, else every n-th one.
 
-    Sequences without right images have no right jobs.
+    `all_frames` are what the stage `eyes` may ask for. Sequences without right images have no
+    right jobs.
     """
     if every < 1:
         raise ConfigError(f'expected to look at every 1st frame or fewer, found every={every}')
@@ -79,6 +83,7 @@ def find_jobs(
     for path in find_sequences(root):
         sequence = KittiSequence(path)
         ids = sequence.voxel_ids or tuple(i for i in sequence.frame_ids if int(i) % every == 0)
+        ids = sequence.frame_ids if all_frames else ids
         taken = [side for side in sides if side == 'left' or sequence.has_right]
         jobs.extend(Job(sequence, frame_id, side) for frame_id in ids for side in taken)
     return jobs
