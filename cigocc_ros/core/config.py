@@ -23,8 +23,8 @@ IMAGE_STRIDE = 16
 """Deepest feature stride; image sizes are multiples of twice this."""
 MAX_WIDTH, MAX_LAYERS = 8192, 256
 """Far beyond any network that fits; what is more is a slip or an attack."""
-FDDWNET_CHANNELS = 64
-"""Channels of FDDWNet's features at stride 4, from which its decoder goes on."""
+FDDWNET_CHANNELS, FDDWNET_STRIDE = 19, 8
+"""Classes of Cityscapes, which FDDWNet names, and what its images must be divisible by."""
 HEAD_FACTOR = 2
 """Output voxels per query voxel along each axis."""
 
@@ -108,6 +108,9 @@ class ModelConfig:
     num_mask_channels: int = NUM_CLASSES - 1
     semantic_branch: Literal['features', 'fddwnet'] = 'features'
     """What F_2D comes from: the image backbone's fine features, or FDDWNet beside the backbone."""
+    fddwnet_cell_px: int = 5
+    """Pixels per stride-4 cell, along each axis, of the picture that FDDWNet is shown: 4 is the
+    size of the input, 5 one and a quarter of it, where small things are seen that are not at 4."""
     fusion: Literal['deform_attn', 'concat', 'none'] = 'deform_attn'
     queries: Literal['unet', 'static'] = 'unet'
     """Whether a voxel's query comes from the 3D UNet or from a learned table, as VoxFormer's."""
@@ -180,11 +183,8 @@ class ModelConfig:
             f'class_evidence needs a mask channel per class, {NUM_CLASSES - 1}, found '
             f'{self.num_mask_channels}',
         )
-        self._require(
-            self.semantic_branch != 'fddwnet' or self.semantic_channels == FDDWNET_CHANNELS,
-            f'semantic_branch fddwnet gives {FDDWNET_CHANNELS} semantic_channels, found '
-            f'{self.semantic_channels}',
-        )
+        if self.semantic_branch == 'fddwnet':
+            self._require_fddwnet()
         self._require(
             self.fusion != 'none' or not (self.image_skip or self.semantic_prior),
             'image_skip and semantic_prior need F_i, so a fusion other than none',
@@ -211,6 +211,22 @@ class ModelConfig:
         self._require(
             0.0 < self.proposal_threshold < 1.0 and 0.0 <= self.dropout < 1.0,
             'proposal_threshold must lie in (0, 1) and dropout in [0, 1)',
+        )
+
+    def _require_fddwnet(self) -> None:
+        """Raise ConfigError where FDDWNet cannot be the semantic branch."""
+        self._require(
+            self.semantic_channels == FDDWNET_CHANNELS,
+            f'semantic_branch fddwnet gives {FDDWNET_CHANNELS} semantic_channels, found '
+            f'{self.semantic_channels}',
+        )
+        cell = self.fddwnet_cell_px
+        shown = [cell * side // FEATURE_STRIDE for side in self.image_size]
+        self._require(
+            FEATURE_STRIDE <= cell <= 2 * IMAGE_STRIDE
+            and all(side % FDDWNET_STRIDE == 0 for side in shown),
+            f'fddwnet_cell_px must show FDDWNet a picture of sides divisible by {FDDWNET_STRIDE} '
+            f'and no smaller than image_size, found {cell}, so {shown}',
         )
 
     def _require_bounded(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from cigocc_ros.core.config import ModelConfig, from_mapping, to_mapping
 from cigocc_ros.core.errors import ConfigError, DataFileError, ManifestError
@@ -66,11 +66,16 @@ def load_checkpoint(folder: Path) -> CigOcc:
 
     In a model folder the hashes of its manifest must fit: ManifestError.
     """
+    model = build_model(checkpoint_config(folder))
+    load_strictly(model, checkpoint_tensors(folder), str(folder))
+    return model.eval()
+
+
+def checkpoint_tensors(folder: Path) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint by name, whatever network they are of; raise as above."""
     if (folder / MANIFEST_FILE).is_file():
         _check_model_folder(folder)
-    model = build_model(checkpoint_config(folder))
-    load_strictly(model, read_weights(folder), str(folder))
-    return model.eval()
+    return read_weights(folder)
 
 
 def _check_model_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from cigocc_ros.model.backbone import ImageBackbone, ImageFeatures
 from cigocc_ros.model.branches import DepthBranch, DepthMaps, Extractor, SemanticBranch
 from cigocc_ros.model.class_evidence import ClassGate, lift_classes
 from cigocc_ros.model.completion import CigNet
-from cigocc_ros.model.fddwnet import FddwnetBranch
+from cigocc_ros.model.fddwnet_branch import FddwnetBranch
 from cigocc_ros.model.fusion import MultiLevelFusion
 from cigocc_ros.model.geometry import (
     Projection,
@@ -93,7 +93,7 @@ class CigOcc(nn.Module):
         self.backbone = ImageBackbone(config.backbone, channels)
         self.semantic: SemanticBranch | FddwnetBranch
         if config.semantic_branch == 'fddwnet':
-            self.semantic = FddwnetBranch(masks)
+            self.semantic = FddwnetBranch(config)
         else:
             self.semantic = SemanticBranch(channels, config.semantic_channels, masks)
         self.depth = DepthBranch(channels, config.image_size, config.depth_fusion)

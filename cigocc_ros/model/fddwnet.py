@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cigocc_ros.core.config import FDDWNET_CHANNELS
 from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.model.backbone import load_strictly
 
@@ -81,6 +80,7 @@ class Doubling(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return (B, O, 2H, 2W)."""
         transposed, norm, activation = self.up_conv
+        assert isinstance(transposed, nn.ConvTranspose2d) and transposed.bias is not None
         kernels = _by_phase(transposed.weight)
         bias = transposed.bias.repeat_interleave(4)
         cells = functional.conv2d(functional.pad(features, (0, 1, 0, 1)), kernels, bias)
@@ -102,10 +102,10 @@ def _taps(kernel: Tensor, axis: int, phase: int) -> Tensor:
     return torch.cat(pair, dim=axis)
 
 
-class FddwnetTrunk(nn.Module):
-    """FDDWNet as far as stride 4, without the last two doublings; 0.75 M parameters."""
+class Fddwnet(nn.Module):
+    """Logits of the Cityscapes classes at the size of the image; 0.77 M parameters."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = CITYSCAPES_CLASSES) -> None:
         super().__init__()
         self.layer1 = Halving(3, 16)
         self.layer2 = Halving(16, 64)
@@ -115,56 +115,17 @@ class FddwnetTrunk(nn.Module):
         self.layer17_24 = _units(128, _DEEP)
         self.layer25 = Doubling(128, 64)
         self.layer26_27 = _units(64, [1, 1])
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return features (B, 64, H/4, W/4) of normalised images (B, 3, H, W)."""
-        quarter = self.layer3_7(self.layer2(self.layer1(image)))
-        eighth = self.layer17_24(self.layer9_16(self.layer8(quarter)))
-        features: Tensor = self.layer26_27(self.layer25(eighth)) + quarter
-        return features
-
-
-class Fddwnet(FddwnetTrunk):
-    """Logits of the Cityscapes classes at the size of the image; 0.77 M parameters."""
-
-    def __init__(self, classes: int = CITYSCAPES_CLASSES) -> None:
-        super().__init__()
         self.layer28 = Doubling(64, 16)
         self.layer29_30 = _units(16, [1, 1])
         self.layer31 = Doubling(16, classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (B, classes, H, W) of normalised images (B, 3, H, W)."""
-        logits: Tensor = self.layer31(self.layer29_30(self.layer28(super().forward(image))))
+        quarter = self.layer3_7(self.layer2(self.layer1(image)))
+        eighth = self.layer17_24(self.layer9_16(self.layer8(quarter)))
+        quarter = self.layer26_27(self.layer25(eighth)) + quarter
+        logits: Tensor = self.layer31(self.layer29_30(self.layer28(quarter)))
         return logits
-
-
-class FddwnetBranch(nn.Module):
-    """The engine's semantic branch by FDDWNet: it looks at the image itself, beside the backbone.
-
-    F_2D is what the trunk has at stride 4. The classes of Cityscapes are read off two strides
-    later there, so the mask logits, of SemanticKITTI's classes, are a layer of their own, to be
-    learned. Batch norms keep their statistics: those of Cityscapes beat those of batches of one.
-    """
-
-    def __init__(self, num_masks: int) -> None:
-        """Take the number of mask channels; weights are random, see `load_trunk`."""
-        super().__init__()
-        self.trunk = FddwnetTrunk()
-        self.masks = nn.Conv2d(FDDWNET_CHANNELS, num_masks, 1)
-
-    def train(self, mode: bool = True) -> FddwnetBranch:
-        """Switch to training, except the batch norms."""
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-        return self
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return F_2D (B, 64, H/4, W/4) and mask logits (B, K, H/4, W/4) of uint8 (B, H, W, 3)."""
-        features = self.trunk(normalised(image))
-        return features, self.masks(features)
 
 
 def normalised(image: Tensor) -> Tensor:
@@ -182,12 +143,6 @@ def load_fddwnet(path: Path) -> Fddwnet:
     network = Fddwnet()
     load_strictly(network, _stored(path), str(path))
     return network.eval()
-
-
-def load_trunk(trunk: FddwnetTrunk, path: Path) -> None:
-    """Load the published weights as far as the trunk goes; raise DataFileError as load_fddwnet."""
-    whole = load_fddwnet(path).state_dict()
-    trunk.load_state_dict({name: whole[name] for name in trunk.state_dict()})
 
 
 def _stored(path: Path) -> dict[str, Tensor]:

@@ -16,9 +16,9 @@ from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.data.kitti_sequence import LEFT_ONLY, Side
 from cigocc_ros.data.label_images import LabelImages, parse_label_images
 from cigocc_ros.model.backbone import load_backbone_weights, packaged_weights
-from cigocc_ros.model.build import build_model, load_checkpoint
+from cigocc_ros.model.build import build_model, checkpoint_tensors, load_checkpoint
 from cigocc_ros.model.cigocc import CigOcc
-from cigocc_ros.model.fddwnet import FddwnetBranch, load_trunk
+from cigocc_ros.model.fddwnet_branch import FddwnetBranch
 from cigocc_ros.training.arrivals import ShardWatch
 from cigocc_ros.training.cache import FrameRef, cache_key, turned_frames
 from cigocc_ros.training.config import Stage, TrainConfig
@@ -274,7 +274,7 @@ def start_network(
 
 def _transfer(network: CigOcc, folder: Path) -> None:
     """Load what has the same name and shape; say how much that is, refuse where it is nothing."""
-    found, own = load_checkpoint(folder).state_dict(), network.state_dict()
+    found, own = checkpoint_tensors(folder), network.state_dict()
     fits = {k: v for k, v in found.items() if k in own and own[k].shape == v.shape}
     if not fits:
         raise ConfigError(f'--transfer {folder}: no tensor has a name and shape of this network')
@@ -295,7 +295,7 @@ def _start_segmenter(network: CigOcc, start: Start, resumes: bool) -> None:
             )
         return
     if start.segmenter is not None:
-        load_trunk(network.semantic.trunk, start.segmenter)
+        network.semantic.load(start.segmenter)
     elif start.init is None and start.transfer is None and not resumes:
         logger.warning(
             'semantic_branch fddwnet starts from random weights, whose batch norms stay as they '

@@ -136,7 +136,7 @@ class TrainConfig:
     backbone_rate: float = 1.0
     """Learning rate of the image backbone relative to the rest; pretrained ones take 0.1."""
     semantic_rate: float = 1.0
-    """Likewise of FDDWNet's trunk, where the network has it; 0 keeps it as it is."""
+    """Likewise of FDDWNet, where the network has it; 0 keeps it as it is."""
     require_backbone: bool = False
     """Whether a new network must be given the weights of a pretrained image backbone."""
     freeze_norm_share: float = 0.7

@@ -13,7 +13,7 @@ from torch import nn
 
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.model.cigocc import CigOcc
-from cigocc_ros.model.fddwnet import FddwnetBranch
+from cigocc_ros.model.fddwnet_branch import FddwnetBranch
 from cigocc_ros.training.config import Stage, TrainConfig
 
 
@@ -75,7 +75,7 @@ def slow_parts(model: CigOcc, config: TrainConfig) -> list[tuple[nn.Module, floa
     """Return the pretrained parts of a network with their learning rates relative to the rest."""
     parts: list[tuple[nn.Module, float]] = [(model.backbone, config.backbone_rate)]
     if isinstance(model.semantic, FddwnetBranch):
-        parts.append((model.semantic.trunk, config.semantic_rate))
+        parts.append((model.semantic.network, config.semantic_rate))
     return parts
 
 

@@ -30,7 +30,8 @@ WAYS = {
     'depth_fusion': 'fused',
     'semantic_prior': True,
     'semantic_branch': 'fddwnet',
-    'semantic_channels': 64,
+    'semantic_channels': 19,
+    'fddwnet_cell_px': 6,
 }
 
 

@@ -1,23 +1,12 @@
 """FDDWNet gives the numbers of the published implementation, module by module."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from cigocc_ros.core.config import load_model_config
-from cigocc_ros.core.errors import ConfigError, DataFileError
-from cigocc_ros.model.build import build_model
-from cigocc_ros.model.fddwnet import (
-    Fddwnet,
-    FddwnetBranch,
-    FddwnetTrunk,
-    load_fddwnet,
-    load_trunk,
-    normalised,
-)
+from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.model.fddwnet import Doubling, Fddwnet, load_fddwnet, normalised
 
 ADDED_IN_PLACE = {'layer26_27.1', 'layer26_27'}
 """The reference adds the skip connection into these tensors after they were recorded."""
@@ -92,42 +81,7 @@ def test_weights_that_are_none_or_of_another_network_are_refused(tmp_path):
         load_fddwnet(other)
 
 
-@pytest.fixture
-def published(tmp_path):
-    """Return a file like the published one, with random weights, and its network."""
-    torch.manual_seed(4)
-    whole = Fddwnet()
-    for name, value in whole.state_dict().items():
-        if name.endswith('running_mean'):
-            value.normal_(std=0.1)
-    save_file(whole.state_dict(), tmp_path / 'fddwnet.safetensors')
-    return tmp_path / 'fddwnet.safetensors', whole.eval()
-
-
-def test_the_trunk_is_the_network_as_far_as_stride_4(published):
-    path, whole = published
-    trunk = FddwnetTrunk().eval()
-    load_trunk(trunk, path)
-    image = normalised(torch.randint(0, 256, (1, 32, 64, 3), dtype=torch.uint8))
-    with torch.inference_mode():
-        features = trunk(image)
-        assert features.shape == (1, 64, 8, 16)
-        logits = whole.layer31(whole.layer29_30(whole.layer28(features)))
-        torch.testing.assert_close(logits, whole(image))
-    with pytest.raises(DataFileError, match='no such file'):
-        load_trunk(trunk, path.with_name('gone'))
-
-
-def test_the_branch_of_a_network_sees_the_image_alone(published):
-    config = replace(load_model_config('tiny'), semantic_branch='fddwnet', semantic_channels=64)
-    branch = build_model(config).semantic
-    assert isinstance(branch, FddwnetBranch)
-    load_trunk(branch.trunk, published[0])
-    image = torch.randint(0, 256, (1, 48, 160, 3), dtype=torch.uint8)
-    branch.eval()
-    features, masks = branch(image)
-    assert features.shape == (1, 64, 12, 40) and masks.shape == (1, 19, 12, 40)
-    again, _ = branch.train()(image)  # its norms keep their statistics while training
-    torch.testing.assert_close(again, features)
-    with pytest.raises(ConfigError, match='64 semantic_channels, found 16'):
-        replace(config, semantic_channels=16)
+def test_doubling_is_the_transposed_convolution():
+    torch.manual_seed(1)
+    doubling, features = Doubling(5, 3).eval(), torch.randn(2, 5, 7, 9)
+    torch.testing.assert_close(doubling(features), doubling.up_conv(features))

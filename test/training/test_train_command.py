@@ -19,6 +19,7 @@ from cigocc_ros.core.config import load_model_config, to_mapping
 from cigocc_ros.data.image_files import write_semantic_image
 from cigocc_ros.model.build import load_checkpoint, read_checkpoint_record
 from cigocc_ros.model.fddwnet import Fddwnet
+from cigocc_ros.model.weight_files import read_weights
 
 
 @pytest.fixture(autouse=True)
@@ -63,29 +64,33 @@ def test_takes_of_another_network_what_fits(
     first, second = tmp_path / 'first', tmp_path / 'second'
     assert main(arguments(root, first, '--stage', 'joint')) == 0
     config = dataclasses.replace(
-        load_model_config('tiny'), semantic_branch='fddwnet', semantic_channels=64
+        load_model_config('tiny'),
+        semantic_branch='fddwnet',
+        semantic_channels=19,
+        fddwnet_cell_px=4,
     )
     with_fddwnet = tmp_path / 'with_fddwnet.yaml'
     with_fddwnet.write_text(yaml.safe_dump(to_mapping(config)))
     segmenter = tmp_path / 'fddwnet.safetensors'
     save_file(Fddwnet().state_dict(), segmenter)
+    config_file = first / 'latest' / 'model_config.json'
+    config_file.write_text('{"name": "of a version that nobody knows any more"}')
     still = ['--set', 'semantic_rate=0', '--set', 'learning_rate=1e-9', '--stage', 'joint']
     still += ['--set', 'ema_decay=null', '--set', 'weight_decay=0', '--model', str(with_fddwnet)]
     takes = ['--transfer', str(first / 'latest'), '--segmenter', str(segmenter)]
     with caplog.at_level('INFO'):
         assert main(arguments(root, second, *still, *takes)) == 0
     assert "new in ['fusion', 'semantic']" in caplog.text
-    before, after = (load_checkpoint(path / 'latest').state_dict() for path in (first, second))
+    trained = load_checkpoint(second / 'latest')
+    before, after = read_weights(first / 'latest'), trained.state_dict()
     assert all(
         torch.allclose(before[name], after[name], atol=1e-5)
-        for name, _ in load_checkpoint(first / 'latest').named_parameters()
+        for name, _ in trained.named_parameters()
         if not name.startswith(('fusion.semantics', 'semantic.'))
     )
     weights = load_file(segmenter)
-    trunk = {name: value for name, value in after.items() if name.startswith('semantic.trunk.')}
-    assert trunk
-    for name, value in trunk.items():
-        assert value.equal(weights[name.removeprefix('semantic.trunk.')]), name
+    for name, value in weights.items():
+        assert value.equal(after[f'semantic.network.{name}']), name
 
 
 def test_starts_that_cannot_be_meant_end_with_one_line(
