@@ -25,6 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, required=True, help='folder of the shards')
     parser.add_argument('--model', default=DEFAULT_MODEL, help='as of train (%(default)s)')
     parser.add_argument('--config', default='synthetic', help='as of train (%(default)s)')
+    parser.add_argument(
+        '--stage',
+        choices=('eyes', 'joint'),
+        default='joint',
+        help='for which stages of train: eyes packs images with volumes or without, joint, the '
+        'default, frames with volumes, for all other stages',
+    )
     parser.add_argument('--ground-truth', type=Path, help='as of train')
     parser.add_argument('--cache', type=Path, help='as of train')
     parser.add_argument('--teacher', action='append', metavar='DIR', help='as of train')
@@ -46,11 +53,12 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'--frames-per-shard takes 1 or more, found {args.frames_per_shard}')
     model = load_model_config(args.model)
     frames = prepared_frames(args, model)
+    prepared_for = cache_key(model, volumes=args.stage != 'eyes')
     for start in range(0, len(frames), args.frames_per_shard):
         chosen = frames[start : start + args.frames_per_shard]
         path = args.out / f'{args.name}_{start // args.frames_per_shard:04d}{SUFFIX}'
         named = ((frame_name(frame), load_frame(frame)) for frame in chosen)
-        count = write_shard(path, cache_key(model), named)
+        count = write_shard(path, prepared_for, named)
         print(f'{path}: {count} frames, {path.stat().st_size / 1e6:.1f} MB')
     return 0
 
@@ -68,7 +76,7 @@ def prepared_frames(args: argparse.Namespace, model: ModelConfig) -> list[FrameR
         ground_truth=args.ground_truth,
         cache=args.cache,
     )
-    sets = sources.training_frames(model, config)
+    sets = sources.training_frames(model, config, args.stage != 'eyes')
     frames = [frame for one in sets for frame in one]
     prepare('frames', frames, model, config)
     return frames

@@ -156,7 +156,7 @@ def assemble(
         out=out,
         fabric=fabric,
         eyes=data[0] if len(data) > 1 else None,
-        watch=watch_of(sources, model, weights) if config.new_shards_every else None,
+        watch=watch_of(sources, model, weights, kinds[-1]) if config.new_shards_every else None,
         data={
             'data': [one.name for one in sources.choices],
             'val': None if val is None else val.name,
@@ -165,15 +165,18 @@ def assemble(
 
 
 def watch_of(
-    sources: DataSources, model: ModelConfig, weights: list[float] | None
+    sources: DataSources, model: ModelConfig, weights: list[float] | None, volumes: bool
 ) -> ShardWatch | None:
-    """Return what looks for shards that come later; None where no folder holds any."""
+    """Return what looks for shards that come later; None where no folder holds any.
+
+    `volumes` says whether their frames must have some.
+    """
     folders = [
         (0 if weights is None else index, choice.root)
         for index, choice in enumerate(sources.choices)
         if is_packed(choice.root)
     ]
-    return ShardWatch(folders, cache_key(model)) if folders else None
+    return ShardWatch(folders, cache_key(model, volumes=volumes)) if folders else None
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class DataChoice:
         teaches anything in 2D is a frame, of an official split all of them.
         """
         if is_packed(self.root):
-            return self._packed(config)
+            return self._packed(config, volumes)
         names = self.sequences
         if names is not None and len(names) == 1 and names[0] in SPLITS:
             names = SPLITS[names[0]]
@@ -108,13 +108,13 @@ class DataChoice:
             )
         return frames
 
-    def _packed(self, config: ModelConfig) -> list[FrameRef]:
+    def _packed(self, config: ModelConfig, volumes: bool) -> list[FrameRef]:
         """List the frames of shards; which, and what of them, was chosen when they were packed."""
         if self.sequences is not None:
             raise ConfigError(
                 f'{self.root} holds shards: the sequences were chosen when they were packed'
             )
-        return packed_frames(self.root, cache_key(config))
+        return packed_frames(self.root, cache_key(config, volumes=volumes))
 
 
 def is_packed(root: Path) -> bool:

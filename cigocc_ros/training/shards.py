@@ -156,7 +156,7 @@ def check_sizes(shard: Shard, prepared_for: str) -> None:
     if shard.header.prepared_for != prepared_for:
         raise DataFileError(
             f'{shard.path}: packed for {shard.header.prepared_for}, this network needs '
-            f'{prepared_for}; pack again with the same --model'
+            f'{prepared_for}; pack again with the same --model and --stage'
         )
 
 

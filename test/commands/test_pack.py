@@ -1,6 +1,7 @@
 """`cigocc pack` and `cigocc train` on nothing but shards."""
 
 import json
+import shutil
 
 import fixtures_boxes
 import pytest
@@ -78,3 +79,22 @@ def test_what_does_not_fit_is_told(data, tmp_path, capsys):
     words = ['--data', tmp_path / 'shards', '--model', 'small', '--out', tmp_path / 'run']
     assert run('train', *words) == 2
     assert 'pack again with the same --model' in capsys.readouterr().err
+
+
+def test_images_without_volumes_are_packed_for_eyes_alone(data, tmp_path, capsys):
+    root, shards = tmp_path / 'data', tmp_path / 'shards'
+    shutil.copytree(data / 'sequences', root / 'sequences')
+    shutil.rmtree(root / 'sequences/00/voxels')
+    assert pack(root, shards) == 2
+    assert 'no labelled frames' in capsys.readouterr().err
+    assert pack(root, shards, '--stage', 'eyes') == 0
+    kept = Shard(next(shards.glob('*.shard'))).load('00/000001')
+    assert 'labels' not in kept and (kept['classes'] != 255).any()
+    assert kept['classes_are_sparse'].shape == () and not kept['classes_are_sparse']
+    words = ['--val', shards, '--set', 'validation_priors=[none]', '--set', 'new_shards_every=1']
+    assert train(shards, tmp_path / 'joint', *words) == 2
+    assert 'pack again with the same --model and --stage' in capsys.readouterr().err
+    assert train(shards, tmp_path / 'eyes', '--stage', 'eyes', *words) == 0
+    lines = (tmp_path / 'eyes/log.jsonl').read_text().splitlines()
+    scores = [one for one in map(json.loads, lines) if 'accuracy' in one]
+    assert scores and 0 < scores[-1]['depth_near'] <= 1
