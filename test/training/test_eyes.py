@@ -408,3 +408,18 @@ def test_a_frame_with_a_volume_gives_eyes_the_same(sample: Sample, tiny: ModelCo
     terms = stage_terms(build_model(tiny), batch, 'eyes', distill=True)
     assert {'stage1_depth', 'stage1_masks', 'masks', 'distill'} == set(terms)
     assert all(term > 0 for term in terms.values())
+
+
+def test_classes_from_outside_do_not_answer_for_the_eyes(
+    sample: Sample, tiny: ModelConfig
+) -> None:
+    model = build_model(dataclasses.replace(tiny, semantic_prior=True)).eval()
+    told = np.full_like(sample.semantic_prior, 13)
+    assert model.prior is not None
+    found = []
+    for prior in (told, np.zeros_like(told)):
+        counts = SightCounts(torch.device('cpu'))
+        with torch.inference_mode():
+            counts.add(model, collate([sample._replace(semantic_prior=prior)]))
+        found.append(counts.counts)
+    assert found[0].equal(found[1]) and found[0].sum() > 0
