@@ -39,7 +39,7 @@ def draw_reliability(panels: Sequence[ReliabilityPanel]) -> NDArray[np.uint8]:
     from PIL import Image as PillowImage
 
     width = len(panels) * (SIDE_PX + 2 * MARGIN_PX)
-    height = SIDE_PX + BARS_PX + 3 * MARGIN_PX
+    height = SIDE_PX + BARS_PX + 5 * MARGIN_PX // 2
     sheet = PillowImage.new('RGB', (width, height), PAPER)
     for index, panel in enumerate(panels):
         _draw(sheet, panel, index * (SIDE_PX + 2 * MARGIN_PX) + MARGIN_PX, MARGIN_PX)
@@ -69,7 +69,7 @@ def _draw(sheet: Image, panel: ReliabilityPanel, left: int, top: int) -> None:
     for points, rgb in ((panel.before, BEFORE_RGB), (panel.after, AFTER_RGB)):
         _curve(pen, points, rgb, left, bottom)
     draw_text(sheet, (left + SIDE_PX // 2, bottom + 24), 'said', FONT_PX, anchor='mt')
-    draw_text(sheet, (left - 56, top - 2), 'found', FONT_PX)
+    draw_text(sheet, (left - 56, top - 24), 'found', FONT_PX)
     _bars(pen, panel, left, bottom + 48 + BARS_PX)
     under = (left, bottom + 54 + BARS_PX)
     draw_text(sheet, under, 'voxels by what was said, log scale', FONT_PX - 2, fill=FAINT_INK)
