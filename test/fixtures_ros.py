@@ -118,7 +118,7 @@ class Graph:
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain or domain_id())
         self.namespace = namespace
-        self.predictor = FakePredictor()
+        self.predictor: Any = FakePredictor()  # or a real one, before the start
         self.observer = Node('observer', context=self.context, namespace=namespace)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.observer)
@@ -163,7 +163,8 @@ class Graph:
         return self.node and self.node.snapshot()
 
     def close(self) -> None:
-        self.predictor.may_answer.set()
+        if isinstance(self.predictor, FakePredictor):
+            self.predictor.may_answer.set()
         self.executor.shutdown()
         if self.node is not None:
             self.node.destroy_node()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cigocc_ros.core.class_presets import PRESETS
 from cigocc_ros.core.errors import ConfigError
-from cigocc_ros.core.prior import AUTO, FILE_SOURCES, current_word
+from cigocc_ros.core.manifest import ModelManifest
+from cigocc_ros.core.prior import AUTO, FILE_SOURCES, current_word, untrained_inputs
 from cigocc_ros.data.stereo_config import StereoConfig, trained_stereo
 from cigocc_ros.runtime.contract import DEFAULT_THREADS
 from cigocc_ros.runtime.devices import AUTO_DEVICE, DEVICE_HELP
@@ -115,3 +117,15 @@ def add_stereo_arguments(arguments: argparse._ActionsContainer) -> None:
 def stereo_config(args: argparse.Namespace, training: Mapping[str, Any]) -> StereoConfig:
     """Return the settings of the matcher: those given, else those of the model's training."""
     return trained_stereo(training, args.stereo_width, args.stereo_offset)
+
+
+def warn_of_untrained(manifest: ModelManifest, depth: bool, classes: bool, told: set[str]) -> None:
+    """Say on stderr what the model never saw in training, unless it was told before.
+
+    depth, classes: whether a frame has a depth prior, and classes from outside.
+    """
+    takes = manifest.takes_semantic_prior
+    doubt = untrained_inputs(manifest.training, depth, classes if takes else None)
+    if doubt and doubt not in told:
+        told.add(doubt)
+        print(f'warning: {doubt}', file=sys.stderr)

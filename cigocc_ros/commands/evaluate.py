@@ -14,7 +14,9 @@ from cigocc_ros.commands.arguments import (
     open_predictor,
     opened_semantics,
     stereo_config,
+    warn_of_untrained,
 )
+from cigocc_ros.core.prior import NONE
 from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.evaluation.evaluate import (
     LABELLED_SPLITS,
@@ -114,7 +116,9 @@ def evaluate_model(
     with closing(open_predictor(args)) as predictor:
         predict = predictions_of(predictor, args, frames)
         predictor.warm_up()
-        manifest = predictor.manifest
+        manifest, told = predictor.manifest, set[str]()
+        for kind in predict.priors.values():
+            warn_of_untrained(manifest, kind != NONE, args.semantic_prior is not None, told)
         network = manifest.files.get(ONNX_ROLE)
         scored = ScoredModel(
             model=args.name or manifest.model_id,

@@ -21,6 +21,7 @@ from cigocc_ros.commands.arguments import (
     opened_semantics,
     semantics_of,
     stereo_config,
+    warn_of_untrained,
 )
 from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.frames import CameraFrame, Occupancy, labels_on_grid
@@ -95,8 +96,11 @@ def predict_all(
     """Write the labels (and picture) of every frame below `out`; print a line for each."""
     latencies_ms: list[float] = []
     counts = np.zeros(len(CLASS_NAMES), dtype=np.int64)
+    told: set[str] = set()
     for named in frames:
-        occupancy = predictor(named.frame)
+        frame, manifest = named.frame, predictor.manifest
+        warn_of_untrained(manifest, frame.depth_m is not None, frame.classes is not None, told)
+        occupancy = predictor(frame)
         if predictor.timing is not None:
             latencies_ms.append(predictor.timing.total_ms)
         counts += occupancy.class_counts()

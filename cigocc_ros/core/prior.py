@@ -6,7 +6,8 @@ camera, (H, W), 0 = unknown. Its kinds say where it comes from.
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Final, Literal, get_args
 
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.text import excerpt
@@ -44,3 +45,26 @@ def parse_prior(word: str) -> Prior:
     if found not in PRIORS:
         raise ConfigError(f'depth prior: expected one of {list(PRIORS)}, found {excerpt(word)}')
     return found
+
+
+def untrained_inputs(training: Mapping[str, Any], depth: bool, classes: bool | None) -> str:
+    """Say which input of a frame, or lack of one, the model never saw in training; '' for none.
+
+    training: `ModelManifest.training`. depth, classes: whether the frame has a depth prior, and
+    classes from outside; None for a model that takes none. Manifests that say nothing of their
+    training are believed to have seen everything.
+    """
+    config = training.get('train')
+    augment = config.get('augment') if isinstance(config, Mapping) else None
+    if not isinstance(augment, Mapping):
+        return ''
+    none = augment.get('prior_none', 1)
+    others = [value for name, value in augment.items() if name.startswith('prior_')]
+    doubts = []
+    if not depth and none == 0 and any(others):
+        doubts.append('with a depth prior in every image, and this one has none')
+    if depth and none and sum(map(bool, others)) == 1:
+        doubts.append('without any depth prior, and this image has one')
+    if classes is False and augment.get('semantic_none') == 0:
+        doubts.append('with classes from outside in every image, and this one has none')
+    return f'the model was trained {"; ".join(doubts)}' if doubts else ''

@@ -34,6 +34,8 @@ from cigocc_ros.ros.parameters import from_values, specs
 
 NAME = 'cigocc_doctor'
 USE_SIM_TIME = 'use_sim_time'
+OF_THE_NODES_MACHINE = 'semantic_classes'
+"""May name a file that is not here."""
 STEP_S = 0.05
 REPORT_WITHIN_S = 4.0
 """Diagnostics come once a second; a node that is busy loading says less."""
@@ -150,7 +152,8 @@ class Observer:
     def _parameters(self, report: Report) -> OccParameters:
         """Return the parameters as the node has them; those that it did not tell are defaults."""
         told = {name: value for name, value in report.parameters.items() if value is not None}
-        told.pop(USE_SIM_TIME, None)
+        for name in (USE_SIM_TIME, OF_THE_NODES_MACHINE):
+            told.pop(name, None)
         return from_values(OccParameters, {'output_frame': self._request.output_frame, **told})
 
     def _watch(

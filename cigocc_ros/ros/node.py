@@ -104,7 +104,6 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
         self._diagnostics = Diagnostics(self)
         self._predictor = self._loaded(self.worker)
         manifest, frame = self._predictor.manifest, self.parameters.output_frame
-        stereo = self.parameters.stereo(manifest.training)
         _require_input(manifest, self.parameters)
         size, calibration = self._predictor.grid, manifest.calibration
         threshold = None if calibration is None else calibration.threshold
@@ -117,7 +116,7 @@ class OccNode(Node):  # type: ignore[misc]  # rclpy is not read by mypy
             self, self.parameters, self._receive, counters.add_lost, counters.add_doubt
         )
         self._decode = FrameDecoder(
-            self.parameters, self._inputs.topics, self._extrinsics, self._counters, stereo
+            self.parameters, self._inputs.topics, self._extrinsics, counters, manifest
         )
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/save_grid', self._on_save_grid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ from sensor_msgs.msg import (
     RegionOfInterest,
 )
 
+from cigocc_ros.core.class_presets import class_set
 from cigocc_ros.core.encoded_images import check_encoded_image
 from cigocc_ros.core.errors import CigoccError
 from cigocc_ros.core.grid import VoxelGrid
+from cigocc_ros.core.labels import NUM_CLASSES
 from cigocc_ros.replay.cloud_reading import points_from_cloud
 from cigocc_ros.replay.outcome import occupancy_from_points
 from cigocc_ros.ros.input.camera_info import geometry_from_info
 from cigocc_ros.ros.input.depth_images import depth_from_image
 from cigocc_ros.ros.input.images import rgb_from_compressed, rgb_from_image
+from cigocc_ros.ros.input.label_images import ids_from_message, translated
 from cigocc_ros.ros.stamps import stamp_from_ns, stamp_to_ns
 from cigocc_ros.runtime.preprocess import calibration_tables
 from fuzz.targets import archives
@@ -38,6 +42,7 @@ MODELS = ('plumb_bob', 'rational_polynomial', '', 'equidistant', 'fisheye', 'thi
 CLOUD_NAMES = ('x', 'y', 'z', 'label', 'probability', 'rgb', '', 'x')
 IMAGE_HEAD, INFO_HEAD, NUMBERS = '<BHHiBIiI', '<HHHHHHHBBBBBB', 9 + 12 + 9
 MODEL_INPUT = (48, 160)
+CITYSCAPES = class_set('cityscapes')
 
 
 def seeds() -> list[bytes]:
@@ -91,8 +96,17 @@ def _rgb(data: bytes) -> None:
     assert rgb.dtype == np.uint8 and rgb.shape == (image.height, image.width, 3)
 
 
+def _labels(image: Image) -> None:
+    """Read an image of any encoding as class ids; most are none."""
+    with suppress(CigoccError):
+        labels = translated(ids_from_message(image), CITYSCAPES)
+        assert labels.classes.shape == (image.height, image.width)
+        assert labels.classes.dtype == np.uint8 and labels.classes.max() < NUM_CLASSES
+
+
 def _depth(data: bytes) -> None:
     image = _image(data)
+    _labels(image)
     depth = depth_from_image(image)
     assert depth.dtype == np.float32 and depth.shape == (image.height, image.width)
     assert np.isfinite(depth).all() and depth.min() >= 0

@@ -216,3 +216,18 @@ def test_stereo_settings_are_those_of_the_training_unless_given(model_dir, seque
         assert median_x_m('--stereo-offset', '0') == plain
     finally:
         path.write_text(before)
+
+
+def test_what_the_model_never_saw_is_said_once(model_dir, sequence, tmp_path, capsys):
+    path = model_dir / 'manifest.yaml'
+    before = path.read_text()
+    augment = {'prior_none': 0.0, 'prior_stereo': 1.0}
+    manifest = yaml.safe_load(before) | {'training': {'train': {'augment': augment}}}
+    path.write_text(yaml.safe_dump(manifest))
+    try:
+        assert infer(model_dir, sequence, '--out', tmp_path / 'a', '--prior', 'stereo') == 0
+        assert 'warning' not in capsys.readouterr().err
+        assert infer(model_dir, sequence, '--out', tmp_path / 'b', '--prior', 'none') == 0
+        assert capsys.readouterr().err.count('warning: the model was trained with a depth') == 1
+    finally:
+        path.write_text(before)

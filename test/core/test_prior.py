@@ -14,6 +14,7 @@ from cigocc_ros.core.prior import (
     PriorSource,
     current_word,
     parse_prior,
+    untrained_inputs,
 )
 
 
@@ -50,3 +51,35 @@ def test_node_declares_these_words() -> None:
 
     by_name = {spec.name: spec for spec in specs(OccParameters)}
     assert tuple(by_name['prior.source'].choices) == NODE_SOURCES
+
+
+ALL = {'prior_none': 0.25, 'prior_stereo': 0.5, 'prior_depth': 0.25, 'semantic_none': 0.5}
+STEREO_ONLY = {'prior_none': 0.0, 'prior_stereo': 1.0, 'prior_depth': 0.0, 'semantic_none': 0.0}
+MONO_ONLY = {'prior_none': 1.0, 'prior_stereo': 0.0, 'prior_depth': 0.0}
+FORMER = {'prior_none': 0.0, 'prior_stereo': 0.5, 'prior_true': 0.5}
+
+
+@pytest.mark.parametrize(
+    ('augment', 'depth', 'classes', 'said'),
+    [
+        (ALL, False, False, ''),
+        (ALL, True, True, ''),
+        (STEREO_ONLY, True, True, ''),
+        (STEREO_ONLY, True, None, ''),
+        (STEREO_ONLY, False, None, 'with a depth prior in every image, and this one has none'),
+        (STEREO_ONLY, True, False, 'with classes from outside in every image'),
+        (FORMER, False, None, 'with a depth prior in every image'),
+        (MONO_ONLY, False, None, ''),
+        (MONO_ONLY, True, None, 'without any depth prior, and this image has one'),
+    ],
+)
+def test_what_a_model_never_saw_is_said(augment, depth, classes, said) -> None:
+    found = untrained_inputs({'train': {'augment': augment}}, depth, classes)
+    assert said in found and bool(found) == bool(said)
+
+
+@pytest.mark.parametrize('train', [None, {}, {'augment': 3}])
+def test_a_model_that_says_nothing_is_believed(train) -> None:
+    for given in (False, True):
+        assert untrained_inputs({'train': train}, given, given) == ''
+    assert untrained_inputs({}, False, False) == ''

@@ -19,6 +19,8 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from cigocc_ros.doctor.examination import Question, check_live
 from cigocc_ros.doctor.finding import FAIL, OK, WARN
 from cigocc_ros.doctor.graph_view import GraphView
+from cigocc_ros.doctor.observation import Report
+from cigocc_ros.doctor.observer import Observer
 from cigocc_ros.ros.input.camera_info import info_from_camera
 
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -55,6 +57,17 @@ def examine(**request):
     for finding in sorted(findings, key=lambda f: [OK, WARN, FAIL].index(f.status)):
         gravest[finding.check] = finding
     return SimpleNamespace(by_name=gravest, all=findings, text='\n'.join(map(str, findings)))
+
+
+def test_a_file_of_the_machine_of_the_node_is_not_looked_for_here():
+    told = {
+        'semantic_classes': '/of/the/robot.yaml',
+        'output_frame': 'lidar',
+        'use_sim_time': True,
+    }
+    asked = SimpleNamespace(_request=SimpleNamespace(output_frame='velo_link'))
+    found = Observer._parameters(asked, Report(parameters=told))
+    assert (found.output_frame, found.semantic_classes) == ('lidar', '')
 
 
 def current(camera):

@@ -1,4 +1,4 @@
-"""What reaches the network beside the image: stereo matched as the model was trained."""
+"""The node follows what the manifest says of the training: the stereo matcher, the priors."""
 
 from dataclasses import replace
 
@@ -8,12 +8,13 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from fixtures_faults import Patient
+from fixtures_faults import OK, WARN, Patient
 from fixtures_ros import EXTRINSICS
 from sensor_msgs.msg import CameraInfo, Image
 
 from cigocc_ros.core.camera import CameraModel
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.ros import diagnostics
 from cigocc_ros.ros.input.camera_info import info_from_camera
 from cigocc_ros.ros.occ_parameters import OccParameters
 from cigocc_ros.ros.players.kitti_messages import image_from_rgb
@@ -74,3 +75,16 @@ def test_an_offset_alone_is_refused_at_start(graph):
     graph.predictor.manifest = replace(graph.predictor.manifest, training=TRAINED)
     with pytest.raises(ConfigError, match=r'set prior\.stereo_width_px too, e\.g\. 1280'):
         graph.start(**EXTRINSICS, **{'prior.stereo_offset_px': 0.5})
+
+
+def test_a_model_that_never_saw_a_frame_without_depth_says_so(graph, monkeypatch):
+    monkeypatch.setattr(diagnostics, 'PERIOD_S', 0.2)
+    augment = {'prior_none': 0.0, 'prior_stereo': 1.0}
+    training = {'train': {'augment': augment}}
+    graph.predictor.manifest = replace(graph.predictor.manifest, training=training)
+    patient = Patient(graph)
+    patient.until_said('with a depth prior in every image', WARN, patient.camera.publish)
+    assert 'doubt: untrained_inputs' in patient.values
+    graph.predictor.manifest.training.clear()
+    monkeypatch.setattr('cigocc_ros.ros.counters.DOUBT_S', 0.5)
+    patient.until_said('running', OK, patient.camera.publish)

@@ -16,8 +16,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import Header
 
 from cigocc_ros.core.camera import CameraModel
+from cigocc_ros.core.class_presets import PRESETS, class_set
 from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.core.grid import VoxelGrid
+from cigocc_ros.core.labels import CLASS_NAMES
 from cigocc_ros.core.point_records import OCCUPANCY_DTYPE, occupancy_points
 from cigocc_ros.replay.cloud_reading import points_from_cloud
 from cigocc_ros.replay.outcome import occupancy_from_points
@@ -25,6 +27,7 @@ from cigocc_ros.ros.input.camera_info import ImageGeometry, geometry_from_info, 
 from cigocc_ros.ros.input.depth_images import depth_from_image
 from cigocc_ros.ros.input.depth_prior import stereo_prior
 from cigocc_ros.ros.input.images import rgb_from_compressed, rgb_from_image
+from cigocc_ros.ros.input.label_images import TYPES, ids_from_message, translated
 from cigocc_ros.ros.output.clouds import cloud_from_occupancy, cloud_from_points
 from cigocc_ros.ros.players.kitti_messages import image_from_depth, image_from_rgb
 from cigocc_ros.ros.stamps import stamp_from_ns, stamp_to_ns
@@ -51,6 +54,8 @@ INTERPOLATED = {
 }
 SIDES = st.integers(1, 7)
 FORWARD = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+ADE20K = class_set('ade20k')
+ADE20K_IDS = {CLASS_NAMES.index(name): ids for name, ids in PRESETS['ade20k'].items()}
 GRID = VoxelGrid((0, -2, -1), (0.5, 0.5, 0.5), (4, 3, 2))
 
 
@@ -120,6 +125,38 @@ def test_any_image_is_decoded_or_dropped(encoding, width, height, step, bigendia
     if depth is not None:
         assert depth.shape == (height, width)
         assert np.isfinite(depth).all() and depth.min() >= 0
+    labels = result_or_error(lambda: translated(ids_from_message(image), ADE20K))
+    assert labels is None or labels.classes.shape == (height, width)
+
+
+@examples(120)
+@given(
+    encoding=st.sampled_from(sorted(TYPES)),
+    numbers=hnp.arrays(
+        np.int64,
+        st.tuples(SIDES, SIDES),
+        elements=st.integers(0, 260) | st.sampled_from([-1, -128, 65535, 2**31 - 1]),
+    ),
+    bigendian=st.booleans(),
+    padding=st.integers(0, 3),
+)
+def test_ids_become_classes_one_by_one(encoding, numbers, bigendian, padding):
+    """Compare with a loop over the pixels that knows nothing of tables."""
+    ids = numbers.astype(TYPES[encoding])
+    rows = ids.astype(np.dtype(('>' if bigendian else '<') + TYPES[encoding]))
+    rows = rows.view(np.uint8).reshape(ids.shape[0], -1)
+    image = message(rows, ids.shape[::-1], encoding, padding, bigendian)
+    np.testing.assert_array_equal(ids_from_message(image), ids)
+    found = result_or_error(lambda: translated(ids_from_message(image), ADE20K))
+    plain = [int(one) for one in ids.ravel()]
+    known = [next((c for c, own in ADE20K_IDS.items() if one in own), 0) for one in plain]
+    foreign = [one > 149 and one not in (255, 65535) for one in plain]
+    if found is None:
+        assert not any(known) or sum(foreign) > 0.5 * len(plain)
+    else:
+        assert found.classes.ravel().tolist() == known
+        assert found.foreign_share == pytest.approx(np.mean(foreign))
+        assert found.known_share == pytest.approx(np.mean(np.array(known) > 0))
 
 
 @examples()

@@ -13,8 +13,8 @@ from sensor_msgs.msg import CameraInfo
 from cigocc_ros.core.class_presets import ClassSet, class_set
 from cigocc_ros.core.errors import FrameError
 from cigocc_ros.core.frames import NANOSECONDS, CameraFrame
-from cigocc_ros.core.prior import DEPTH, NONE
-from cigocc_ros.data.stereo_config import DEFAULT_STEREO, StereoConfig
+from cigocc_ros.core.manifest import ModelManifest
+from cigocc_ros.core.prior import DEPTH, NONE, untrained_inputs
 from cigocc_ros.ros.counters import Counters
 from cigocc_ros.ros.dropped import DroppedFrame
 from cigocc_ros.ros.input.camera_info import ImageGeometry, geometry_of_topic, info_key
@@ -79,15 +79,19 @@ class FrameDecoder:
         topics: Topics,
         extrinsics: Extrinsics,
         counters: Counters,
-        stereo: StereoConfig = DEFAULT_STEREO,
+        manifest: ModelManifest,
     ) -> None:
-        """Take the topics, the poses, where failed priors and doubts are counted, the matcher."""
+        """Take the topics, the poses, where failed priors and doubts are counted, and the model.
+
+        Raises ConfigError where the stereo matcher of parameters or manifest cannot work.
+        """
         self._image, self._right, self._depth = (
             GeometryCache(topic, parameters.rectification) for topic in topics
         )
         self._output_frame = parameters.output_frame
         self._extrinsics, self._counters = extrinsics, counters
-        self._stereo = stereo
+        self._stereo = parameters.stereo(manifest.training)
+        self._manifest = manifest
         name = parameters.semantic_classes
         self._classes = class_set(name) if name else None
 
@@ -103,6 +107,9 @@ class FrameDecoder:
             camera_info_frame=_frame_doubt(header.frame_id, info.header.frame_id),
             compressed_format=format_doubt(bundle.image),
         )
+        depth_m = self._prior(bundle, geometry, image)
+        classes = self._semantics(bundle, geometry)
+        self._doubt(untrained_inputs=self._untrained(depth_m, classes))
         return CameraFrame(
             image=image,
             # where the camera stands is the pose of its frame: P[:,3] is not added to it
@@ -111,9 +118,14 @@ class FrameDecoder:
             stamp_ns=stamp_to_ns(header.stamp),
             frame_id=header.frame_id,
             grid_frame_id=self._output_frame,
-            depth_m=self._prior(bundle, geometry, image),
-            classes=self._semantics(bundle, geometry),
+            depth_m=depth_m,
+            classes=classes,
         )
+
+    def _untrained(self, depth_m: Depth | None, classes: Classes | None) -> str:
+        """Say that the model never saw a frame with, or without, what this one has."""
+        given = classes is not None if self._manifest.takes_semantic_prior else None
+        return untrained_inputs(self._manifest.training, depth_m is not None, given)
 
     def _prior(
         self, bundle: Bundle, geometry: ImageGeometry, image: NDArray[np.uint8]
