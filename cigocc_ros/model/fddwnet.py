@@ -80,12 +80,33 @@ class Doubling(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return (B, O, 2H, 2W)."""
         transposed, norm, activation = self.up_conv
-        assert isinstance(transposed, nn.ConvTranspose2d) and transposed.bias is not None
-        kernels = _by_phase(transposed.weight)
-        bias = transposed.bias.repeat_interleave(4)
-        cells = functional.conv2d(functional.pad(features, (0, 1, 0, 1)), kernels, bias)
-        doubled: Tensor = activation(norm(functional.pixel_shuffle(cells, 2)))
-        return doubled
+        assert isinstance(transposed, nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d)
+        kernels, bias = _by_phase(transposed.weight), transposed.bias
+        assert bias is not None
+        if norm.training:
+            cells = functional.conv2d(_padded(features), kernels, bias.repeat_interleave(4))
+            doubled: Tensor = activation(norm(functional.pixel_shuffle(cells, 2)))
+            return doubled
+        kernels, bias = _folded(kernels, bias, norm)
+        cells = functional.conv2d(_padded(features), kernels, bias)
+        return functional.pixel_shuffle(activation(cells), 2)
+
+
+def _padded(features: Tensor) -> Tensor:
+    """Add what lies beyond the last row and column: nothing."""
+    return functional.pad(features, (0, 1, 0, 1))
+
+
+def _folded(kernels: Tensor, bias: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return kernels (4 O, C, 2, 2) and bias (4 O,) with a norm that keeps its statistics in them.
+
+    Published variances reach 1.8e5, which float16 does not hold.
+    """
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None and variance is not None
+    scale = norm.weight * (variance + norm.eps).rsqrt()
+    shifted = (bias - mean) * scale + norm.bias
+    return kernels * scale.repeat_interleave(4)[:, None, None, None], shifted.repeat_interleave(4)
 
 
 def _by_phase(weight: Tensor) -> Tensor:
