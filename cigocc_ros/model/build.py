@@ -66,8 +66,10 @@ def load_checkpoint(folder: Path) -> CigOcc:
 
     In a model folder the hashes of its manifest must fit: ManifestError.
     """
+    if (folder / MANIFEST_FILE).is_file():  # said first: such a folder may hold nothing but ONNX
+        _check_model_folder(folder)
     model = build_model(checkpoint_config(folder))
-    load_strictly(model, checkpoint_tensors(folder), str(folder))
+    load_strictly(model, read_weights(folder), str(folder))
     return model.eval()
 
 
