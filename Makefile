@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-demo demo test check lint format types pytest kilted rtx gate-full speed clean fuzz
+.PHONY: help venv venv-demo demo test check lint format types pytest pytest-network pytest-robot kilted rtx gate-full speed clean fuzz
 
 # The newest Python that both the ROS wheels and Ubuntu's ROS know, 3.11 first.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.10 python3,$(shell command -v $(name))))
@@ -40,7 +40,9 @@ unexport PYTHONPATH AMENT_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 SEQUENCE ?=
 FRAMES ?=
-PYTEST_ARGS ?=
+export PYTEST_ARGS ?=
+# Half of the work of all tests; none of them talks to another by ROS, as all others may.
+NETWORK_TESTS := test/core test/data test/export test/model test/training
 MINUTES ?= 10
 TARGETS ?=
 # Wheels for Linux and Python 3.11 to 3.13, hence in no extra.
@@ -72,9 +74,17 @@ types: $(STAMP_ALL) ## check types: strict, in the package, benchmark and fuzz
 	@echo '== types'
 	$(BIN)/mypy
 
-pytest: $(STAMP_ALL) ## run the tests alone
+pytest: $(STAMP_ALL) ## run the tests alone: all in two processes, or what PYTEST_ARGS names
 	@echo '== tests'
-	$(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
+	@if [ -n "$$PYTEST_ARGS" ]; then $(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS); \
+	else $(MAKE) --no-print-directory --keep-going --output-sync=line -j2 pytest-network pytest-robot; fi
+
+pytest-network pytest-robot: export OMP_NUM_THREADS := 1
+pytest-network:
+	$(BIN)/python -m pytest --durations=10 $(NETWORK_TESTS)
+
+pytest-robot:
+	$(BIN)/python -m pytest --durations=10 test $(NETWORK_TESTS:%=--ignore=%)
 
 kilted: $(if $(filter x86_64,$(shell uname -m)),$(KILTED_READY)) ## the ROS tests on Kilted, in .kilted with Python 3.12 or 3.13
 	@echo '== tests on Kilted'

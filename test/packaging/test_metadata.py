@@ -107,10 +107,11 @@ def test_the_makefile_names_known_extras(setup_arguments):
     assert 'ros-kilted' in kilted and 'ros-jazzy' not in kilted
 
 
-def test_the_tests_on_kilted_exist():
+@pytest.mark.parametrize('name', ['KILTED_TESTS', 'NETWORK_TESTS'])
+def test_the_tests_that_the_makefile_names_exist(name):
     text = (REPOSITORY / 'Makefile').read_text().replace('\\\n', ' ')
-    named = re.search(r'^KILTED_TESTS := (.*)$', text, re.M).group(1).split()
-    assert len(named) > 5
+    named = re.search(rf'^{name} := (.*)$', text, re.M).group(1).split()
+    assert len(named) > 4
     assert not [path for path in named if not (REPOSITORY / path).exists()]
 
 
