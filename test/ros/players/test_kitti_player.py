@@ -18,7 +18,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from cigocc_ros.core.errors import ConfigError, DataFileError
-from cigocc_ros.core.point_records import OCCUPANCY_DTYPE
+from cigocc_ros.replay.cloud_reading import points_from_cloud
 from cigocc_ros.ros.players.kitti_player import KittiPlayer, open_sequence
 from cigocc_ros.ros.stamps import stamp_to_ns
 
@@ -136,7 +136,7 @@ def check_cloud(cloud: PointCloud2, sequence_dir, model) -> None:
     image = sequence.image(frame_index)
     frame = CameraFrame(image, left.model, left.cam_from_velo, 0, 'cam')
     expected = expected_outputs(Preprocessor(manifest.image_size)(frame), manifest)
-    points = np.frombuffer(cloud.data, OCCUPANCY_DTYPE)
+    points = points_from_cloud(cloud)
     centers = np.stack([points[axis] for axis in 'xyz'], axis=-1)
     index, inside = manifest.voxel_grid.index_of(centers)
     assert cloud.header.frame_id == 'velo_link' and inside.all()
