@@ -59,9 +59,13 @@ def test_two_processes_equal_one(
         for expected, found in zip(one, two, strict=True):
             values = {name: expected[name] for name in KEEP if name in expected}
             assert {name: found[name] for name in values} == pytest.approx(values, rel=1e-3)
-    weights = [load_checkpoint(tmp_path / n / LATEST).state_dict() for n in ('1', '2')]
-    for name, expected in weights[0].items():
-        torch.testing.assert_close(weights[1][name], expected, rtol=1e-3, atol=1e-5, msg=name)
+    start = trainer_for(frames, steady, tmp_path / 'start', SHARED).model.state_dict()
+    one, two = (load_checkpoint(tmp_path / n / LATEST).state_dict() for n in ('1', '2'))
+    moved = {name: (one[name] - before).float().norm() for name, before in start.items()}
+    apart = {name: (one[name] - value).float().norm() for name, value in two.items()}
+    # Adam turns the rounding of a gradient near zero into a step of its own: a few weights differ.
+    assert all(apart[name] <= 0.2 * moved[name] + 1e-5 for name in start)
+    assert torch.stack([*apart.values()]).norm() <= 0.02 * torch.stack([*moved.values()]).norm()
     with pytest.raises(DataFileError, match='resume with the same --devices'):
         trainer = trainer_for(frames, steady, tmp_path / '2', SHARED)
         trainer.run(plan_stages('both', SHARED), resume=True)
