@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-demo demo test check lint format types pytest pytest-network pytest-robot kilted rtx gate-full speed clean fuzz
+.PHONY: help venv venv-demo demo test check lint format types pytest kilted rtx gate-full speed clean fuzz
 
 # The newest Python that both the ROS wheels and Ubuntu's ROS know, 3.11 first.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.10 python3,$(shell command -v $(name))))
@@ -76,15 +76,13 @@ types: $(STAMP_ALL) ## check types: strict, in the package, benchmark and fuzz
 
 pytest: $(STAMP_ALL) ## run the tests alone: all in two processes, or what PYTEST_ARGS names
 	@echo '== tests'
-	@if [ -n "$$PYTEST_ARGS" ]; then $(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS); \
-	else $(MAKE) --no-print-directory --keep-going --output-sync=line -j2 pytest-network pytest-robot; fi
-
-pytest-network pytest-robot: export OMP_NUM_THREADS := 1
-pytest-network:
-	$(BIN)/python -m pytest --durations=10 $(NETWORK_TESTS)
-
-pytest-robot:
-	$(BIN)/python -m pytest --durations=10 test $(NETWORK_TESTS:%=--ignore=%)
+	@if [ -n "$$PYTEST_ARGS" ]; then exec $(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS); fi; \
+	export OMP_NUM_THREADS=1; log=$$(mktemp); status=0; \
+	$(BIN)/python -m pytest --durations=10 $(NETWORK_TESTS) > "$$log" 2>&1 & network=$$!; \
+	trap 'kill $$network 2> /dev/null || true; rm -f "$$log"' EXIT; \
+	$(BIN)/python -m pytest --durations=10 test $(NETWORK_TESTS:%=--ignore=%) || status=$$?; \
+	echo '== tests of the network, which ran beside these'; \
+	wait $$network || status=$$?; cat "$$log"; exit $$status
 
 kilted: $(if $(filter x86_64,$(shell uname -m)),$(KILTED_READY)) ## the ROS tests on Kilted, in .kilted with Python 3.12 or 3.13
 	@echo '== tests on Kilted'
