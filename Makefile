@@ -40,7 +40,8 @@ unexport PYTHONPATH AMENT_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 SEQUENCE ?=
 FRAMES ?=
-export PYTEST_ARGS ?=
+PYTEST_ARGS ?=
+export PYTEST_ARGS
 # Half of the work of all tests; none of them talks to another by ROS, as all others may.
 NETWORK_TESTS := test/core test/data test/export test/model test/training
 MINUTES ?= 10
