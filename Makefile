@@ -78,7 +78,7 @@ types: $(STAMP_ALL) ## check types: strict, in the package, benchmark and fuzz
 pytest: $(STAMP_ALL) ## run the tests alone: all in two processes, or what PYTEST_ARGS names
 	@echo '== tests'
 	@if [ -n "$$PYTEST_ARGS" ]; then exec $(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS); fi; \
-	export OMP_NUM_THREADS=1; log=$$(mktemp); status=0; \
+	export OMP_NUM_THREADS=1; log=$$(mktemp); status=0; set -m; \
 	$(BIN)/python -m pytest --durations=10 $(NETWORK_TESTS) > "$$log" 2>&1 & network=$$!; \
 	trap 'kill $$network 2> /dev/null || true; rm -f "$$log"' EXIT; \
 	$(BIN)/python -m pytest --durations=10 test $(NETWORK_TESTS:%=--ignore=%) || status=$$?; \

@@ -43,6 +43,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def heard_again() -> None:
+    """Take SIGINT as a terminal's process does: shells let what runs behind them ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def started(root: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     """Start `cigocc train` in a process of its own and wait for its first steps."""
     words = ['train', '--data', str(root), '--out', str(out), *LONG_RUN, *more]
@@ -53,6 +58,7 @@ def started(root: Path, out: Path, *more: str) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''},
         start_new_session=True,
+        preexec_fn=heard_again,
     )
     until = time.monotonic() + 240
     while not (out / LOG_FILE).is_file():
