@@ -144,9 +144,10 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
-    from cigocc_ros.training.assembly import Start, assemble, start_network
+    from cigocc_ros.training.assembly import assemble
     from cigocc_ros.training.config import load_train_config
     from cigocc_ros.training.devices import make_fabric
+    from cigocc_ros.training.first_weights import Start, start_network
     from cigocc_ros.training.loop import LATEST
     from cigocc_ros.training.run_folder import write_record
     from cigocc_ros.training.schedule import plan_stages
