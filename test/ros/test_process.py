@@ -100,7 +100,7 @@ def test_home_is_expanded_in_every_path_of_every_node(tmp_path):
     from cigocc_ros.ros.parameters import specs
     from cigocc_ros.ros.players.player_parameters import BagPlayerParameters, PlayerParameters
 
-    paths = {'model', 'save_dir', 'sequence', 'write_extrinsics', 'bag'}
+    paths = {'model', 'save_dir', 'sequence', 'semantic_prior', 'write_extrinsics', 'bag'}
     found = set()
     for cls in (OccParameters, PlayerParameters, BagPlayerParameters):
         for spec in specs(cls):
