@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cigocc_ros.core.errors import DataFileError
+from benchmark.finished_runs import tables
 
 HEADINGS = (
     'variant', 'seeds', 'stereo IoU / mIoU', 'mono IoU / mIoU', 'train mIoU', 'stage 1 mIoU',
@@ -19,11 +18,7 @@ REMOVED = HEADINGS[6:]
 
 def markdown(out: Path) -> str:
     """Return the tables of all runs below `out`; raise DataFileError if there are none."""
-    runs = [json.loads(path.read_text(encoding='utf-8')) for path in sorted(out.glob('*/*.json'))]
-    if not runs:
-        raise DataFileError(f'no {out}/TASK/VARIANT-seedN.json: no run is finished')
-    tasks = sorted({run['task'] for run in runs})
-    return '\n'.join(_table(task, [run for run in runs if run['task'] == task]) for task in tasks)
+    return tables(out, 'task', _table)
 
 
 def _table(task: str, runs: Sequence[dict[str, Any]]) -> str:

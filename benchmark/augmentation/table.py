@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cigocc_ros.core.errors import DataFileError
+from benchmark.finished_runs import tables
 from cigocc_ros.core.markdown import table
 
 SHOWN = {
@@ -20,11 +19,7 @@ SHOWN = {
 
 def markdown(out: Path) -> str:
     """Return the tables of all runs below `out`; raise DataFileError if there are none."""
-    runs = [json.loads(path.read_text(encoding='utf-8')) for path in sorted(out.glob('*/*.json'))]
-    if not runs:
-        raise DataFileError(f'no {out}/STAGE/VARIANT-seedN.json: no run is finished')
-    stages = sorted({run['stage'] for run in runs})
-    return '\n'.join(_table(one, [run for run in runs if run['stage'] == one]) for one in stages)
+    return tables(out, 'stage', _table)
 
 
 def _table(stage: str, runs: Sequence[dict[str, Any]]) -> str:

@@ -12,7 +12,7 @@ from cigocc_ros.core.files import write_atomically
 from cigocc_ros.core.installed import code_commit
 from cigocc_ros.core.labels import CLASS_NAMES, EMPTY
 from cigocc_ros.core.markdown import facts, table
-from cigocc_ros.evaluation.calibration import BINS
+from cigocc_ros.evaluation.calibration import BINS, LevelCounts
 from cigocc_ros.evaluation.evaluate import Evaluation
 from cigocc_ros.evaluation.metrics import SscScores
 
@@ -133,12 +133,8 @@ def _reliability_lines(evaluation: Evaluation) -> list[str]:
         return []
     platt = counts.fit()
     threshold, iou = counts.best_threshold()
-    rows = [
-        (f'{_percent(row.said)}', _percent(row.found), str(row.voxels))
-        for row in counts.reliability()
-    ]
     return [
-        *table(('Said to be occupied', 'Occupied', 'Known voxels'), rows, left=0),
+        *_reliability_table(('Said to be occupied', 'Occupied', 'Known voxels'), counts),
         '',
         f'Expected calibration error of occupied_probability: {counts.calibration_error():.3f} '
         f"({BINS} bins of equal width). p' = sigmoid({platt.scale:.2f} logit(p) "
@@ -154,18 +150,22 @@ def _class_reliability_lines(evaluation: Evaluation) -> list[str]:
     counts = evaluation.class_reliability
     if counts is None:
         return []
-    rows = [
-        (f'{_percent(row.said)}', _percent(row.found), str(row.voxels))
-        for row in counts.reliability()
-    ]
     return [
-        *table(('Said to be of its class', 'Right', 'Occupied voxels'), rows, left=0),
+        *_reliability_table(('Said to be of its class', 'Right', 'Occupied voxels'), counts),
         '',
         f'Expected calibration error of class_probability: {counts.calibration_error():.3f} '
         f'({BINS} bins of equal width), of voxels that are occupied and are called so; '
         f'{_percent(counts.share_right)} of their classes are right.',
         '',
     ]
+
+
+def _reliability_table(heads: tuple[str, ...], counts: LevelCounts) -> list[str]:
+    """Return what was said beside what was found, bin by bin."""
+    rows = [
+        (_percent(row.said), _percent(row.found), str(row.voxels)) for row in counts.reliability()
+    ]
+    return table(heads, rows, left=0)
 
 
 def _class_reliability_dict(evaluation: Evaluation) -> dict[str, Any] | None:

@@ -81,20 +81,14 @@ class Doubling(nn.Module):
         """Return (B, O, 2H, 2W)."""
         transposed, norm, activation = self.up_conv
         assert isinstance(transposed, nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d)
-        kernels, bias = _by_phase(transposed.weight), transposed.bias
+        if norm.training:  # what is exported never is
+            learning: Tensor = self.up_conv(features)
+            return learning
+        bias = transposed.bias
         assert bias is not None
-        if norm.training:
-            cells = functional.conv2d(_padded(features), kernels, bias.repeat_interleave(4))
-            doubled: Tensor = activation(norm(functional.pixel_shuffle(cells, 2)))
-            return doubled
-        kernels, bias = _folded(kernels, bias, norm)
-        cells = functional.conv2d(_padded(features), kernels, bias)
+        kernels, bias = _folded(_by_phase(transposed.weight), bias, norm)
+        cells = functional.conv2d(functional.pad(features, (0, 1, 0, 1)), kernels, bias)
         return functional.pixel_shuffle(activation(cells), 2)
-
-
-def _padded(features: Tensor) -> Tensor:
-    """Add what lies beyond the last row and column: nothing."""
-    return functional.pad(features, (0, 1, 0, 1))
 
 
 def _folded(kernels: Tensor, bias: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -157,13 +151,18 @@ def normalised(image: Tensor) -> Tensor:
 
 
 def load_fddwnet(path: Path) -> Fddwnet:
-    """Return the network with weights of a .safetensors file, in eval mode.
+    """Return the network with weights of a file, in eval mode; raises as `load_published`."""
+    network = Fddwnet()
+    load_published(network, path)
+    return network.eval()
+
+
+def load_published(network: Fddwnet, path: Path) -> None:
+    """Load weights of a .safetensors file.
 
     Raises DataFileError where the file is none, or is of another network.
     """
-    network = Fddwnet()
     load_strictly(network, _stored(path), str(path))
-    return network.eval()
 
 
 def _stored(path: Path) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from torch.nn import functional
 from cigocc_ros.core.class_presets import CITYSCAPES
 from cigocc_ros.core.config import FEATURE_STRIDE, ModelConfig
 from cigocc_ros.core.labels import CLASS_NAMES
-from cigocc_ros.model.fddwnet import Fddwnet, load_fddwnet, normalised
+from cigocc_ros.model.fddwnet import Fddwnet, load_published, normalised
 
 CLASS_LOGIT_SHIFT = 3.0
 """log p + 3 is F_2D: 0 is a share of 5 %, about one class in 19."""
@@ -45,8 +45,8 @@ class FddwnetBranch(nn.Module):
             self.masks.bias.copy_(bias)
 
     def load(self, path: Path) -> None:
-        """Load the published weights; raise DataFileError as `load_fddwnet`."""
-        self.network.load_state_dict(load_fddwnet(path).state_dict())
+        """Load the published weights; raise DataFileError as `load_published`."""
+        load_published(self.network, path)
 
     def train(self, mode: bool = True) -> FddwnetBranch:
         """Switch to training, except the batch norms: their statistics are those of Cityscapes."""
