@@ -26,7 +26,9 @@ MAX_WIDTH, MAX_LAYERS = 8192, 256
 FDDWNET_CHANNELS, FDDWNET_STRIDE = 19, 8
 """Classes of Cityscapes, which FDDWNet names, and what its images must be divisible by."""
 HEAD_FACTOR = 2
-"""Output voxels per query voxel along each axis."""
+"""Voxels of the evidence, and of most outputs, per query voxel along each axis."""
+FINE_FACTOR = 2 * HEAD_FACTOR
+"""Voxels per query voxel of an output whose shape is finer than the evidence."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ class ModelConfig:
     output_shape: tuple[int, int, int]
     """Voxels of the published grid (X, Y, Z); its extent is always SemanticKITTI's."""
     query_shape: tuple[int, int, int]
-    """Voxels of the query grid, half of output_shape along each axis."""
+    """Voxels of the query grid, half of output_shape along each axis, or, with head_upsample
+    `shape`, a quarter."""
     channels: int
     """Width C of fused, lifted, query and raw voxel features."""
     semantic_channels: int
@@ -118,8 +121,13 @@ class ModelConfig:
     lifting: Literal['gather', 'scatter'] = 'gather'
     head_upsample: Literal['trilinear', 'subvoxel', 'subvoxel_shape', 'shape'] = 'subvoxel'
     """How the head comes to the output grid; `shape` leaves the classes at the query grid."""
-    class_evidence: Literal['none', 'gated'] = 'none'
-    """Whether the classes of the segmentation also reach the classifiers directly."""
+    class_evidence: Literal['none', 'gated', 'trusted'] = 'none'
+    """Whether the classes of the segmentation also reach the classifiers directly: through a gate
+    per voxel and class, or through one trust per voxel, beside a muted volume (`class_say`)."""
+    class_say: float = 1.0
+    """How much the volume's own logits of the classes count beside `trusted` evidence. Training
+    draws it for each sample, evenly from 0 to twice this: what is seen must do without the volume,
+    which knows few streets by heart."""
     fusion_residual: Literal['points', 'both'] = 'points'
     """What passes by the deformable fusion: the point embedding alone, or F_i too, then also with
     a sampling point at the own cell."""
@@ -159,10 +167,11 @@ class ModelConfig:
             self.image_size[0] % 16 == 0 and self.image_size[1] % stride == 0,
             f'image_size must be multiples of (16, {stride}), found {self.image_size}',
         )
-        doubled = tuple(HEAD_FACTOR * n for n in self.query_shape)
+        factors = (HEAD_FACTOR, FINE_FACTOR) if self.head_upsample == 'shape' else (HEAD_FACTOR,)
         self._require(
-            doubled == self.output_shape,
-            f'output_shape {self.output_shape} must be twice query_shape {self.query_shape}',
+            self.output_shape in [tuple(f * n for n in self.query_shape) for f in factors],
+            f'output_shape {self.output_shape} must be twice query_shape {self.query_shape}, or '
+            'with head_upsample shape four times',
         )
         self._require(
             self.channels % self.num_heads == 0,
@@ -182,6 +191,16 @@ class ModelConfig:
             self.class_evidence == 'none' or self.num_mask_channels == NUM_CLASSES - 1,
             f'class_evidence needs a mask channel per class, {NUM_CLASSES - 1}, found '
             f'{self.num_mask_channels}',
+        )
+        trusted = self.class_evidence == 'trusted'
+        self._require(
+            not trusted or (self.head_upsample == 'shape' and self.stage1_residual),
+            'class_evidence trusted needs head_upsample shape and stage1_residual true',
+        )
+        self._require(
+            0.0 < self.class_say <= 1.0 and (trusted or self.class_say == 1.0),
+            f'class_say must lie in (0, 1], below 1 with class_evidence trusted alone, found '
+            f'{self.class_say}',
         )
         if self.semantic_branch == 'fddwnet':
             self._require_fddwnet()
@@ -280,6 +299,17 @@ class ModelConfig:
     def output_grid(self) -> VoxelGrid:
         """Grid of the published labels."""
         return SEMANTIC_KITTI_GRID.with_shape(self.output_shape)
+
+    @property
+    def has_fine_shape(self) -> bool:
+        """Whether the output is finer than the evidence."""
+        return self.output_shape != self.evidence_grid.shape
+
+    @property
+    def evidence_grid(self) -> VoxelGrid:
+        """Grid of which depth is asked whether it is occupied: half a query voxel an edge."""
+        x, y, z = (HEAD_FACTOR * n for n in self.query_shape)
+        return SEMANTIC_KITTI_GRID.with_shape((x, y, z))
 
     @property
     def query_grid(self) -> VoxelGrid:

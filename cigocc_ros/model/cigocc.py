@@ -13,7 +13,7 @@ from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.model.answers import Answers, calibrated, logit_answers, shape_answers
 from cigocc_ros.model.backbone import ImageBackbone, ImageFeatures
 from cigocc_ros.model.branches import DepthBranch, DepthMaps, Extractor, SemanticBranch
-from cigocc_ros.model.class_evidence import ClassGate, lift_classes
+from cigocc_ros.model.class_evidence import ClassGate, ClassTrust, draw_say, lift_classes
 from cigocc_ros.model.completion import CigNet
 from cigocc_ros.model.fddwnet_branch import FddwnetBranch
 from cigocc_ros.model.fusion import MultiLevelFusion
@@ -27,7 +27,13 @@ from cigocc_ros.model.head import OccupancyHead, classifier
 from cigocc_ros.model.lifting import GatherLift, ScatterLift, sample_at_voxels
 from cigocc_ros.model.proposals import propose, propose_occupied
 from cigocc_ros.model.semantic_prior import SemanticPrior
-from cigocc_ros.model.shape_head import ShapeHead, occupied_logit, shape_logits
+from cigocc_ros.model.shape_head import (
+    Lattice,
+    ShapeHead,
+    every_second,
+    occupied_logit,
+    shape_logits,
+)
 from cigocc_ros.model.unet3d import UNet3d
 
 
@@ -62,6 +68,8 @@ class Sight(NamedTuple):
     """(B, Csem, H/4, W/4) of the semantic branch."""
     semantic_mask_logits: Tensor
     """(B, K, H/4, W/4) of the semantic branch."""
+    class_masks: Tensor
+    """(B, K, H/4, W/4) of the classes from outside where there are some, else of the branch."""
     depth: DepthMaps
     embedding: Tensor | None
     """(B, C, H/4, W/4) of the classes from outside, where the config takes them."""
@@ -80,6 +88,8 @@ class StageOne(NamedTuple):
     depth: DepthMaps
     evidence: Tensor | None
     """(B, 19, Qx, Qy, Qz) lifted classes, where the config has them."""
+    say: Tensor | float
+    """How much the volume's own classes count, of each sample or of all."""
 
 
 class CigOcc(nn.Module):
@@ -112,7 +122,11 @@ class CigOcc(nn.Module):
             if config.lift_channels is not None:
                 self.skip_out = nn.Conv3d(width, channels, 1, bias=False)
         self.stage1_classify = classifier(channels)
-        self.stage1_gate = ClassGate(channels) if config.class_evidence == 'gated' else None
+        self.stage1_gate: ClassGate | ClassTrust | None = None
+        if config.class_evidence == 'gated':
+            self.stage1_gate = ClassGate(channels)
+        elif config.class_evidence == 'trusted':
+            self.stage1_gate = ClassTrust(channels)
         self.extractor = Extractor(channels, masks, config.cross_levels)
         self.cignet = CigNet(config)
         self.head: OccupancyHead | ShapeHead
@@ -126,20 +140,22 @@ class CigOcc(nn.Module):
         velo_from_pixel: Tensor,
         semantic_prior: Tensor | None = None,
         teacher_features: Tensor | None = None,
+        lattice: Lattice | None = None,
     ) -> CigOccOutput:
         """Run both stages.
 
         image (B, H, W, 3) uint8 rgb; depth_prior (B, H, W) metres, 0 = unknown; pixel_from_velo
         and velo_from_pixel (B, 3, 4) of that image; semantic_prior (B, H/4, W/4) uint8 train ids
         of the cells, 0 = unknown, for configs that take one; teacher_features
-        (B, Csem, H/4, W/4) replace the student's in the forward pass where given.
+        (B, Csem, H/4, W/4) replace the student's in the forward pass where given. With a
+        `lattice`, for which the head must be `shape`, logits are those of every second voxel.
         """
         one = self.stage_one(
             image, depth_prior, pixel_from_velo, velo_from_pixel, semantic_prior, teacher_features
         )
         volume, mask_logits = self.stage_two(one)
         return CigOccOutput(
-            self.head(volume, one.evidence, one.logits).float(),
+            self._head_logits(volume, one, lattice),
             one.logits.float(),
             mask_logits.float(),
             one.semantic_mask_logits.float(),
@@ -167,10 +183,23 @@ class CigOcc(nn.Module):
         one = self.stage_one(image, depth_prior, pixel_from_velo, velo_from_pixel, semantic_prior)
         volume, _ = self.stage_two(one)
         if isinstance(self.head, ShapeHead):
-            shape = calibrated(self.head.say(volume, one.evidence, one.logits), calibration)
+            said = self.head.say(volume, one.evidence, one.logits, one.say)
+            shape = calibrated(said, calibration)
             answers = shape_answers(shape, calibration)
             return answers, shape_logits(shape) if with_logits else None
-        return logit_answers(self.head(volume, one.evidence, one.logits).float(), calibration)
+        return logit_answers(self._head_logits(volume, one), calibration)
+
+    def _head_logits(
+        self, volume: Tensor, one: StageOne, lattice: Lattice | None = None
+    ) -> Tensor:
+        """Return the logits (B, 20, X, Y, Z), float32, of the completed volume."""
+        if isinstance(self.head, ShapeHead):
+            shape = self.head.say(volume, one.evidence, one.logits, one.say)
+            if lattice is not None:
+                shape = shape._replace(occupied=every_second(shape.occupied, lattice))
+            return shape_logits(shape)
+        logits: Tensor = self.head(volume, one.evidence, one.logits)
+        return logits.float()
 
     def stage_two(self, one: StageOne) -> tuple[Tensor, Tensor]:
         """Run CIGNet: the completed volume (B, C, Qx, Qy, Qz), mask logits of the Extractor."""
@@ -207,7 +236,7 @@ class CigOcc(nn.Module):
     ) -> StageOne:
         """Run DMFNet: branches, fusion, lifting, 3D UNet and stage-1 logits."""
         sight = self.see(image, depth_prior, velo_from_pixel, semantic_prior)
-        features, semantic, semantic_masks, depth, embedding = sight
+        features, semantic, semantic_masks, class_masks, depth, embedding = sight
         used = semantic if teacher_features is None else teacher_features
         fused, embedded = self.fusion(used, depth, velo_from_pixel, embedding)
         geometry = self.project(pixel_from_velo)
@@ -224,11 +253,17 @@ class CigOcc(nn.Module):
             skipped = skipped.to(hidden.dtype)
             hidden = hidden + (skipped if self.skip_out is None else self.skip_out(skipped))
         logits, evidence = self.stage1_classify(hidden), None
+        say: Tensor | float = self.config.class_say
         if self.stage1_gate is not None:
-            evidence = lift_classes(semantic_masks, geometry, self.config.image_size)
+            evidence = lift_classes(class_masks, geometry, self.config.image_size)
+        if isinstance(self.stage1_gate, ClassTrust):
+            if self.training:
+                say = draw_say(len(hidden), self.config.class_say, hidden.device)
+            logits = self.stage1_gate(logits, hidden, evidence, say)
+        elif self.stage1_gate is not None:
             logits = logits + self.stage1_gate(hidden, evidence)
         return StageOne(
-            hidden, logits, hit, geometry, features, semantic, semantic_masks, depth, evidence
+            hidden, logits, hit, geometry, features, semantic, semantic_masks, depth, evidence, say
         )
 
     def see(
@@ -243,11 +278,10 @@ class CigOcc(nn.Module):
         sees_image = isinstance(self.semantic, FddwnetBranch)
         semantic, masks = self.semantic(image if sees_image else features.fine)
         depth = self.depth(features.fine, depth_prior, velo_from_pixel)
-        embedding = None
+        embedding, class_masks = None, masks
         if self.prior is not None and semantic_prior is not None:
-            embedding, given_masks = self.prior(semantic_prior)
-            masks = masks + given_masks
-        return Sight(features, semantic, masks, depth, embedding)
+            embedding, class_masks = self.prior(semantic_prior, masks)
+        return Sight(features, semantic, masks, class_masks, depth, embedding)
 
     def _at_voxels(self, features: Tensor, geometry: Projection) -> Tensor:
         """Sample (B, C, h, w) at the query voxels' pixels, 0 outside the image."""

@@ -10,6 +10,15 @@ A class that is not seen at the pixel thereby loses, while the volume alone deci
 voxel is occupied and, by closing the gate, what hides behind the surface. The figure of the paper
 has no such edge: there the classes reach the voxels through the fused features only, which a small
 network learns slowly.
+
+A gate per class can name a class all by itself, by letting every other one lose, and the volume's
+own logits can too: trained on a few streets they know them by heart, and on a street that they do
+not know they outvote what is seen. `ClassTrust` says less of each voxel,
+
+    logit_c = o + log softmax(s a + t (W log softmax(masks) + b))_c,   logit_empty = 0,
+
+one trust t in 0..1, one table W that starts as identity, and a share s of the volume's own logits
+a that training draws anew for every sample, from 0 up (`class_say`).
 """
 
 from __future__ import annotations
@@ -17,7 +26,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cigocc_ros.core.labels import NUM_CLASSES
+from cigocc_ros.core.labels import EMPTY, NUM_CLASSES
 from cigocc_ros.model.geometry import Projection, full_precision
 from cigocc_ros.model.lifting import sample_at_voxels
 
@@ -50,3 +59,43 @@ class ClassGate(nn.Module):
         """Return what to add to the logits, (B, 20, X, Y, Z); nothing for empty."""
         gated = torch.sigmoid(self.gate(features)) * evidence.to(features.dtype)
         return torch.cat((torch.zeros_like(gated[:, :1]), gated), dim=1)
+
+
+class ClassTrust(nn.Module):
+    """Makes logits of the volume's own and lifted classes, these as far as a voxel trusts them."""
+
+    def __init__(self, channels: int) -> None:
+        """Take the width of the voxel features."""
+        super().__init__()
+        self.trust = nn.Conv3d(channels, 1, 1)
+        self.table = nn.Conv3d(NUM_CLASSES - 1, NUM_CLASSES - 1, 1)
+        nn.init.zeros_(self.trust.weight)
+        identity = torch.eye(NUM_CLASSES - 1)[:, :, None, None, None]
+        with torch.no_grad():
+            self.trust.bias.fill_(GATE_INIT)  # type: ignore[union-attr]
+            self.table.weight.copy_(identity)
+            self.table.bias.zero_()  # type: ignore[union-attr]
+
+    def forward(
+        self, logits: Tensor, features: Tensor, evidence: Tensor, say: Tensor | float
+    ) -> Tensor:
+        """Return logits (B, 20, X, Y, Z); `say` is the share of the volume's own classes.
+
+        Whether a voxel is occupied stays what `logits` (B, 20, X, Y, Z) say.
+        """
+        occupied = log_sum(logits[:, EMPTY + 1 :]) - logits[:, EMPTY : EMPTY + 1]
+        seen = torch.sigmoid(self.trust(features)) * self.table(evidence.to(features.dtype))
+        classes = logits[:, EMPTY + 1 :] * say + seen
+        shares = classes - log_sum(classes)
+        return torch.cat((torch.zeros_like(occupied), occupied + shares), dim=1)
+
+
+def draw_say(batch: int, class_say: float, device: torch.device) -> Tensor:
+    """Return the share of the volume's own classes of each sample, (B, 1, 1, 1, 1)."""
+    return 2.0 * class_say * torch.rand(batch, 1, 1, 1, 1, device=device)
+
+
+def log_sum(classes: Tensor) -> Tensor:
+    """Return the log of the sum of exponentials over axis 1, kept, in operators that are fast."""
+    highest = classes.amax(1, keepdim=True)
+    return highest + (classes - highest).exp().sum(1, keepdim=True).log()

@@ -59,10 +59,10 @@ def evidence_shifts(points: int) -> list[tuple[float, float, float]]:
     ]
 
 
-def channels_to_space(blocks: Tensor) -> Tensor:
-    """Unfold 2x2x2 blocks from channels: (B, C, 8, X, Y, Z) to (B, C, 2X, 2Y, 2Z)."""
+def channels_to_space(blocks: Tensor, factor: int = HEAD_FACTOR) -> Tensor:
+    """Unfold cubes of `factor` f from channels: (B, C, f^3, X, Y, Z) to (B, C, fX, fY, fZ)."""
     b, c, _, x, y, z = blocks.shape
-    f = HEAD_FACTOR
+    f = factor
     volume = blocks.reshape(b, c, f, f, f, x, y, z).permute(0, 1, 5, 2, 6, 3, 7, 4)
     return volume.reshape(b, c, x * f, y * f, z * f)
 
@@ -76,7 +76,7 @@ class GatherLift(nn.Module):
         """Take the network config."""
         super().__init__()
         self.image_size = config.image_size
-        grid = config.output_grid
+        grid = config.evidence_grid
         self.half_edge_m = 0.5 * sum(grid.voxel_size_m) / 3
         self.projects = nn.ModuleList(
             VoxelProjector(grid, config.image_size, shift, HEAD_FACTOR)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.labels import class_weights
 from cigocc_ros.model.cigocc import CigOcc, Sight
+from cigocc_ros.model.shape_head import Lattice, every_second
 from cigocc_ros.training import losses
 from cigocc_ros.training.config import Stage
 from cigocc_ros.training.scene_dataset import Batch
@@ -30,9 +31,9 @@ STAGE_ONE = (
 )
 """Submodules of the network that stage 1 trains and stage 2 keeps."""
 
-EYES = ('backbone', 'semantic', 'depth', 'prior', 'extractor')
+EYES = ('backbone', 'semantic', 'depth', 'extractor')
 """Submodules that the stage `eyes` trains: all that see and nothing in 3D."""
-UNSEEN = ('prior.features.', 'extractor.others.')
+UNSEEN = ('extractor.others.',)
 """What of them only the 3D part uses."""
 OVERRIDDEN = 'depth.prior_scale'
 """Of a prior that overrides the prediction, as only the lifting knows it."""
@@ -45,8 +46,10 @@ DepthPair = tuple[Tensor, Tensor]
 def set_trainable(model: CigOcc, stage: Stage) -> list[nn.Parameter]:
     """Freeze what `stage` does not train, put the rest in training mode and return its parameters.
 
-    Frozen parts run in evaluation mode, so that their batch statistics stay too.
+    Frozen parts run in evaluation mode, so that their batch statistics stay too. The network
+    itself is in training mode, whatever it was loaded as: there it draws `class_say`.
     """
+    model.train()
     for name, module in model.named_children():
         trains = _trains(name, stage)
         module.train(trains)
@@ -107,11 +110,14 @@ def stage_terms(model: CigOcc, batch: Batch, stage: Stage, distill: bool = False
             batch,
         )
         return terms | (_distillation(one.semantic_features, batch) if distill else {})
-    out = model(*inputs)
+    lattice, labels = _draw_lattice(model), batch.labels
+    if lattice is not None:
+        labels = every_second(labels, lattice)
+    out = model(*inputs, lattice=lattice)
     terms = {
-        'ssc': losses.cross_entropy(out.logits, batch.labels, _weights(out.logits)),
-        'scal_geo': losses.scal_geo(out.logits, batch.labels),
-        'scal_sem': losses.scal_sem(out.logits, batch.labels),
+        'ssc': losses.cross_entropy(out.logits, labels, _weights(out.logits)),
+        'scal_geo': losses.scal_geo(out.logits, labels),
+        'scal_sem': losses.scal_sem(out.logits, labels),
         'masks': losses.mask_bce(out.mask_logits, batch.masks, batch.mask_valid),
     }
     if stage == 'joint':
@@ -124,6 +130,14 @@ def stage_terms(model: CigOcc, batch: Batch, stage: Stage, distill: bool = False
         )
         terms |= _distillation(out.semantic_features, batch) if distill else {}
     return terms
+
+
+def _draw_lattice(model: CigOcc) -> Lattice | None:
+    """Return which eighth of a fine output is trained: 20 logits of all of it fill gigabytes."""
+    if not (model.training and model.config.has_fine_shape):
+        return None
+    i, j, k = torch.randint(2, (3,)).tolist()
+    return i, j, k
 
 
 def model_inputs(batch: Batch) -> tuple[Tensor, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from lightning_fabric import Fabric
@@ -43,6 +44,16 @@ def score(
     return validate(model, dataset, num_frames, stage, fabric, stopped)
 
 
+@contextmanager
+def _evaluating(model: CigOcc) -> Iterator[None]:
+    """Evaluate a network; each part of it, frozen or not, is then as it was."""
+    training = [(module, module.training) for module in model.modules()]
+    model.eval()
+    yield
+    for module, was_training in training:
+        module.training = was_training
+
+
 def validate_sight(
     model: CigOcc,
     dataset: SceneDataset,
@@ -52,17 +63,14 @@ def validate_sight(
 ) -> SightScores:
     """Return the scores in 2D over evenly spread frames; arguments as those of `validate`."""
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     counts = SightCounts(device)
     left_out = counts.counts.new_zeros(1)
-    with torch.inference_mode():
+    with torch.inference_mode(), _evaluating(model):
         for batch in _batches(dataset, num_frames, fabric):
             if stopped():
                 left_out += 1
                 break
             counts.add(model, to_device(batch, device))
-    model.train(was_training)
     counts.counts.copy_(_of_all(counts.counts, left_out, fabric))
     return counts.compute()
 
@@ -109,32 +117,37 @@ def validate(
     counted on the device of the network; 400 counts come back.
     """
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     pairs = torch.zeros(NUM_CLASSES**2, dtype=torch.int64, device=device)
     left_out = pairs.new_zeros(1)
-    with torch.inference_mode():
+    with torch.inference_mode(), _evaluating(model):
         for batch in _batches(dataset, num_frames, fabric):
             if stopped():
                 left_out += 1
                 break
             pairs += _pairs(model, batch, stage, device)
-    model.train(was_training)
     pairs = _of_all(pairs, left_out, fabric)
     metrics = SscMetrics()
     metrics.confusion = pairs.reshape(NUM_CLASSES, NUM_CLASSES).numpy()
     return metrics.compute()
 
 
+def _answered(model: CigOcc, inputs: Sequence[Tensor]) -> Tensor:
+    """Return the labels (B, X, Y, Z) of the output: no 20 logits of millions of voxels."""
+    image, depth_prior, pixel_from_velo, velo_from_pixel, semantic_prior = inputs
+    answers, _ = model.answers(
+        image, depth_prior, pixel_from_velo, velo_from_pixel, semantic_prior
+    )
+    return answers.labels
+
+
 def _pairs(model: CigOcc, batch: Batch, stage: Stage, device: torch.device) -> Tensor:
     """Count (prediction, target) pairs of known voxels, (400,) int64, rows of predictions."""
     inputs = [one.to(device) for one in model_inputs(batch)]
-    logits: Tensor
     if stage == '1':
-        logits, target = model.stage_one(*inputs).logits, batch.query_labels
+        labels, target = model.stage_one(*inputs).logits.argmax(1), batch.query_labels
     else:
-        logits, target = model(*inputs).logits, batch.labels
-    predicted, expected = logits.argmax(1).flatten(), target.to(device).flatten().long()
+        labels, target = _answered(model, inputs), batch.labels
+    predicted, expected = labels.flatten().long(), target.to(device).flatten().long()
     # Unknown voxels go to a bin of their own: no indexing by a mask, which would wait for the GPU.
     unknown = NUM_CLASSES**2
     cell = torch.where(expected == IGNORE, unknown, NUM_CLASSES * predicted + expected)

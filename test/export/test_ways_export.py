@@ -14,7 +14,8 @@ from cigocc_ros.runtime.predictor import Predictor
 from cigocc_ros.runtime.random_frames import random_inputs
 
 WAYS = {
-    'class_evidence': 'gated',
+    'class_evidence': 'trusted',
+    'class_say': 0.5,
     'head_upsample': 'shape',
     'evidence_points': 2,
     'unet_blocks': 'residual',
@@ -40,7 +41,9 @@ def folders(tmp_path_factory):
     """Return the folders of a checkpoint and of the model exported from it."""
     root = tmp_path_factory.mktemp('ways')
     torch.manual_seed(5)
-    model = lively(build_model(replace(load_model_config('tiny'), **WAYS)))
+    tiny = load_model_config('tiny')
+    x, y, z = (4 * n for n in tiny.query_shape)
+    model = lively(build_model(replace(tiny, output_shape=(x, y, z), **WAYS)))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(('offsets.weight', 'weights.weight', 'correct.weight')):

@@ -10,6 +10,7 @@ from cigocc_ros.core.config import load_model_config
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.labels import VOXEL_COUNTS
 from cigocc_ros.model.build import build_model
+from cigocc_ros.model.semantic_prior import SAID_LOGIT
 
 
 def scalar(output) -> torch.Tensor:
@@ -183,7 +184,8 @@ def test_classifiers_start_at_the_class_frequencies(tiny):
 
 
 WAYS = {
-    'class_evidence': 'gated',
+    'class_evidence': 'trusted',
+    'class_say': 0.5,
     'fusion_residual': 'both',
     'image_skip': True,
     'stage1_residual': True,
@@ -245,8 +247,9 @@ def test_the_head_starts_at_the_stage_one_logits(tiny_with, make_inputs):
     torch.testing.assert_close(output.logits, expected)
 
 
-def test_classes_from_outside_join_where_they_are_said(tiny_with, make_inputs):
-    config = tiny_with(semantic_prior=True)
+@pytest.mark.parametrize('evidence', ['none', 'gated'])
+def test_classes_from_outside_speak_where_they_are_said(tiny_with, make_inputs, evidence):
+    config = tiny_with(semantic_prior=True, class_evidence=evidence)
     model = build_model(config).eval()
     inputs = make_inputs(config)
     height, width = (size // 4 for size in config.image_size)
@@ -260,10 +263,15 @@ def test_classes_from_outside_join_where_they_are_said(tiny_with, make_inputs):
         )
     for name, first, second, third in zip(without._fields, without, zeros, wrong, strict=True):
         assert torch.equal(first, second) and torch.equal(first, third), name
-    change = (one.semantic_mask_logits - without.semantic_mask_logits)[0]
-    assert change[12, 5, 20] == pytest.approx(3.0, abs=1e-5)
-    change[12, 5, 20] = 0
-    assert not change.any()
+    assert torch.equal(one.semantic_mask_logits, without.semantic_mask_logits), 'its own'
+    image, depth, _, velo_from_pixel = inputs
+    with torch.no_grad():
+        sight = model.see(image, depth, velo_from_pixel, said)
+    masks, own = sight.class_masks[0], sight.semantic_mask_logits[0]
+    expected = torch.nn.functional.one_hot(torch.tensor(12), 19) * SAID_LOGIT
+    torch.testing.assert_close(masks[:, 5, 20], expected)
+    elsewhere = (said[0] == 0).expand_as(own)
+    assert torch.equal(masks[elsewhere], own[elsewhere])
     assert not torch.equal(one.stage1_logits, without.stage1_logits)
 
 

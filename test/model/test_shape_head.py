@@ -1,5 +1,7 @@
 """The head with classes at the query grid: its answers are those of its logits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,18 +10,28 @@ from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.labels import EMPTY, VOXEL_COUNTS
 from cigocc_ros.model.answers import logit_answers, shape_answers
 from cigocc_ros.model.build import build_model
-from cigocc_ros.model.shape_head import ShapeHead, occupied_logit, shape_logits
+from cigocc_ros.model.lifting import channels_to_space
+from cigocc_ros.model.shape_head import ShapeHead, every_second, occupied_logit, shape_logits
 
 
 @pytest.fixture
-def shape(tiny_with):
+def fine(tiny):
+    """Return the config of a network whose output is four times as fine as its queries."""
+    x, y, z = (4 * n for n in tiny.query_shape)
+    return replace(tiny, head_upsample='shape', output_shape=(x, y, z))
+
+
+@pytest.fixture(params=[2, 4])
+def shape(request, tiny_with, fine):
     """Return what a head with large random weights says of a random volume."""
-    head = ShapeHead(tiny_with(head_upsample='shape')).eval()
+    head = ShapeHead(fine if request.param == 4 else tiny_with(head_upsample='shape')).eval()
     with torch.no_grad():
-        for layer in (head.classify, head.shape):
+        for layer in filter(None, (head.classify, head.shape, head.fine)):
             layer.weight.normal_()
             layer.bias.normal_()
-        return head.say(torch.randn(2, 16, 6, 4, 4), None, None)
+        said = head.say(torch.randn(2, 16, 6, 4, 4), None, None)
+    assert said.occupied.shape[2:] == tuple(request.param * n for n in (6, 4, 4))
+    return said
 
 
 def test_labels_and_probabilities_are_those_of_the_logits(shape):
@@ -34,8 +46,9 @@ def test_labels_and_probabilities_are_those_of_the_logits(shape):
 def test_the_voxels_of_a_query_share_their_class_and_not_their_shape(shape):
     labels = shape_answers(shape)[0]
     batch, x, y, z = labels.shape
-    blocks = labels.reshape(batch, x // 2, 2, y // 2, 2, z // 2, 2)
-    blocks = blocks.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, 8)
+    f = x // shape.classes.shape[2]
+    blocks = labels.reshape(batch, x // f, f, y // f, f, z // f, f)
+    blocks = blocks.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, f**3)
     kinds = [set(block[block != EMPTY].tolist()) for block in blocks]
     assert max(map(len, kinds)) == 1
     mixed = ((blocks == EMPTY).any(1) & (blocks != EMPTY).any(1)).float().mean()
@@ -102,3 +115,46 @@ def test_a_threshold_proposes_the_same_voxels_as_with_any_head(tiny_with, make_i
     expected = (wanted & one.geometry.in_image).flatten()
     assert expected.any() and expected.sum() <= config.max_proposals
     assert torch.equal(proposed[:-1], expected)
+
+
+def test_a_fine_shape_starts_as_the_coarse_one(tiny_with, fine):
+    coarse, head = ShapeHead(tiny_with(head_upsample='shape')).eval(), ShapeHead(fine).eval()
+    missing = head.load_state_dict(coarse.state_dict(), strict=False)
+    assert set(missing.missing_keys) == {'fine.weight', 'fine.bias'}
+    volume = torch.randn(1, 16, 6, 4, 4)
+    with torch.no_grad():
+        expected = torch.nn.functional.interpolate(
+            coarse.say(volume, None, None).occupied, scale_factor=2.0, mode='trilinear'
+        )
+        torch.testing.assert_close(head.say(volume, None, None).occupied, expected)
+
+
+def test_64_channels_are_the_voxels_of_a_cube():
+    blocks = torch.arange(64.0).reshape(1, 1, 64, 1, 1, 1).expand(-1, -1, -1, 2, 3, 1)
+    volume = channels_to_space(blocks, 4)
+    assert volume.shape == (1, 1, 8, 12, 4)
+    assert torch.equal(volume[0, 0, 4:8, 8:12, :4].flatten(), torch.arange(64.0))
+
+
+@pytest.mark.parametrize('lattice', [(0, 0, 0), (1, 0, 1)])
+def test_training_sees_an_eighth_of_a_fine_output(fine, make_inputs, lattice):
+    config = replace(fine, stage1_residual=True, class_evidence='trusted')
+    torch.manual_seed(0)
+    model, inputs = build_model(config).eval(), make_inputs(config)
+    torch.nn.init.normal_(model.head.fine.weight)
+    with torch.no_grad():
+        whole, part = model(*inputs), model(*inputs, lattice=lattice)
+    assert whole.logits.shape[2:] == config.output_shape
+    i, j, k = lattice
+    torch.testing.assert_close(part.logits, whole.logits[..., i::2, j::2, k::2])
+    labels = torch.arange(2 * 4 * 4 * 2).reshape(2, 4, 4, 2)
+    assert torch.equal(every_second(labels, lattice), labels[:, i::2, j::2, k::2])
+    half_m = 0.5 * np.mean(config.evidence_grid.voxel_size_m)
+    assert model.lift.half_edge_m == pytest.approx(half_m)
+
+
+def test_only_this_head_may_be_four_times_as_fine(fine):
+    with pytest.raises(ConfigError, match='or with head_upsample shape four times'):
+        replace(fine, head_upsample='subvoxel')
+    with pytest.raises(ConfigError, match='must be twice query_shape'):
+        replace(fine, output_shape=tuple(3 * n for n in fine.query_shape))

@@ -114,7 +114,7 @@ def test_only_what_sees_is_computed_and_all_of_it_learns(
     assert len(seen) == len(parameters)
     parts = {name.partition('.')[0] for name in seen}
     expected = {'backbone', 'semantic', 'depth', 'extractor'}
-    assert parts == (expected | {'prior'} if change else expected)
+    assert parts == expected
     assert not any(getattr(model, name).training for name in ('unet', 'head'))
 
 

@@ -307,6 +307,17 @@ def test_validation_counts_as_the_official_metrics_do(
         assert (found.iou, found.num_voxels) == (expected.iou, expected.num_voxels)
 
 
+def test_a_validation_leaves_every_part_in_its_mode(
+    frames: list[FrameRef], tiny: ModelConfig
+) -> None:
+    model = build_model(tiny)
+    set_trainable(model, '2')
+    before = [module.training for module in model.modules()]
+    assert len(set(before)) == 2
+    validate(model, SceneDataset(frames[:1], tiny))
+    assert [module.training for module in model.modules()] == before
+
+
 def test_state_of_another_model_is_refused(
     frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
 ) -> None:

@@ -65,3 +65,13 @@ def test_features_of_another_size_are_an_error(tiny: ModelConfig, batch: Batch) 
     wider = batch._replace(teacher_features=torch.zeros(1, 99, 12, 40))
     with pytest.raises(ConfigError, match='semantic_channels'):
         stage_terms(build_model(tiny), wider, '1', distill=True)
+
+
+def test_a_network_that_was_loaded_trains(tiny: ModelConfig) -> None:
+    model = build_model(tiny).eval()  # as `load_checkpoint` gives it
+    set_trainable(model, '2')
+    assert model.training and model.head.training
+    assert not model.backbone.training
+    set_trainable(model, '1')
+    assert model.training and model.backbone.training
+    assert not model.head.training
