@@ -62,7 +62,7 @@ def test_yaml_files_are_checked(tmp_path):
         load_yaml(path)
 
 
-@pytest.mark.parametrize('name', ['tiny', 'small', 'mid', 'mid_fddwnet', 'full'])
+@pytest.mark.parametrize('name', ['tiny', 'small', 'mid', 'mid_light', 'full'])
 def test_shipped_model_configs_share_the_metric_extent(name):
     config = load_model_config(name)
     assert config.name == name

@@ -100,8 +100,8 @@ def test_backbone_weights_must_fit(tiny, tmp_path):
     [
         ('tiny', (48, 160), (32, 32, 8), 16, 512),
         ('small', (96, 320), (64, 64, 16), 32, 2048),
-        ('mid', (192, 640), (128, 128, 16), 64, 8192),
-        ('mid_fddwnet', (192, 640), (128, 128, 16), 64, 8192),
+        ('mid_light', (192, 640), (128, 128, 16), 64, 8192),
+        ('mid', (192, 640), (256, 256, 32), 64, 8192),
         ('full', (384, 1280), (256, 256, 32), 128, 32768),
     ],
 )
@@ -113,8 +113,8 @@ def test_shipped_configs(name, image, output, channels, proposals):
     assert config.output_grid.extent_m == pytest.approx((51.2, 51.2, 6.4))
 
 
-def test_cost_adds_up_and_mid_stays_small(capsys, monkeypatch, tiny):
-    cost = measure_cost(load_model_config('mid'))
+def test_cost_adds_up_and_mid_light_stays_small(capsys, monkeypatch, tiny):
+    cost = measure_cost(load_model_config('mid_light'))
     assert 6e6 < cost.parameters < 7e6
     assert 11e9 < cost.macs < 13e9
     assert sum(cost.part_parameters.values()) == cost.parameters

@@ -77,7 +77,7 @@ SOURCES = {
 }  # fmt: skip
 FREE, LETHAL, NO_INFORMATION = 0, 254, 255
 LIDAR_HEIGHT_M = 1.73
-GRID = SEMANTIC_KITTI_GRID.with_shape((128, 128, 16))  # of the model mid
+GRID = SEMANTIC_KITTI_GRID.with_shape((128, 128, 16))  # the coarser of the two
 CAR, ROAD, SIDEWALK, BUILDING, VEGETATION = (
     CLASS_NAMES.index(name) for name in ('car', 'road', 'sidewalk', 'building', 'vegetation')
 )
