@@ -27,13 +27,7 @@ from cigocc_ros.model.head import OccupancyHead, classifier
 from cigocc_ros.model.lifting import GatherLift, ScatterLift, sample_at_voxels
 from cigocc_ros.model.proposals import propose, propose_occupied
 from cigocc_ros.model.semantic_prior import SemanticPrior
-from cigocc_ros.model.shape_head import (
-    Lattice,
-    ShapeHead,
-    every_second,
-    occupied_logit,
-    shape_logits,
-)
+from cigocc_ros.model.shape_head import Lattice, ShapeHead, occupied_logit, shape_logits
 from cigocc_ros.model.unet3d import UNet3d
 
 
@@ -193,12 +187,8 @@ class CigOcc(nn.Module):
         self, volume: Tensor, one: StageOne, lattice: Lattice | None = None
     ) -> Tensor:
         """Return the logits (B, 20, X, Y, Z), float32, of the completed volume."""
-        if isinstance(self.head, ShapeHead):
-            shape = self.head.say(volume, one.evidence, one.logits, one.say)
-            if lattice is not None:
-                shape = shape._replace(occupied=every_second(shape.occupied, lattice))
-            return shape_logits(shape)
-        logits: Tensor = self.head(volume, one.evidence, one.logits)
+        more = (one.say, lattice) if isinstance(self.head, ShapeHead) else ()
+        logits: Tensor = self.head(volume, one.evidence, one.logits, *more)
         return logits.float()
 
     def stage_two(self, one: StageOne) -> tuple[Tensor, Tensor]:

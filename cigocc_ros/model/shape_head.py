@@ -87,12 +87,17 @@ class ShapeHead(nn.Module):
         evidence: Tensor | None = None,
         stage1_logits: Tensor | None = None,
         say: Tensor | float = 1.0,
+        lattice: Lattice | None = None,
     ) -> Tensor:
         """Map (B, C, X, Y, Z) to the logits of the output (B, 20, ...), as `OccupancyHead` does.
 
-        `say` is how much its own classes count beside those of stage 1.
+        `say` is how much its own classes count beside those of stage 1. With a `lattice` logits
+        are those of every second voxel.
         """
-        return shape_logits(self.say(volume, evidence, stage1_logits, say))
+        shape = self.say(volume, evidence, stage1_logits, say)
+        if lattice is not None:
+            shape = shape._replace(occupied=every_second(shape.occupied, lattice))
+        return shape_logits(shape)
 
     def say(
         self,

@@ -175,36 +175,36 @@ def test_labels_survive_float16_on_random_cameras(tiny_folder):
     assert min(shares) >= 0.98
 
 
-def shipped(repository, scratch):
+def shipped(repository):
     folder = repository / 'models' / 'mid'
-    path = scratch / 'mixed.onnx'
-    onnx.save_model(mixed_precision(onnx.load(folder / 'model.onnx')), path)
-    return path, open_session(folder / 'model.onnx')
+    return folder / 'model_fp16.onnx', open_session(folder / 'model.onnx')
 
 
-def test_shipped_weights_survive_float16_on_their_golden_frame(repository, tmp_path):
+def test_shipped_weights_survive_float16_on_their_golden_frame(repository):
     from cigocc_ros.core.manifest import load_manifest
     from cigocc_ros.runtime.self_check import load_golden
 
     folder = repository / 'models' / 'mid'
     golden = load_golden(folder, load_manifest(folder))
-    mixed, _ = shipped(repository, tmp_path)
+    mixed, _ = shipped(repository)
     report = measure_mixed(mixed, [golden.inputs], [golden.outputs[LABELS]], 1)
     require_mixed(report)
     assert report.labels >= 0.995
 
 
-def test_shipped_weights_survive_float16_on_real_frames(repository, shared_dir, tmp_path):
+def test_shipped_weights_survive_float16_on_real_frames(repository, shared_dir):
     from cigocc_ros.data.camera_frames import sequence_frame
     from cigocc_ros.data.kitti_sequence import KittiSequence
     from cigocc_ros.runtime.preprocess import Preprocessor
 
-    mixed, fp32 = shipped(repository, tmp_path)
+    mixed, fp32 = shipped(repository)
+    unsaid = {'semantic_prior': np.zeros(fp32.get_inputs()[-1].shape, dtype=np.uint8)}
     preprocess = Preprocessor(tuple(fp32.get_inputs()[0].shape[1:3]))
     inputs = []
     for name, prior in (('00', 'stereo'), ('05', 'none')):
         sequence = KittiSequence(shared_dir / 'data' / 'kitti_mini' / 'sequences' / name)
-        inputs.append(preprocess(sequence_frame(sequence, sequence.frame_ids[0], prior)))
+        frame = sequence_frame(sequence, sequence.frame_ids[0], prior)
+        inputs.append(preprocess(frame) | unsaid)
     labels = [fp32.run([LABELS], arrays)[0] for arrays in inputs]
     report = measure_mixed(mixed, inputs, labels, threads=1)
     require_mixed(report)
