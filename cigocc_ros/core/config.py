@@ -303,7 +303,7 @@ class ModelConfig:
     @property
     def has_fine_shape(self) -> bool:
         """Whether the output is finer than the evidence."""
-        return self.output_shape != self.evidence_grid.shape
+        return self.output_shape[0] == FINE_FACTOR * self.query_shape[0]
 
     @property
     def evidence_grid(self) -> VoxelGrid:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from cigocc_ros.core.calibration import Calibration
 from cigocc_ros.core.labels import EMPTY, NUM_CLASSES
-from cigocc_ros.model.shape_head import Shape, as_fine_as, occupied_logit, shape_logits
+from cigocc_ros.model.logits import occupied_logit
+from cigocc_ros.model.shape_head import Shape, as_fine_as, shape_logits
 
 
 class Answers(NamedTuple):

@@ -25,9 +25,10 @@ from cigocc_ros.model.geometry import (
 )
 from cigocc_ros.model.head import OccupancyHead, classifier
 from cigocc_ros.model.lifting import GatherLift, ScatterLift, sample_at_voxels
+from cigocc_ros.model.logits import occupied_logit
 from cigocc_ros.model.proposals import propose, propose_occupied
 from cigocc_ros.model.semantic_prior import SemanticPrior
-from cigocc_ros.model.shape_head import Lattice, ShapeHead, occupied_logit, shape_logits
+from cigocc_ros.model.shape_head import Lattice, ShapeHead, shape_logits
 from cigocc_ros.model.unet3d import UNet3d
 
 
@@ -167,6 +168,7 @@ class CigOcc(nn.Module):
         pixel_from_velo: Tensor,
         velo_from_pixel: Tensor,
         semantic_prior: Tensor | None = None,
+        *,
         calibration: Calibration | None = None,
         with_logits: bool = False,
     ) -> tuple[Answers, Tensor | None]:
@@ -246,12 +248,12 @@ class CigOcc(nn.Module):
         say: Tensor | float = self.config.class_say
         if self.stage1_gate is not None:
             evidence = lift_classes(class_masks, geometry, self.config.image_size)
-        if isinstance(self.stage1_gate, ClassTrust):
-            if self.training:
-                say = draw_say(len(hidden), self.config.class_say, hidden.device)
-            logits = self.stage1_gate(logits, hidden, evidence, say)
-        elif self.stage1_gate is not None:
-            logits = logits + self.stage1_gate(hidden, evidence)
+            if isinstance(self.stage1_gate, ClassGate):
+                logits = logits + self.stage1_gate(hidden, evidence)
+            else:
+                if self.training:
+                    say = draw_say(len(hidden), self.config.class_say, hidden.device)
+                logits = self.stage1_gate(logits, hidden, evidence, say)
         return StageOne(
             hidden, logits, hit, geometry, features, semantic, semantic_masks, depth, evidence, say
         )

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from cigocc_ros.core.labels import EMPTY, NUM_CLASSES
 from cigocc_ros.model.geometry import Projection, full_precision
 from cigocc_ros.model.lifting import sample_at_voxels
+from cigocc_ros.model.logits import log_sum, occupied_logit
 
 LOWEST_LOG_SHARE = -6.0
 """A class can lose no more than this at one pixel, so that one cell cannot rule it out."""
@@ -83,7 +84,7 @@ class ClassTrust(nn.Module):
 
         Whether a voxel is occupied stays what `logits` (B, 20, X, Y, Z) say.
         """
-        occupied = log_sum(logits[:, EMPTY + 1 :]) - logits[:, EMPTY : EMPTY + 1]
+        occupied = occupied_logit(logits)
         seen = torch.sigmoid(self.trust(features)) * self.table(evidence.to(features.dtype))
         classes = logits[:, EMPTY + 1 :] * say + seen
         shares = classes - log_sum(classes)
@@ -93,9 +94,3 @@ class ClassTrust(nn.Module):
 def draw_say(batch: int, class_say: float, device: torch.device) -> Tensor:
     """Return the share of the volume's own classes of each sample, (B, 1, 1, 1, 1)."""
     return 2.0 * class_say * torch.rand(batch, 1, 1, 1, 1, device=device)
-
-
-def log_sum(classes: Tensor) -> Tensor:
-    """Return the log of the sum of exponentials over axis 1, kept, in operators that are fast."""
-    highest = classes.amax(1, keepdim=True)
-    return highest + (classes - highest).exp().sum(1, keepdim=True).log()

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from cigocc_ros.core.config import FINE_FACTOR, HEAD_FACTOR, ModelConfig
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.labels import EMPTY, NUM_CLASSES, VOXEL_COUNTS
-from cigocc_ros.model.class_evidence import ClassGate, log_sum
+from cigocc_ros.model.class_evidence import ClassGate
 from cigocc_ros.model.lifting import SUBVOXELS, channels_to_space
+from cigocc_ros.model.logits import occupied_logit
 from cigocc_ros.model.unet3d import conv3d_block
 
 
@@ -124,13 +125,6 @@ class ShapeHead(nn.Module):
             )
             occupied = occupied + channels_to_space(self.fine(x).unsqueeze(1), FINE_FACTOR)
         return Shape(classes.float(), occupied.float())
-
-
-def occupied_logit(logits: Tensor) -> Tensor:
-    """Return the logit of being occupied, (B, 1, X, Y, Z), of 20 logits (B, 20, X, Y, Z)."""
-    empty, classes = logits.split([EMPTY + 1, NUM_CLASSES - 1], dim=1)
-    out: Tensor = log_sum(classes) - empty
-    return out
 
 
 def as_fine_as(volume: Tensor, other: Tensor) -> Tensor:

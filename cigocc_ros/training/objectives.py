@@ -197,8 +197,8 @@ def _eyes_terms(model: CigOcc, batch: Batch, distill: bool) -> Terms:
 
 
 def see(model: CigOcc, batch: Batch) -> Sight:
-    """Run what a network has in front of its 3D part."""
-    return model.see(batch.image, batch.depth_prior, batch.velo_from_pixel, batch.semantic_prior)
+    """Run what a network has in front of its 3D part; only that hears of classes from outside."""
+    return model.see(batch.image, batch.depth_prior, batch.velo_from_pixel)
 
 
 def _distillation(student: Tensor, batch: Batch) -> Terms:

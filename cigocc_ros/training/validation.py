@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -49,9 +49,11 @@ def _evaluating(model: CigOcc) -> Iterator[None]:
     """Evaluate a network; each part of it, frozen or not, is then as it was."""
     training = [(module, module.training) for module in model.modules()]
     model.eval()
-    yield
-    for module, was_training in training:
-        module.training = was_training
+    try:
+        yield
+    finally:
+        for module, was_training in training:
+            module.training = was_training
 
 
 def validate_sight(
@@ -131,22 +133,13 @@ def validate(
     return metrics.compute()
 
 
-def _answered(model: CigOcc, inputs: Sequence[Tensor]) -> Tensor:
-    """Return the labels (B, X, Y, Z) of the output: no 20 logits of millions of voxels."""
-    image, depth_prior, pixel_from_velo, velo_from_pixel, semantic_prior = inputs
-    answers, _ = model.answers(
-        image, depth_prior, pixel_from_velo, velo_from_pixel, semantic_prior
-    )
-    return answers.labels
-
-
 def _pairs(model: CigOcc, batch: Batch, stage: Stage, device: torch.device) -> Tensor:
     """Count (prediction, target) pairs of known voxels, (400,) int64, rows of predictions."""
     inputs = [one.to(device) for one in model_inputs(batch)]
     if stage == '1':
         labels, target = model.stage_one(*inputs).logits.argmax(1), batch.query_labels
     else:
-        labels, target = _answered(model, inputs), batch.labels
+        labels, target = model.answers(*inputs)[0].labels, batch.labels
     predicted, expected = labels.flatten().long(), target.to(device).flatten().long()
     # Unknown voxels go to a bin of their own: no indexing by a mask, which would wait for the GPU.
     unknown = NUM_CLASSES**2

@@ -17,7 +17,7 @@ from cigocc_ros.model.class_evidence import (
     lift_classes,
 )
 from cigocc_ros.model.geometry import VoxelProjector
-from cigocc_ros.model.shape_head import occupied_logit
+from cigocc_ros.model.logits import occupied_logit
 
 
 @pytest.fixture

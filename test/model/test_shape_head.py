@@ -11,7 +11,8 @@ from cigocc_ros.core.labels import EMPTY, VOXEL_COUNTS
 from cigocc_ros.model.answers import logit_answers, shape_answers
 from cigocc_ros.model.build import build_model
 from cigocc_ros.model.lifting import channels_to_space
-from cigocc_ros.model.shape_head import ShapeHead, every_second, occupied_logit, shape_logits
+from cigocc_ros.model.logits import occupied_logit
+from cigocc_ros.model.shape_head import ShapeHead, every_second, shape_logits
 
 
 @pytest.fixture
