@@ -35,15 +35,17 @@ def odds_of(logits: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def calibrated_answers(
-    logits: NDArray[Any], found: Calibration
+    logits: NDArray[Any], found: Calibration, views: NDArray[Any] | None = None
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return labels, probability, class probability (1, X, Y, Z) of raw logits (1, 20, X, Y, Z).
 
-    In float64 and by the definitions alone.
+    In float64 and by the definitions alone; `views` ([B,] X, Y, Z) choose among the scalings.
     """
     exact = logits.astype(np.float64)
     classes = exact[:, 1:]
-    probability = 1 / (1 + np.exp(-(found.scale * odds_of(logits) + found.shift)))
+    index = np.zeros(exact.shape[2:], int) if views is None else views
+    scale, shift = np.array([(one.scale, one.shift) for one in found.scalings]).T[..., index]
+    probability = 1 / (1 + np.exp(-(scale * odds_of(logits) + shift)))
     scaled = classes / found.class_temperature
     shares = np.exp(scaled - np.logaddexp.reduce(scaled, axis=1)[:, None])
     labels = np.where(probability >= found.threshold, classes.argmax(1) + 1, 0)

@@ -27,13 +27,23 @@ from cigocc_ros.core.calibration import (
     Calibration,
     write_calibration,
 )
+from cigocc_ros.core.config import ModelConfig
 from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.files import write_atomically
 from cigocc_ros.core.frames import CameraFrame, Occupancy
+from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.installed import code_commit
 from cigocc_ros.core.labels import EMPTY, spread_voxels
-from cigocc_ros.core.manifest import LOGITS, MANIFEST_FILE, OCCUPIED_PROBABILITY
+from cigocc_ros.core.manifest import (
+    DEPTH_PRIOR,
+    LOGITS,
+    MANIFEST_FILE,
+    OCCUPIED_PROBABILITY,
+    PIXEL_FROM_VELO,
+)
 from cigocc_ros.core.prior import AUTO, FILE_SOURCES, current_word
+from cigocc_ros.core.typed_yaml import from_mapping
+from cigocc_ros.core.views import OUTSIDE, views_of_voxels
 from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.evaluation.calibrate import (
     DEFAULT_FOLDS,
@@ -43,16 +53,18 @@ from cigocc_ros.evaluation.calibrate import (
     fit,
     parts_of,
 )
-from cigocc_ros.evaluation.calibration import BYTES, OccupancyCounts, Reliability, logit_levels
+from cigocc_ros.evaluation.calibration import BYTES, Reliability, logit_levels
 from cigocc_ros.evaluation.calibration import LOGITS as LOGIT_LEVELS
 from cigocc_ros.evaluation.calibration_report import (
     Diagram,
     calibration_markdown,
     diagrams_of,
+    view_table,
 )
 from cigocc_ros.evaluation.evaluate import LABELLED_SPLITS, frames_to_score, split_text
 from cigocc_ros.evaluation.ground_truth import GroundTruth, open_ground_truth
 from cigocc_ros.evaluation.predictions import SequencePredictions
+from cigocc_ros.evaluation.view_counts import ViewCounts
 from cigocc_ros.runtime.engine import AUTO as AUTO_BACKEND
 from cigocc_ros.runtime.engine import TORCH
 from cigocc_ros.runtime.postprocess import occupancy_from_outputs
@@ -130,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
     facts = facts_of(args, predictor)
     calibration = calibration_of(manifest, frames, fitted, scores, facts)
     diagrams = diagrams_of(counted, fitted)
-    report = calibration_markdown(calibration, scores, diagrams)
+    report = calibration_markdown(calibration, scores, diagrams, view_table(counted, fitted))
     print(report)
     write_calibration(args.out, calibration)
     write_atomically(args.out.with_suffix('.md'), report)
@@ -145,10 +157,13 @@ class RawPredictor(Predictor):
     engine_has_logits = False
     weights: str | None = None
     """sha256 of the tensors of the checkpoint, where that is known."""
+    view_grid: VoxelGrid | None = None
+    """The grid on which its graph tells how the camera sees a voxel, where that is known."""
 
     def __call__(self, frame: CameraFrame) -> Occupancy:
         """Return the occupancy of a frame."""
-        self._outputs = self.engine.run(self.prepare(frame).arrays)
+        self._inputs = self.prepare(frame).arrays
+        self._outputs = self.engine.run(self._inputs)
         return occupancy_from_outputs(self._outputs, self.grid, frame)
 
     @property
@@ -168,6 +183,13 @@ class RawPredictor(Predictor):
         highest = classes.max(0)
         return logit_levels(highest + np.log(np.exp(classes - highest).sum(0)) - empty)
 
+    def views(self) -> NDArray[np.uint8]:
+        """Return the index into VIEWS of its voxels, (x, y, z); OUTSIDE where that is not told."""
+        if self.view_grid is None:
+            return np.full(self.grid.shape, OUTSIDE, np.uint8)
+        matrix, prior = (self._inputs[name][0] for name in (PIXEL_FROM_VELO, DEPTH_PRIOR))
+        return spread_voxels(views_of_voxels(self.view_grid, matrix, prior), self.grid.shape)
+
 
 def opened(args: argparse.Namespace) -> RawPredictor:
     """Load a checkpoint, as it is without a calibration, or an exported model."""
@@ -176,8 +198,13 @@ def opened(args: argparse.Namespace) -> RawPredictor:
     if args.backend != TORCH and not (args.backend == AUTO_BACKEND and is_checkpoint):
         loaded = open_predictor(args)
         exported = RawPredictor(loaded.engine, loaded.manifest)
-        exported.weights = loaded.manifest.training.get(WEIGHTS_SHA256)
+        training = loaded.manifest.training
+        exported.weights = training.get(WEIGHTS_SHA256)
+        if 'config' in training:
+            where = f'{folder}: training.config'
+            exported.view_grid = from_mapping(ModelConfig, training['config'], where).query_grid
         return exported
+    from cigocc_ros.model.build import checkpoint_config
     from cigocc_ros.model.weight_files import weights_sha256
     from cigocc_ros.runtime.torch_engine import TorchEngine, load_checkpoint_manifest
 
@@ -185,6 +212,7 @@ def opened(args: argparse.Namespace) -> RawPredictor:
     engine = TorchEngine(folder, manifest, args.threads, args.device, with_logits=True)
     predictor = RawPredictor(engine, manifest)
     predictor.engine_has_logits, predictor.weights = True, weights_sha256(folder)
+    predictor.view_grid = checkpoint_config(folder).query_grid
     return predictor
 
 
@@ -204,15 +232,16 @@ def count(
         predictor, args.data, frames, prior, opened_semantics(args), stereo
     )
     kind = LOGIT_LEVELS if predictor.engine_has_logits else BYTES
-    counted = [Counted(OccupancyCounts(kind)) for _ in parts]
+    counted = [Counted(ViewCounts(kind)) for _ in parts]
     with tqdm(total=len(frames), unit='frame', desc=prior, disable=None) as bar:
         for one, part in zip(counted, parts, strict=True):
             for key in part:
                 labels, target = predict(key), truth.labels(key)
-                levels = predictor.levels()
-                one.update(labels, spread_voxels(levels, target.shape), target)
+                levels, views = predictor.levels(), predictor.views()
+                fine = spread_voxels(levels, target.shape), spread_voxels(views, target.shape)
+                one.update(labels, *fine, target)
                 if predictor.logits is not None:
-                    one.classes.update(predictor.logits, levels, target)
+                    one.classes.update(predictor.logits, levels, views, target)
                 bar.update()
     return counted
 

@@ -2,9 +2,11 @@
 
 With o, the network's logit of a voxel being occupied, and a, its logits of the 19 classes given
 that it is: p = sigmoid(scale * o + shift), a voxel is empty where p < threshold, and its classes
-have the probabilities softmax(a / temperature). `cigocc export --calibration` puts all of it into
-the graph: what leaves an engine is calibrated, and its labels are the only place that knows the
-threshold. Nothing behind the engine compares a probability in order to say what is occupied.
+have the probabilities softmax(a / temperature). What the camera looks at is known better than what
+lies beside its picture, and better still where depth was measured, so scale and shift are those
+of the view of a voxel (`core.views`). `cigocc export --calibration` puts all of it into the graph:
+what leaves an engine is calibrated, and its labels are the only place that knows the threshold.
+Nothing behind the engine compares a probability in order to say what is occupied.
 """
 
 from __future__ import annotations
@@ -36,11 +38,28 @@ class Miscalibration:
 
 
 @dataclass(frozen=True)
+class Scaling:
+    """Scale and shift of a logit."""
+
+    scale: float
+    shift: float
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a scale that would turn the order of voxels round."""
+        if not (math.isfinite(self.scale) and self.scale > 0 and math.isfinite(self.shift)):
+            raise ConfigError(
+                'calibration: expected a finite scale above 0 and a finite shift, found '
+                f'{self.scale} and {self.shift}'
+            )
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Scale, shift, threshold and temperature (see the module's docstring), and where from."""
 
     scale: float
     shift: float
+    """These two of voxels outside the image, and of all for which nothing else is said."""
     threshold: float
     """Of the calibrated probability: what says at least as much is occupied."""
     temperature: float | None
@@ -51,20 +70,32 @@ class Calibration:
     """Sequence -> number of frames that were used."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Model, data, depth priors, command, scores by prior: for people."""
+    seen: Scaling | None = None
+    """In place of scale and shift inside the image where no depth was measured."""
+    measured: Scaling | None = None
+    """In place of scale and shift inside the image where depth was measured."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for numbers that calibrate nothing."""
+        Scaling(self.scale, self.shift)  # raises
         problems = []
-        if not (math.isfinite(self.scale) and self.scale > 0 and math.isfinite(self.shift)):
-            problems.append(
-                f'a finite scale above 0 and a finite shift, found {self.scale} and {self.shift}'
-            )
         if not 0 < self.threshold < 1:
             problems.append(f'a threshold between 0 and 1, found {self.threshold}')
         if not (math.isfinite(self.class_temperature) and self.class_temperature > 0):
             problems.append(f'a finite temperature above 0, found {self.temperature}')
         if problems:
             raise ConfigError(f'calibration: expected {"; ".join(problems)}')
+
+    @property
+    def scalings(self) -> tuple[Scaling, ...]:
+        """Scale and shift of each of `core.views.VIEWS`."""
+        rest = Scaling(self.scale, self.shift)
+        return rest, self.seen or rest, self.measured or rest
+
+    @property
+    def tells_views(self) -> bool:
+        """Whether scale and shift are not the same everywhere."""
+        return len(set(self.scalings)) > 1
 
     @property
     def class_temperature(self) -> float:

@@ -1,31 +1,35 @@
 """Fit a calibration on some frames, and say what it would do on others.
 
-Counts are kept by depth prior and by part of the frames. All parts together give the numbers; what
-they are worth is judged with each part left out in turn: fitted on the other parts, applied to it.
+Counts are kept by depth prior, by part of the frames and by view (`view_counts`). All parts
+together give the numbers; what they are worth is judged with each part left out in turn: fitted on
+the other parts, applied to it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.calibration import Calibration, Miscalibration
+from cigocc_ros.core.calibration import Calibration, Miscalibration, Scaling
 from cigocc_ros.core.errors import ConfigError, DataFileError
 from cigocc_ros.core.labels import EMPTY, IGNORE
 from cigocc_ros.core.manifest import ModelManifest
+from cigocc_ros.core.views import MEASURED, OUTSIDE, SEEN, VIEWS
 from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.evaluation.calibration import (
     LevelCounts,
     OccupancyCounts,
     Platt,
     Reliability,
+    sigmoid,
 )
 from cigocc_ros.evaluation.class_samples import ClassSamples
+from cigocc_ros.evaluation.view_counts import Scalings, ViewCounts, from_levels
 
 DEFAULT_FOLDS = 4
 ALL = 'all'
@@ -36,7 +40,7 @@ ALL = 'all'
 class Counted:
     """What was counted on some frames with one depth prior."""
 
-    occupancy: OccupancyCounts = field(default_factory=OccupancyCounts)
+    occupancy: ViewCounts = field(default_factory=ViewCounts)
     classes: ClassSamples = field(default_factory=ClassSamples)
     hit: int = 0
     """Voxels that are occupied and have a label."""
@@ -47,13 +51,14 @@ class Counted:
         self,
         labels: NDArray[np.uint8],
         levels: NDArray[np.integer[Any]],
+        views: NDArray[np.uint8],
         target: NDArray[np.uint8],
     ) -> None:
         """Add a frame, everything (X, Y, Z).
 
-        Train ids, levels of being occupied, true train ids with 255 = unknown.
+        Train ids, levels of being occupied, views, true train ids with 255 = unknown.
         """
-        self.occupancy.update_levels(levels, target)
+        self.occupancy.update_levels(levels, views, target)
         known, named, solid = target != IGNORE, labels != EMPTY, target != EMPTY
         self.hit += int((known & named & solid).sum())
         self.either += int((known & (named | solid)).sum())
@@ -76,12 +81,14 @@ ByPrior = Mapping[str, Parts]
 class Fitted:
     """The numbers, in terms of what the network said."""
 
-    platt: Platt
-    level: int
-    """Index of the least level of voxels that count as occupied."""
+    scalings: Scalings
     threshold: float
-    """The same of the calibrated probability."""
+    """Least calibrated probability of voxels that count as occupied."""
     temperature: float | None
+
+    def least(self, counted: Counted) -> NDArray[np.int64]:
+        """Return the least level of voxels that count as occupied, of each view."""
+        return from_levels(counted.occupancy.levels, self.scalings, self.threshold)
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ def parts_of(frames: Sequence[FrameKey], folds: int) -> list[tuple[FrameKey, ...
 def pooled(counted: Iterable[Counted]) -> Counted:
     """Return the sum of some, one at least."""
     everything = list(counted)
-    whole = Counted(OccupancyCounts(everything[0].occupancy.levels))
+    whole = Counted(ViewCounts(everything[0].occupancy.levels))
     whole.include(everything)
     return whole
 
@@ -131,25 +138,24 @@ def pooled(counted: Iterable[Counted]) -> Counted:
 def fit(by_prior: ByPrior, with_classes: bool) -> Fitted:
     """Return the numbers of all frames and priors given.
 
-    The scaling is that of all known voxels alike; the threshold has the best mean over the priors
-    of the IoU; the temperature is that of the occupied voxels from the threshold on. Raises
-    DataFileError where there is nothing to fit.
+    The scalings are those of all known voxels of a view alike; the threshold has the best mean
+    over the priors of the IoU; the temperature is that of the occupied voxels from the threshold
+    on. Raises DataFileError where there is nothing to fit.
     """
     whole = [pooled(parts) for parts in by_prior.values()]
     everything = pooled(whole)
-    platt = everything.occupancy.fit()
-    level = int(np.mean([one.occupancy.iou for one in whole], axis=0)[1:].argmax()) + 1
-    return Fitted(
-        platt,
-        level,
-        _threshold(everything, platt, level),
-        everything.classes.fit(level) if with_classes else None,
-    )
+    scalings = everything.occupancy.fit()
+    scaled = [one.occupancy.under(scalings) for one in whole]
+    level = int(np.mean([one.iou for one in scaled], axis=0)[1:].argmax()) + 1
+    fitted = Fitted(scalings, threshold_of(scaled[0], level), None)
+    if not with_classes:
+        return fitted
+    return replace(fitted, temperature=everything.classes.fit(fitted.least(everything)))
 
 
-def _threshold(counted: Counted, platt: Platt, level: int) -> float:
-    """Return the calibrated probability between a level and the one below."""
-    return float(platt.of_logits(counted.occupancy.levels.edges[level]))
+def threshold_of(counts: OccupancyCounts, level: int) -> float:
+    """Return the probability between a level and the one below."""
+    return float(sigmoid(counts.levels.edges[level]))
 
 
 def left_out(by_prior: ByPrior, with_classes: bool) -> list[Fitted]:
@@ -168,25 +174,25 @@ def score(parts: Parts, fitted: Fitted, others: Sequence[Fitted]) -> PriorScores
     """Return what the numbers do to the parts, and those of `left_out` to the part left out."""
     whole = pooled(parts)
     pairs = list(zip(parts, others, strict=True))
-    raw = whole.occupancy
+    raw, scaled = whole.occupancy.together, whole.occupancy.under(fitted.scalings)
+    held_out = [(part.occupancy.under(other.scalings), other.threshold) for part, other in pairs]
     occupied = Miscalibration(
         raw.calibration_error(),
-        raw.calibration_error(fitted.platt),
-        _error([part.occupancy.reliability(other.platt) for part, other in pairs]),
+        scaled.calibration_error(),
+        _error([counts.reliability() for counts, _ in held_out]),
     )
-    best = int(raw.iou[1:].argmax()) + 1
-    hits = [_hits(part.occupancy, other.level) for part, other in pairs]
+    best = int(scaled.iou[1:].argmax()) + 1
     return PriorScores(
         occupied=occupied,
         classes=_class_error(whole, pairs, fitted),
         classes_right=None
         if fitted.temperature is None
-        else whole.classes.counts(fitted.level, 1.0).share_right,
+        else whole.classes.counts(fitted.least(whole), 1.0).share_right,
         iou_before=whole.hit / max(whole.either, 1),
-        iou_after=float(raw.iou[fitted.level]),
-        iou_held_out=sum(hit for hit, _ in hits) / max(sum(either for _, either in hits), 1),
-        own_threshold=_threshold(whole, fitted.platt, best),
-        own_iou=float(raw.iou[best]),
+        iou_after=_iou([(scaled, fitted.threshold)]),
+        iou_held_out=_iou(held_out),
+        own_threshold=threshold_of(scaled, best),
+        own_iou=float(scaled.iou[best]),
     )
 
 
@@ -206,10 +212,18 @@ def calibration_of(
     facts: Mapping[str, Any],
 ) -> Calibration:
     """Return the numbers in terms of the checkpoint, whatever the model had in its graph."""
-    platt, whole = fitted.platt.after(in_the_graph(manifest)), scores[ALL]
+    pairs = zip(fitted.scalings, in_the_graph(manifest), strict=True)
+    scalings = [platt.after(first) for platt, first in pairs]
+    whole, rest = scores[ALL], scalings[OUTSIDE]
+    seen, measured = (
+        None if one == rest else Scaling(one.scale, one.shift)
+        for one in (scalings[SEEN], scalings[MEASURED])
+    )
     return Calibration(
-        scale=platt.scale,
-        shift=platt.shift,
+        scale=rest.scale,
+        shift=rest.shift,
+        seen=seen,
+        measured=measured,
         threshold=fitted.threshold,
         temperature=fitted.temperature,
         occupied_error=whole.occupied,
@@ -223,11 +237,11 @@ def calibration_of(
     )
 
 
-def in_the_graph(manifest: ModelManifest) -> Platt:
+def in_the_graph(manifest: ModelManifest) -> Scalings:
     """Return what is between a checkpoint's logit of being occupied and what the model says."""
     if manifest.calibration is not None:
-        return Platt(manifest.calibration.scale, manifest.calibration.shift)
-    return Platt(1.0, -float(manifest.training.get('empty_shift', 0.0)))
+        return tuple(Platt(one.scale, one.shift) for one in manifest.calibration.scalings)
+    return (Platt(1.0, -float(manifest.training.get('empty_shift', 0.0))),) * len(VIEWS)
 
 
 def _class_error(
@@ -238,21 +252,21 @@ def _class_error(
     rows = []
     for part, other in pairs:
         if other.temperature is not None:
-            counts = _counts_or_none(part.classes, other.level, other.temperature)
+            counts = _counts_or_none(part.classes, other.least(part), other.temperature)
             rows.append([] if counts is None else counts.reliability())
     return Miscalibration(
-        whole.classes.counts(fitted.level, 1.0).calibration_error(),
-        whole.classes.counts(fitted.level, fitted.temperature).calibration_error(),
+        whole.classes.counts(fitted.least(whole), 1.0).calibration_error(),
+        whole.classes.counts(fitted.least(whole), fitted.temperature).calibration_error(),
         _error(rows),
     )
 
 
 def _counts_or_none(
-    samples: ClassSamples, from_level: int, temperature: float
+    samples: ClassSamples, least: NDArray[np.int64], temperature: float
 ) -> LevelCounts | None:
     """Return the counts; None of a part in which no occupied voxel says so much."""
     try:
-        return samples.counts(from_level, temperature)
+        return samples.counts(least, temperature)
     except DataFileError:
         return None
 
@@ -264,7 +278,11 @@ def _error(parts: Sequence[Sequence[Reliability]]) -> float:
     return sum(row.voxels * abs(row.said - row.found) for row in rows) / max(total, 1)
 
 
-def _hits(counts: OccupancyCounts, level: int) -> tuple[int, int]:
-    """Return how many voxels are occupied and said so, and how many are either."""
-    hit, wrong = (int(side[level:].sum()) for side in (counts.occupied, counts.free))
-    return hit, int(counts.occupied.sum()) + wrong
+def _iou(parts: Iterable[tuple[OccupancyCounts, float]]) -> float:
+    """Return the IoU of parts, each with the voxels occupied that say at least its threshold."""
+    hits = either = 0
+    for counts, threshold in parts:
+        shown = counts.levels.said >= threshold
+        hits += int(counts.occupied[shown].sum())
+        either += int(counts.occupied.sum() + counts.free[shown].sum())
+    return hits / max(either, 1)

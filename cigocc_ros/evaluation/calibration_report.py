@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cigocc_ros.core.calibration import Calibration, Miscalibration
 from cigocc_ros.core.markdown import facts, table
+from cigocc_ros.core.views import VIEWS
 from cigocc_ros.evaluation.calibrate import ByPrior, Fitted, PriorScores, pooled
 from cigocc_ros.evaluation.calibration import BINS, Reliability
 
@@ -23,26 +24,48 @@ class Diagram:
 def diagrams_of(by_prior: ByPrior, fitted: Fitted) -> list[Diagram]:
     """Return the bins before and after, of all priors together."""
     whole = pooled(one for parts in by_prior.values() for one in parts)
-    raw = whole.occupancy
-    diagrams = [Diagram('Occupied', raw.reliability(), raw.reliability(fitted.platt))]
+    raw, scaled = whole.occupancy.together, whole.occupancy.under(fitted.scalings)
+    diagrams = [Diagram('Occupied', raw.reliability(), scaled.reliability())]
     if fitted.temperature is not None:
-        before = whole.classes.counts(fitted.level, 1.0).reliability()
-        after = whole.classes.counts(fitted.level, fitted.temperature).reliability()
+        least = fitted.least(whole)
+        before = whole.classes.counts(least, 1.0).reliability()
+        after = whole.classes.counts(least, fitted.temperature).reliability()
         diagrams.append(Diagram('Class of occupied voxels', before, after))
     return diagrams
 
 
+def view_table(by_prior: ByPrior, fitted: Fitted) -> list[str]:
+    """Return a Markdown table of how well each view of each prior is calibrated."""
+    rows = []
+    for prior, parts in by_prior.items():
+        counts = pooled(parts).occupancy.by_view
+        for view, one, platt in zip(VIEWS, counts, fitted.scalings, strict=True):
+            if one.can_be_judged:
+                errors = (one.calibration_error(), one.calibration_error(platt))
+                shown = platt.of_logits(one.levels.logits) >= fitted.threshold
+                hit, solid = one.occupied[shown].sum(), one.occupied.sum()
+                iou = hit / (solid + one.free[shown].sum())
+                rows.append(
+                    (prior, view, *(f'{x:.4f}' for x in errors), _percent(iou), str(int(solid)))
+                )
+    return table(('Depth prior', 'view', 'ECE before', 'after', 'IoU after', 'occupied'), rows)
+
+
 def calibration_markdown(
-    calibration: Calibration, scores: Mapping[str, PriorScores], diagrams: list[Diagram]
+    calibration: Calibration,
+    scores: Mapping[str, PriorScores],
+    diagrams: list[Diagram],
+    view_lines: list[str],
 ) -> str:
     """Return the report; `scores` by depth prior, one of them of all together."""
     temperature = calibration.temperature
     rows = {name: str(value) for name, value in calibration.facts.items() if name != 'priors'}
     rows['frames'] = ', '.join(f'{name}: {n}' for name, n in calibration.frames.items())
-    rows['scale, shift'] = f'{calibration.scale:.4f}, {calibration.shift:+.4f}'
+    for view, one in zip(VIEWS, calibration.scalings, strict=True):
+        rows[f'scale, shift, {view}'] = f'{one.scale:.4f}, {one.shift:+.4f}'
     rows['occupied from'] = f'{calibration.threshold:.4f} on'
     rows['temperature of classes'] = 'not judged' if temperature is None else f'{temperature:.4f}'
-    lines = ['# Calibration', '', *facts(rows), '', *_score_lines(scores)]
+    lines = ['# Calibration', '', *facts(rows), '', *_score_lines(scores), '', *view_lines]
     for diagram in diagrams:
         lines += ['', f'## {diagram.title}', '', *_diagram_lines(diagram)]
     return '\n'.join([*lines, '', *_notes()]) + '\n'
@@ -94,7 +117,8 @@ def _notes() -> list[str]:
         f'Expected calibration error (ECE): {BINS} bins of equal width, known voxels alone, every '
         'one alike. Before: as the network said it. Held out: each part of the frames with the '
         'numbers of the other parts. IoU before is that of the labels given. Class: the best '
-        'class of voxels that are occupied and are called so after.',
+        'class of voxels that are occupied and are called so after. Views: outside the image, '
+        'seen in it, measured: seen, and at least half of the cell has a depth prior.',
     ]
 
 

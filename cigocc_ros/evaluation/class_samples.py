@@ -24,25 +24,27 @@ _CHUNK, _STEPS, _CLOSE, _SEED = 200_000, 60, 1e-6, 15
 
 
 class ClassSamples:
-    """Voxels that are occupied in truth: logits of 19 classes, true class, level of occupancy."""
+    """Voxels that are occupied in truth: 19 logits, true class, level of being occupied, view."""
 
     def __init__(self) -> None:
         """Start with no frames."""
         self._logits: list[NDArray[np.float32]] = []
         self._truth: list[NDArray[np.intp]] = []
         self._levels: list[NDArray[np.integer[Any]]] = []
+        self._views: list[NDArray[np.uint8]] = []
         self._random = np.random.default_rng(_SEED)
 
     def update(
         self,
         logits: NDArray[np.float32],
         levels: NDArray[np.integer[Any]],
+        views: NDArray[np.uint8],
         target: NDArray[np.uint8],
     ) -> None:
         """Add SAMPLES_PER_FRAME occupied voxels of `target` (X, Y, Z), or all if there are fewer.
 
-        `logits` (20, x, y, z) and `levels` (x, y, z), of being occupied, may be of coarser voxels.
-        Raises DataFileError where shapes do not fit.
+        `logits` (20, x, y, z), `levels` (x, y, z), of being occupied, and `views` (x, y, z) may be
+        of coarser voxels. Raises DataFileError where shapes do not fit.
         """
         if logits.shape != (NUM_CLASSES, *levels.shape) or any(
             fine % coarse for fine, coarse in zip(target.shape, levels.shape, strict=True)
@@ -60,6 +62,7 @@ class ClassSamples:
         self._logits.append(logits[EMPTY + 1 :][(slice(None), *place)].T.astype(np.float32))
         self._truth.append(target[fine].astype(np.intp) - (EMPTY + 1))
         self._levels.append(levels[place])
+        self._views.append(views[place])
 
     def include(self, others: Iterable[ClassSamples]) -> None:
         """Add the voxels of others."""
@@ -67,14 +70,16 @@ class ClassSamples:
             self._logits += other._logits
             self._truth += other._truth
             self._levels += other._levels
+            self._views += other._views
 
-    def fit(self, from_level: int) -> float:
-        """Return the temperature of least cross entropy on voxels of that level and above.
+    def fit(self, least: NDArray[np.int64]) -> float:
+        """Return the temperature of least cross entropy on voxels of the least level and above.
 
-        Those are the voxels whose class is published. Bisection with Newton's steps in 1 / T, in
-        which the entropy is convex. Raises DataFileError without voxels.
+        That is one level for each view (`view_counts.from_levels`), so that the voxels are those
+        whose class is published. Bisection with Newton's steps in 1 / T, in which the entropy is
+        convex. Raises DataFileError without voxels.
         """
-        logits, truth = self._shown(from_level)
+        logits, truth = self._shown(least)
         low, high, factor = 1 / HIGHEST, 1 / LOWEST, 1.0
         for _ in range(_STEPS):
             slope, bend = _derivatives(logits, truth, factor)
@@ -86,9 +91,9 @@ class ClassSamples:
             factor = following
         return 1 / factor
 
-    def counts(self, from_level: int, temperature: float) -> ClassCounts:
+    def counts(self, least: NDArray[np.int64], temperature: float) -> ClassCounts:
         """Return how often the best class was right, by its probability; of the same voxels."""
-        logits, truth = self._shown(from_level)
+        logits, truth = self._shown(least)
         counts = ClassCounts()
         for part in _parts(len(truth)):
             scaled = logits[part] / np.float32(temperature)
@@ -98,8 +103,9 @@ class ClassSamples:
             counts.add(levels, best == truth[part])
         return counts
 
-    def _shown(self, from_level: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        shown = [levels >= from_level for levels in self._levels]
+    def _shown(self, least: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        pairs_of = zip(self._levels, self._views, strict=True)
+        shown = [levels >= least[views] for levels, views in pairs_of]
         pairs = [
             (logits[mask], truth[mask])
             for logits, truth, mask in zip(self._logits, self._truth, shown, strict=True)

@@ -1,8 +1,8 @@
 """What leaves the network for each voxel: its label, and two probabilities that mean something.
 
 A `Calibration` (`core.calibration`) comes between the heads and these: scale and shift of the
-logit of being occupied, a threshold, a temperature of the classes. Without one the label is the
-best of the 20 logits, and probabilities are as the network says them.
+logit of being occupied by the view of a voxel, a threshold, a temperature of the classes. Without
+one the label is the best of the 20 logits, and probabilities are as the network says them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from cigocc_ros.core.calibration import Calibration
+from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.core.labels import EMPTY, NUM_CLASSES
 from cigocc_ros.model.logits import occupied_logit
 from cigocc_ros.model.shape_head import Shape, as_fine_as, shape_logits
+from cigocc_ros.model.views import scale_and_shift
 
 
 class Answers(NamedTuple):
@@ -29,14 +31,29 @@ class Answers(NamedTuple):
     """Probability of the best class, given that the voxel is occupied, float."""
 
 
-def calibrated(shape: Shape, calibration: Calibration | None) -> Shape:
-    """Return the logits after scale, shift and temperature."""
+def calibrated(
+    shape: Shape, calibration: Calibration | None, views: Tensor | None = None
+) -> Shape:
+    """Return the logits after scale, shift and temperature.
+
+    `views` (B, x, y, z) are those of voxels as fine as the output or coarser; raises ConfigError
+    where the calibration tells views and there are none.
+    """
     if calibration is None:
         return shape
     classes = shape.classes
     if calibration.class_temperature != 1.0:
         classes = classes * (1.0 / calibration.class_temperature)
-    return Shape(classes, shape.occupied * calibration.scale + calibration.shift)
+    if not calibration.tells_views:
+        return Shape(classes, shape.occupied * calibration.scale + calibration.shift)
+    if views is None:
+        raise ConfigError(
+            'the calibration has numbers for what the camera sees and for what it does not; '
+            'expected a network that knows which voxels those are, found one that does not'
+        )
+    both = as_fine_as(scale_and_shift(views, calibration.scalings), shape.occupied)
+    scale, shift = both.split(1, dim=1)
+    return Shape(classes, shape.occupied * scale + shift)
 
 
 def shape_answers(shape: Shape, calibration: Calibration | None = None) -> Answers:
@@ -60,12 +77,15 @@ def shape_answers(shape: Shape, calibration: Calibration | None = None) -> Answe
 
 
 def logit_answers(
-    logits: Tensor, calibration: Calibration | None = None
+    logits: Tensor, calibration: Calibration | None = None, views: Tensor | None = None
 ) -> tuple[Answers, Tensor]:
-    """Return the answers of 20 logits (B, 20, X, Y, Z), and the logits that they stand for."""
+    """Return the answers of 20 logits (B, 20, X, Y, Z), and the logits that they stand for.
+
+    `views` as of `calibrated`.
+    """
     shape = Shape(logits[:, EMPTY + 1 : NUM_CLASSES], occupied_logit(logits))
     if calibration is not None:
-        shape = calibrated(shape, calibration)
+        shape = calibrated(shape, calibration, views)
         return shape_answers(shape, calibration), shape_logits(shape)
     share = shape.classes.softmax(1).amax(1)
     return Answers(logits.argmax(1).to(torch.uint8), occupied_probability(logits), share), logits

@@ -30,6 +30,7 @@ from cigocc_ros.model.proposals import propose, propose_occupied
 from cigocc_ros.model.semantic_prior import SemanticPrior
 from cigocc_ros.model.shape_head import Lattice, ShapeHead, shape_logits
 from cigocc_ros.model.unet3d import UNet3d
+from cigocc_ros.model.views import views
 
 
 class CigOccOutput(NamedTuple):
@@ -178,12 +179,15 @@ class CigOcc(nn.Module):
         """
         one = self.stage_one(image, depth_prior, pixel_from_velo, velo_from_pixel, semantic_prior)
         volume, _ = self.stage_two(one)
+        seen = None
+        if calibration is not None and calibration.tells_views:
+            seen = views(one.geometry, one.depth.measured)
         if isinstance(self.head, ShapeHead):
             said = self.head.say(volume, one.evidence, one.logits, one.say)
-            shape = calibrated(said, calibration)
+            shape = calibrated(said, calibration, seen)
             answers = shape_answers(shape, calibration)
             return answers, shape_logits(shape) if with_logits else None
-        return logit_answers(self._head_logits(volume, one), calibration)
+        return logit_answers(self._head_logits(volume, one), calibration, seen)
 
     def _head_logits(
         self, volume: Tensor, one: StageOne, lattice: Lattice | None = None

@@ -5,6 +5,7 @@ import yaml
 from fixtures_calibration import calibration
 
 from cigocc_ros.core.calibration import (
+    Scaling,
     calibration_of_weights,
     read_calibration,
     write_calibration,
@@ -14,7 +15,8 @@ from cigocc_ros.core.typed_yaml import to_mapping
 
 
 def test_a_file_comes_back_as_it_was_written(tmp_path):
-    for made in (calibration(), calibration(temperature=None, class_error=None)):
+    by_view = calibration(seen=Scaling(0.5, 1.0), measured=Scaling(2.0, -1.0))
+    for made in (calibration(), calibration(temperature=None, class_error=None), by_view):
         write_calibration(tmp_path / 'c.yaml', made)
         assert read_calibration(tmp_path / 'c.yaml') == made
 
@@ -41,6 +43,18 @@ def test_classes_that_were_not_judged_keep_their_temperature():
 def test_numbers_that_calibrate_nothing_are_refused(changes, says):
     with pytest.raises(ConfigError, match=says):
         calibration(**changes)
+
+
+@pytest.mark.parametrize('numbers', [(0.0, 1.0), (float('nan'), 1.0), (1.0, float('inf'))])
+def test_numbers_of_a_view_are_checked_too(numbers):
+    with pytest.raises(ConfigError, match='scale above 0 and a finite shift'):
+        calibration(seen=Scaling(*numbers))
+
+
+def test_a_file_of_before_views_means_the_same_everywhere():
+    made = calibration()
+    assert made.seen is None and made.measured is None and not made.tells_views
+    assert set(made.scalings) == {Scaling(made.scale, made.shift)}
 
 
 def test_a_file_that_is_none_is_told_with_its_name(tmp_path):

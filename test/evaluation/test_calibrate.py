@@ -7,7 +7,9 @@ import pytest
 from fixtures_calibration import calibration
 from fixtures_tiny_model import TINY_CONFIG
 
+from cigocc_ros.core.calibration import Scaling
 from cigocc_ros.core.errors import ConfigError
+from cigocc_ros.core.views import MEASURED, OUTSIDE, SEEN, VIEWS
 from cigocc_ros.data.kitti_layout import FrameKey
 from cigocc_ros.evaluation.calibrate import (
     ALL,
@@ -18,6 +20,7 @@ from cigocc_ros.evaluation.calibrate import (
     in_the_graph,
     left_out,
     parts_of,
+    pooled,
 )
 from cigocc_ros.evaluation.calibration import Platt
 from cigocc_ros.runtime.contract import manifest_for
@@ -26,15 +29,22 @@ SHAPE = (60, 60, 20)
 FRAMES = tuple(FrameKey('05', f'{i:06d}') for i in range(10))
 
 
-def counted(true_platt, seed=0):
-    """Return what is counted on a frame whose probabilities become true by `true_platt`."""
+def counted(true_platt, seed=0, others=None):
+    """Return what is counted on a frame whose probabilities become true by `true_platt`.
+
+    `others` are the scalings of views that are unlike it, by index.
+    """
     rng = np.random.default_rng(seed)
     said = rng.integers(0, 256, SHAPE).astype(np.uint8)
-    truth = np.where(rng.random(SHAPE) < true_platt.apply(said / 255), 9, 0).astype(np.uint8)
+    views = rng.integers(0, len(VIEWS), SHAPE).astype(np.uint8)
+    true = true_platt.apply(said / 255)
+    for view, platt in (others or {}).items():
+        true = np.where(views == view, platt.apply(said / 255), true)
+    truth = np.where(rng.random(SHAPE) < true, 9, 0).astype(np.uint8)
     truth[:5] = 255
     labels = np.where(said >= 250, 9, 0).astype(np.uint8)
     one = Counted()
-    one.update(labels, said, truth)
+    one.update(labels, said, views, truth)
     return one
 
 
@@ -49,8 +59,9 @@ def by_prior():
 
 def test_all_priors_and_parts_give_the_numbers(by_prior):
     fitted = fit(by_prior, with_classes=False)
-    assert fitted.platt.scale == pytest.approx(0.5, rel=0.05)
-    assert fitted.platt.shift == pytest.approx(-1.5, abs=0.05)
+    for platt in fitted.scalings:
+        assert platt.scale == pytest.approx(0.5, rel=0.05)
+        assert platt.shift == pytest.approx(-1.5, abs=0.05)
     assert fitted.temperature is None
     scores = all_scores(by_prior, fitted, with_classes=False)
     assert list(scores) == ['stereo', 'none', ALL]
@@ -63,27 +74,64 @@ def test_all_priors_and_parts_give_the_numbers(by_prior):
 
 def test_the_threshold_is_of_the_calibrated_probability(by_prior):
     fitted = fit(by_prior, with_classes=False)
-    whole = by_prior['stereo'][0].occupancy
-    said = np.arange(256) / 255
-    shown = fitted.platt.apply(said) >= fitted.threshold
-    assert np.flatnonzero(shown)[0] == fitted.level
-    union = whole.occupied.sum() + whole.free[shown].sum()
-    assert whole.occupied[shown].sum() / union == pytest.approx(whole.iou[fitted.level])
+    scaled = by_prior['stereo'][0].occupancy.under(fitted.scalings)
+    shown = scaled.levels.said >= fitted.threshold
+    union = scaled.occupied.sum() + scaled.free[shown].sum()
+    found = all_scores(by_prior, fitted, with_classes=False)['stereo']
+    assert scaled.occupied[shown].sum() / union == pytest.approx(found.iou_after, abs=0.02)
+    least = fitted.least(by_prior['stereo'][0])
+    for platt, level in zip(fitted.scalings, least, strict=True):
+        said = platt.apply(np.arange(256) / 255)
+        assert np.flatnonzero(said >= fitted.threshold)[0] == level
+
+
+def test_each_view_has_numbers_of_its_own():
+    """What is too sure in one view and right in another is mended where it is wrong."""
+    others = {MEASURED: Platt(1.0, 2.0), SEEN: Platt(1.0, 0.0)}
+    parts = [counted(Platt(0.5, -2.0), seed, others) for seed in (1, 2)]
+    fitted = fit({'stereo': parts}, with_classes=False)
+    for view, (scale, shift) in enumerate([(0.5, -2.0), (1.0, 0.0), (1.0, 2.0)]):
+        assert fitted.scalings[view].scale == pytest.approx(scale, rel=0.05)
+        assert fitted.scalings[view].shift == pytest.approx(shift, abs=0.06)
+    found = all_scores({'stereo': parts}, fitted, with_classes=False)['stereo']
+    assert found.occupied.after < 0.01 and found.occupied.held_out < 0.02
+    alike = pooled(parts).occupancy.together  # what one scaling for all of them leaves
+    assert found.iou_after > alike.iou.max() + 0.02
+    manifest = manifest_for(TINY_CONFIG, 'm', license='x', files={}, training={})
+    made = calibration_of(manifest, FRAMES, fitted, {ALL: found}, {})
+    assert made.tells_views and len(set(made.scalings)) == 3
+    assert [(one.scale, one.shift) for one in made.scalings] == [
+        (one.scale, one.shift) for one in fitted.scalings
+    ]
+
+
+def test_a_view_that_was_not_met_takes_the_numbers_of_all():
+    only = counted(Platt(0.5, -2.0), 5)
+    for view in (SEEN, MEASURED):
+        only.occupancy.by_view[view].wrong[:] = 0  # free voxels are missing: nothing to fit
+    fitted = fit({'none': [only, counted(Platt(0.5, -2.0), 6)]}, with_classes=False)
+    lonely = fit({'none': [only]}, with_classes=False)
+    assert lonely.scalings[SEEN] == lonely.scalings[MEASURED] == only.occupancy.together.fit()
+    assert lonely.scalings[OUTSIDE] != lonely.scalings[SEEN]
+    assert len(set(fitted.scalings)) == 3
 
 
 def test_the_threshold_serves_every_prior_alike():
     """A prior with ten times the frames does not decide alone."""
     one = {'a': [counted(Platt(1.0, 0.0), s) for s in range(20)], 'b': [counted(Platt(1, -3), 50)]}
-    level = fit(one, with_classes=False).level
+    fitted = fit(one, with_classes=False)
+    scaled = {p: [part.occupancy.under(fitted.scalings) for part in x] for p, x in one.items()}
+    said = scaled['b'][0].levels.said
+    level = int(np.flatnonzero(said >= fitted.threshold)[0])
     means = [
         np.mean(
             [
-                sum(p.occupancy.occupied[k:].sum() for p in parts)
-                / (sum(p.occupancy.occupied.sum() + p.occupancy.free[k:].sum() for p in parts))
-                for parts in one.values()
+                sum(p.occupied[k:].sum() for p in parts)
+                / (sum(p.occupied.sum() + p.free[k:].sum() for p in parts))
+                for parts in scaled.values()
             ]
         )
-        for k in range(1, 256)
+        for k in range(1, len(said))
     ]
     assert level == int(np.argmax(means)) + 1
 
@@ -92,8 +140,9 @@ def test_what_is_held_out_takes_no_part_in_its_numbers():
     """A part that is unlike the other one is judged by the other's numbers, and looks bad."""
     parts = [counted(Platt(1.0, 0.0), 1), counted(Platt(1.0, -4.0), 2)]
     first, second = left_out({'stereo': parts}, with_classes=False)
-    assert first.platt.shift == pytest.approx(-4.0, abs=0.15)
-    assert second.platt.shift == pytest.approx(0.0, abs=0.15)
+    for platt, other in zip(first.scalings, second.scalings, strict=True):
+        assert platt.shift == pytest.approx(-4.0, abs=0.25)
+        assert other.shift == pytest.approx(0.0, abs=0.25)
     fitted = fit({'stereo': parts}, with_classes=False)
     found = all_scores({'stereo': parts}, fitted, with_classes=False)['stereo']
     assert found.occupied.held_out > 0.25 > found.occupied.after
@@ -119,16 +168,21 @@ def test_numbers_are_those_of_the_checkpoint_whatever_was_in_the_graph(by_prior)
         for made in (
             manifest,
             replace(manifest, training={'empty_shift': 3.2}),
-            replace(manifest, calibration=calibration(scale=0.5, shift=1.0)),
+            replace(manifest, calibration=calibration(scale=0.5, shift=1.0, seen=Scaling(2, -1))),
         )
     )
-    platt = fitted.platt
-    assert (plain.scale, plain.shift) == (platt.scale, platt.shift)
-    assert (shifted.scale, shifted.shift) == (platt.scale, platt.shift - 3.2 * platt.scale)
-    assert again.scale == 0.5 * platt.scale and again.shift == platt.shift + platt.scale
-    assert plain.threshold == shifted.threshold == again.threshold
+    platts = fitted.scalings
+    for made in (plain, shifted, again):
+        assert made.threshold == fitted.threshold
+    for index, platt in enumerate(platts):
+        pairs = ((plain, 1.0, 0.0), (shifted, 1.0, -3.2))
+        pairs += ((again, 2.0, -1.0) if index == SEEN else (again, 0.5, 1.0),)
+        for made, scale, shift in pairs:
+            found = made.scalings[index]
+            assert found.scale == pytest.approx(scale * platt.scale)
+            assert found.shift == pytest.approx(platt.scale * shift + platt.shift)
     assert plain.frames == {'05': 10} and plain.facts['priors'][ALL]['iou_after'] > 0
-    logit = 0.7
-    raw = in_the_graph(replace(manifest, training={'empty_shift': 3.2}))
-    said = raw.scale * logit + raw.shift
-    assert platt.scale * said + platt.shift == pytest.approx(shifted.scale * logit + shifted.shift)
+    logit, raw = 0.7, in_the_graph(replace(manifest, training={'empty_shift': 3.2}))
+    said = raw[SEEN].scale * logit + raw[SEEN].shift
+    expected = shifted.scalings[SEEN].scale * logit + shifted.scalings[SEEN].shift
+    assert platts[SEEN].scale * said + platts[SEEN].shift == pytest.approx(expected)

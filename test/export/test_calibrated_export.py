@@ -18,10 +18,12 @@ from fixtures_calibration import (
 from fixtures_export import lively, main
 
 from cigocc_ros.commands.export import add_arguments, chosen_calibration
-from cigocc_ros.core.calibration import read_calibration, write_calibration
+from cigocc_ros.core.calibration import Scaling, read_calibration, write_calibration
 from cigocc_ros.core.config import load_model_config
 from cigocc_ros.core.errors import DataFileError
+from cigocc_ros.core.labels import spread_voxels
 from cigocc_ros.core.manifest import load_manifest
+from cigocc_ros.core.views import views_of_voxels
 from cigocc_ros.export.gate import torch_reference
 from cigocc_ros.export.int8_folder import Int8Options, quantize_folder
 from cigocc_ros.export.open_engine import open_engine
@@ -34,11 +36,25 @@ HEADS = ('shape', 'subvoxel_shape')
 
 
 def fitting(model, weights):
-    """Return a calibration by which a third of the voxels of a random frame is occupied."""
+    """Return a calibration by which a third of the voxels of a random frame is occupied.
+
+    Inside the image more of them are, and where depth was measured fewer.
+    """
     arrays = random_inputs(model.config.image_size, 1, seed=40)[0]
     third = np.quantile(odds_of(torch_reference(model, arrays)['logits']), 2 / 3)
     made = calibration(facts={'weights_sha256': weights})
-    return replace(made, shift=float(made.needed_logit - made.scale * third))
+    shift = float(made.needed_logit - made.scale * third)
+    return replace(
+        made, shift=shift, seen=Scaling(0.9, shift + 0.8), measured=Scaling(1.4, shift - 0.8)
+    )
+
+
+def definitions(model, made, arrays):
+    """Return what the definitions make of torch's raw logits for these inputs."""
+    matrix, prior = arrays['pixel_from_velo'][0], arrays['depth_prior'][0]
+    views = views_of_voxels(model.config.query_grid, matrix, prior)
+    logits = torch_reference(model, arrays)['logits']
+    return calibrated_answers(logits, made, spread_voxels(views, logits.shape[2:]))
 
 
 @pytest.fixture(scope='module', params=HEADS)
@@ -61,10 +77,7 @@ def frames(calibrated):
     """Return pairs of inputs and what the definitions make of torch's raw logits for them."""
     model, made, *_ = calibrated
     inputs = random_inputs(model.config.image_size, 2, seed=41)
-    return [
-        (arrays, calibrated_answers(torch_reference(model, arrays)['logits'], made))
-        for arrays in inputs
-    ]
+    return [(arrays, definitions(model, made, arrays)) for arrays in inputs]
 
 
 def backends(run, folder):
@@ -90,13 +103,18 @@ def test_the_answers_differ_from_those_without(calibrated, frames):
     """What would pass with scale, shift, threshold or temperature ignored is no proof."""
     model, made, *_ = calibrated
     arrays, expected = frames[0]
-    raw = torch_reference(model, arrays)
-    assert min(differences(raw, expected)) > 0.02
-    for change in ({'scale': 1.0}, {'shift': 0.0}, {'threshold': 0.6}, {'temperature': 1.0}):
-        labels, *said = calibrated_answers(raw['logits'], replace(made, **change))
-        other = dict(zip(('occupied_probability', 'class_probability'), said, strict=True))
-        steps = {name: 255 * values for name, values in other.items()}
-        assert max(differences({'labels': labels, **steps}, expected)) > 0.02, change
+    assert min(differences(torch_reference(model, arrays), expected)) > 0.02
+    changes = ({'scale': 1.0}, {'shift': 0.0}, {'threshold': 0.6}, {'temperature': 1.0})
+    for change in (*changes, {'seen': None}, {'measured': None}):
+        other = replace(made, **change)
+        changed = max(difference(definitions(model, other, a), e) for a, e in frames)
+        assert changed > 0.02, change
+
+
+def difference(answers, expected):
+    labels, *said = answers
+    steps = zip(('occupied_probability', 'class_probability'), said, strict=True)
+    return max(differences({'labels': labels, **{n: 255 * x for n, x in steps}}, expected))
 
 
 def test_the_manifest_carries_it_and_the_self_check_passes(calibrated):

@@ -5,6 +5,8 @@ import pytest
 import torch
 from fixtures_calibration import calibrated_answers, calibration
 
+from cigocc_ros.core.calibration import Scaling
+from cigocc_ros.core.errors import ConfigError
 from cigocc_ros.model.answers import calibrated, logit_answers, occupied_probability, shape_answers
 from cigocc_ros.model.shape_head import Shape, shape_logits
 
@@ -37,6 +39,27 @@ def test_answers_of_logits_are_those_of_the_definitions():
     same(found, calibrated_answers(logits.numpy(), made))
     torch.testing.assert_close(occupied_probability(turned), found.occupied)
     torch.testing.assert_close(turned[:, 1:].softmax(1).amax(1), found.class_share)
+
+
+@pytest.mark.parametrize('coarse', [1, 2])
+def test_each_view_has_scale_and_shift_of_its_own(shape, coarse):
+    made = calibration(seen=Scaling(1.7, 0.4), measured=Scaling(0.9, 2.0))
+    views = torch.randint(3, (2, *(n // coarse for n in shape.occupied.shape[2:])))
+    found = shape_answers(calibrated(shape, made, views), made)
+    fine = views.numpy()
+    for axis in (1, 2, 3):
+        fine = fine.repeat(coarse, axis)
+    same(found, calibrated_answers(shape_logits(shape).numpy(), made, fine))
+    outside = shape_answers(calibrated(shape, made, 0 * views), made)
+    assert not torch.equal(found.labels, outside.labels)
+
+
+def test_views_that_nobody_tells_are_an_error(shape):
+    made = calibration(measured=Scaling(0.9, 2.0))
+    with pytest.raises(ConfigError, match='knows which voxels those are'):
+        calibrated(shape, made)
+    alike = calibration(seen=Scaling(0.6, -0.7))  # the same as everywhere: nothing to tell
+    assert not alike.tells_views and calibrated(shape, alike).occupied.isfinite().all()
 
 
 def test_without_a_calibration_labels_are_the_best_logits():
