@@ -43,7 +43,7 @@ FRAMES ?=
 PYTEST_ARGS ?=
 export PYTEST_ARGS
 # Half of the work of all tests; none of them talks to another by ROS, as all others may.
-NETWORK_TESTS := test/core test/data test/export test/model test/training
+NETWORK_TESTS := test/core test/data test/evaluation test/export test/model test/runtime test/training
 MINUTES ?= 10
 TARGETS ?=
 # Wheels for Linux and Python 3.11 to 3.13, hence in no extra.

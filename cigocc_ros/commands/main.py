@@ -18,6 +18,7 @@ from cigocc_ros.core.errors import CigoccError, system_error
 from cigocc_ros.core.installing import install_line
 
 VERBS = (
+    'average',
     'bag',
     'build-engine',
     'calibrate',

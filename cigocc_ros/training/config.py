@@ -167,6 +167,9 @@ class TrainConfig:
     log_every: int = 10
     validate_every: int = 300
     """Steps between validations; each also writes a checkpoint."""
+    keep_validated: bool = False
+    """Whether the weights of every validation stay, as joint-000300 and so on, for `cigocc
+    average`; else those of the best and of the last one do."""
     validation_frames: int = 32
     """Frames scored at a validation, evenly spread; 0 for all."""
     validation_priors: tuple[Prior, ...] = ('stereo', 'none')

@@ -380,6 +380,8 @@ class Trainer:
             log.scores(progress, dataset.prior, scores[dataset.prior])
         if scores:
             self._save(LATEST, model, progress, scores)
+            if self.config.keep_validated:
+                self._save(f'{stage}-{progress.step:06d}', model, progress, scores)
             if self._is_best(stage, progress, next(iter(scores.values()))):
                 self._save(BEST_OF.get(stage, BEST), model, progress, scores)
                 self._save_state(state)

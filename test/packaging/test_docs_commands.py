@@ -16,6 +16,7 @@ MAKEFILE = (REPOSITORY / 'Makefile').read_text()
 # Verb -> the tests that run it for real, on small data.
 RUN_BY = {
     'bag': 'data/test_bag.py',
+    'average': 'commands/test_average.py',
     'build-engine': 'commands/test_build_engine.py',
     'calibrate': 'commands/test_calibrate.py',
     'demo': 'replay/test_demo.py',

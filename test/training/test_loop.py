@@ -231,6 +231,26 @@ def test_a_stage_starts_from_the_best_weights_of_the_one_before(
     assert read_checkpoint_record(tmp_path / BEST)['stage'] == 'joint'
 
 
+def test_weights_of_every_validation_may_be_kept(
+    frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
+) -> None:
+    for keeps in (False, True):
+        config = dataclasses.replace(
+            CONFIG, validate_every=1, validation_priors=('stereo',), keep_validated=keeps
+        )
+        out = tmp_path / str(keeps)
+        trainer_for(frames, tiny, out, config).run(plan_stages('joint', config))
+        kept = sorted(path for path in out.glob('joint-*'))
+        steps = [read_checkpoint_record(path)['step'] for path in kept]
+        assert steps == (list(range(1, CONFIG.steps + 1)) if keeps else [])
+    assert [path.name for path in kept] == [f'joint-{step:06d}' for step in steps]
+    last, latest = (load_checkpoint(path).state_dict() for path in (kept[-1], out / LATEST))
+    first = load_checkpoint(kept[0]).state_dict()
+    assert all(value.equal(latest[name]) for name, value in last.items())
+    assert not all(value.equal(first[name]) for name, value in last.items())
+    assert 'stereo' in read_checkpoint_record(kept[0])['scores']
+
+
 def test_without_validation_a_stage_starts_from_the_average(
     frames: list[FrameRef], tiny: ModelConfig, tmp_path: Path
 ) -> None:
