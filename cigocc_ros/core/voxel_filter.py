@@ -1,4 +1,4 @@
-"""Which voxels a viewer wants to see: by distance, probability and class."""
+"""Which voxels a viewer wants to see: by distance, probability and class, or surfaces alone."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ _NAMES = CLASS_NAMES[EMPTY + 1 :]
 
 @dataclass(frozen=True)
 class ShownVoxels:
-    """A choice of voxels. max_range_m: horizontal, from the origin of the grid's frame."""
+    """A choice of voxels. max_range_m: horizontal, from the origin of the grid's frame.
+
+    surface_only: those with a free neighbour in the whole map, whatever else is chosen.
+    """
 
     max_range_m: float = float('inf')
     min_probability: float = 0.0
     classes: str = ALL_CLASSES
+    surface_only: bool = False
 
     def __call__(self, occupancy: Occupancy) -> Occupancy:
         """Return the occupancy with every other voxel empty; the same object where all are shown.
@@ -32,11 +36,29 @@ class ShownVoxels:
         """
         table = _class_table(self.classes)
         near = _near(occupancy.grid, self.max_range_m)
-        if self.min_probability <= 0 and table.all() and near.all():
+        if self.min_probability <= 0 and table.all() and near.all() and not self.surface_only:
             return occupancy
         hidden = ~table.take(occupancy.labels) | ~near[..., None]
         hidden |= occupancy.probability < np.float32(255 * self.min_probability)
+        if self.surface_only:
+            hidden |= ~surface_voxels(occupancy.occupied)
         return replace(occupancy, labels=np.where(hidden, np.uint8(EMPTY), occupancy.labels))
+
+
+def surface_voxels(occupied: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the occupied voxels (X, Y, Z) with a free or missing neighbour among their six."""
+    # Neighbours are so many bytes away in one row of bytes, whose shifts are the fastest there
+    # are; where they wrap around lies at the border, which is surface anyway.
+    _, size_y, size_z = occupied.shape
+    flat = occupied.ravel()
+    buried = flat.copy()
+    for step in (1, size_z, size_y * size_z):
+        buried[step:] &= flat[:-step]
+        buried[:-step] &= flat[step:]
+    in_grid = buried.reshape(occupied.shape)
+    for axis in range(3):
+        np.moveaxis(in_grid, axis, 0)[[0, -1]] = False
+    return occupied & ~in_grid
 
 
 def checked_classes(text: str) -> str:

@@ -192,6 +192,13 @@ class OccParameters:
         read_only=False,
         check=checked_classes,
     )
+    shown_surface_only: bool = parameter(
+        False,
+        'Whether ~/occupancy has only voxels with a free neighbour, as ~/markers always do: solid '
+        'ground and walls without what is inside them, a smaller cloud',
+        name='shown.surface_only',
+        read_only=False,
+    )
     rates_markers_hz: float = parameter(
         0.0,
         'Most messages a second on ~/markers; 0 publishes every frame',
@@ -236,4 +243,9 @@ class OccParameters:
     @property
     def shown(self) -> ShownVoxels:
         """The choice of voxels in ~/occupancy and ~/markers."""
-        return ShownVoxels(self.shown_max_range_m, self.shown_min_probability, self.shown_classes)
+        return ShownVoxels(
+            self.shown_max_range_m,
+            self.shown_min_probability,
+            self.shown_classes,
+            self.shown_surface_only,
+        )

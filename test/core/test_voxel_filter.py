@@ -47,6 +47,21 @@ def test_classes_by_name(occupancy):
     assert shown_labels(occupancy, classes='all') == {ROAD, CAR}
 
 
+def test_surfaces_are_those_of_the_whole_map():
+    """Hiding a class must not turn what lies under it into a surface."""
+    grid = VoxelGrid((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (5, 5, 5))
+    labels = np.full(grid.shape, ROAD, np.uint8)
+    labels[:, :, 3], labels[:, :, 4] = CAR, 0
+    solid = Occupancy(labels, np.full(grid.shape, 255, np.uint8), grid, 7, 'velo')
+    shown = ShownVoxels(surface_only=True)(solid).labels
+    inside = np.zeros(grid.shape, bool)
+    inside[1:4, 1:4, 1:3] = True
+    assert not shown[inside].any() and (shown[~inside] == labels[~inside]).all()
+    road = ShownVoxels(classes='road', surface_only=True)(solid).labels
+    assert not road[inside].any() and not road[:, :, 3].any() and road[0, :, :3].all()
+    assert (ShownVoxels(classes='road')(solid).labels[inside] == ROAD).all()
+
+
 def test_what_is_kept_keeps_stamp_frame_and_probability(occupancy):
     kept = ShownVoxels(classes='car')(occupancy)
     assert (kept.stamp_ns, kept.frame_id) == (7, 'velo')

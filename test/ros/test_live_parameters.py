@@ -60,6 +60,7 @@ def newest_labels(graph, camera, clouds) -> list[int]:
         ({'shown__min_probability': 0.9}, []),
         ({'shown__max_range_m': 1.0}, []),
         ({'shown__max_range_m': 200.0}, [9, 1]),
+        ({'shown__surface_only': True}, [9, 1]),
     ],
 )
 def test_what_is_shown_changes_with_the_next_frame(running, values, labels):

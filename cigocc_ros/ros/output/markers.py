@@ -15,26 +15,11 @@ from visualization_msgs.msg import Marker, MarkerArray
 from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import CLASS_NAMES, NUM_CLASSES, PALETTE_RGB
+from cigocc_ros.core.voxel_filter import surface_voxels
 from cigocc_ros.ros.output.cdr import OPAQUE, CubeList, marker_array_bytes
 from cigocc_ros.ros.output.clouds import header
 
 logger = logging.getLogger(__name__)
-
-
-def surface_voxels(occupied: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the occupied voxels (X, Y, Z) with a free or missing neighbour among their six."""
-    # Neighbours are so many bytes away in one row of bytes, whose shifts are the fastest there
-    # are; where they wrap around lies at the border, which is surface anyway.
-    _, size_y, size_z = occupied.shape
-    flat = occupied.ravel()
-    buried = flat.copy()
-    for step in (1, size_z, size_y * size_z):
-        buried[step:] &= flat[:-step]
-        buried[:-step] &= flat[step:]
-    in_grid = buried.reshape(occupied.shape)
-    for axis in range(3):
-        np.moveaxis(in_grid, axis, 0)[[0, -1]] = False
-    return occupied & ~in_grid
 
 
 def cube_lists(occupancy: Occupancy, max_cubes: int) -> list[CubeList]:

@@ -11,9 +11,10 @@ from visualization_msgs.msg import Marker, MarkerArray
 from cigocc_ros.core.frames import Occupancy
 from cigocc_ros.core.grid import VoxelGrid
 from cigocc_ros.core.labels import CLASS_NAMES
+from cigocc_ros.core.voxel_filter import surface_voxels
 from cigocc_ros.ros.output import markers
 from cigocc_ros.ros.output.cdr import marker_array_bytes
-from cigocc_ros.ros.output.markers import MarkerWriter, cube_lists, marker_array, surface_voxels
+from cigocc_ros.ros.output.markers import MarkerWriter, cube_lists, marker_array
 
 GRID = VoxelGrid((0.0, -2.0, -1.0), (0.5, 0.5, 0.5), (8, 8, 4))
 
