@@ -31,6 +31,7 @@ KILTED_PYTHON ?= $(lastword $(PYTHON) $(foreach path,$(foreach name,python3.12 p
     -v $(name))) $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python3),$(shell $(path) -c \
     'import sys, venv; print(sys.executable)' 2>/dev/null)))
 KILTED_READY := $(KILTED)/.cigocc-$(DEPENDENCIES)
+KILTED_MADE := $(if $(filter x86_64,$(shell uname -m)),$(KILTED_READY))
 KILTED_TESTS := test/doctor test/ros/input test/ros/output test/ros/players test/ros/test_node.py \
     test/ros/test_interface.py test/ros/test_live_parameters.py test/ros/test_planners.py \
     test/ros/test_fault_publishers.py test/ros/test_fault_signals.py
@@ -43,7 +44,7 @@ FRAMES ?=
 PYTEST_ARGS ?=
 export PYTEST_ARGS
 # Half of the work of all tests; none of them talks to another by ROS, as all others may.
-NETWORK_TESTS := test/core test/data test/evaluation test/export test/model test/runtime test/training
+NETWORK_TESTS := test/core test/data test/export test/model test/runtime test/training
 MINUTES ?= 10
 TARGETS ?=
 # Wheels for Linux and Python 3.11 to 3.13, hence in no extra.
@@ -58,7 +59,12 @@ help: ## list the targets
 demo: $(STAMP_FOR_DEMO) ## replay a sequence through the node, write pictures
 	$(BIN)/cigocc demo $(if $(SEQUENCE),--sequence '$(SEQUENCE)') $(if $(FRAMES),--frames '$(FRAMES)')
 
-test: check rtx pytest kilted ## lint, types and every test; the ROS tests on Kilted too
+# Environments are made side by side where they do not write the same metadata beside setup.py.
+test: ## lint, types and every test; the ROS tests on Kilted too
+	@$(MAKE) --no-print-directory -j3 $(STAMP_ALL) $(RTX_STAMPS)
+	@$(MAKE) --no-print-directory -j2 check $(KILTED_MADE)
+	@$(MAKE) --no-print-directory pytest
+	@$(MAKE) --no-print-directory kilted
 
 check: lint types
 
@@ -85,7 +91,7 @@ pytest: $(STAMP_ALL) ## run the tests alone: all in two processes, or what PYTES
 	echo '== tests of the network, which ran beside these'; \
 	wait $$network || status=$$?; cat "$$log"; exit $$status
 
-kilted: $(if $(filter x86_64,$(shell uname -m)),$(KILTED_READY)) ## the ROS tests on Kilted, in .kilted with Python 3.12 or 3.13
+kilted: $(KILTED_MADE) ## the ROS tests on Kilted, in .kilted with Python 3.12 or 3.13
 	@echo '== tests on Kilted'
 	@if [ ! -e $(KILTED_READY) ]; then echo 'skipped: ROS wheels exist for x86-64 only'; exit 0; fi; \
 	$(KILTED)/bin/python -c 'import importlib.metadata as m, sys; print("rclpy", m.version("ros-kilted-rclpy"), "Python", sys.version)'; \

@@ -54,6 +54,8 @@ def test_the_file_says_what_it_is_of_and_what_it_does(calibrated, tiny_checkpoin
 def test_table_and_diagram_lie_beside_it(calibrated):
     text = calibrated.with_suffix('.md').read_text()
     assert '| none |' in text and '| stereo |' in text and '| all |' in text
+    assert '| stereo | measured |' in text and '| none | seen |' in text
+    assert '| none | measured |' not in text  # nothing was measured without a prior
     assert '## Occupied' in text and '## Class of occupied voxels' in text
     picture = read_image(calibrated.with_suffix('.png'))
     assert picture.shape[1] > 900 and len({tuple(p) for p in picture.reshape(-1, 3)}) > 20
