@@ -60,12 +60,21 @@ def project_points(
     camera are meaningless and masked by it.
     """
     matrix = pixel_from_velo(camera, cam_from_velo)
+    return project_by_matrix(points_velo, matrix, (camera.height, camera.width))
+
+
+def project_by_matrix(
+    points_velo: NDArray[Any], pixel_from_velo: NDArray[Any], image_size: tuple[int, int]
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Do what `project_points` does with a (3, 4) matrix and an image of (height, width)."""
+    height, width = image_size
+    matrix = np.asarray(pixel_from_velo, dtype=np.float64)
     homogeneous = np.asarray(points_velo, dtype=np.float64) @ matrix[:, :3].T + matrix[:, 3]
     depth = homogeneous[..., 2]
     in_front = depth > MIN_DEPTH_M
     pixel_uv = homogeneous[..., :2] / np.where(in_front, depth, 1.0)[..., None]
     u, v = pixel_uv[..., 0], pixel_uv[..., 1]
-    in_image = in_front & (u > 0) & (u < camera.width) & (v > 0) & (v < camera.height)
+    in_image = in_front & (u > 0) & (u < width) & (v > 0) & (v < height)
     return pixel_uv, depth, in_image
 
 

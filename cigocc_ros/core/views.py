@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cigocc_ros.core.config import FEATURE_STRIDE
 from cigocc_ros.core.grid import VoxelGrid
-from cigocc_ros.core.projection import MIN_DEPTH_M
+from cigocc_ros.core.projection import project_by_matrix
 
 VIEWS = ('outside', 'seen', 'measured')
 OUTSIDE, SEEN, MEASURED = range(len(VIEWS))
@@ -27,16 +27,12 @@ def views_of_voxels(
     network's input. The depth of the voxel does not matter: what lies behind a surface is seen.
     """
     height, width = depth_prior.shape
-    matrix = np.asarray(pixel_from_velo, dtype=np.float64)
-    u, v, depth = np.moveaxis(grid.centers_m() @ matrix[:, :3].T + matrix[:, 3], -1, 0)
-    in_front = depth > MIN_DEPTH_M
-    u, v = (np.divide(x, depth, out=np.full_like(x, -1.0), where=in_front) for x in (u, v))
-    inside = in_front & (u > 0) & (u < width) & (v > 0) & (v < height)
+    uv, _, inside = project_by_matrix(grid.centers_m(), pixel_from_velo, (height, width))
     rows, columns = height // FEATURE_STRIDE, width // FEATURE_STRIDE
     cells = (depth_prior > 0).reshape(rows, FEATURE_STRIDE, columns, FEATURE_STRIDE)
     known = cells.mean((1, 3)) >= MEASURED_FROM
-    row = np.clip((v[inside] + 0.5) // FEATURE_STRIDE, 0, rows - 1).astype(np.int64)
-    column = np.clip((u[inside] + 0.5) // FEATURE_STRIDE, 0, columns - 1).astype(np.int64)
+    cell = ((uv[inside] + 0.5) // FEATURE_STRIDE).astype(np.int64)
+    column, row = np.clip(cell, 0, (columns - 1, rows - 1)).T
     views = np.full(grid.shape, OUTSIDE, np.uint8)
     views[inside] = np.where(known[row, column], MEASURED, SEEN)
     return views

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cigocc_ros.core.errors import ConfigError, DataFileError
+from cigocc_ros.core.calibration import Scaling
+from cigocc_ros.core.errors import DataFileError
 from cigocc_ros.core.labels import EMPTY, IGNORE
 
 LEVELS = 256
@@ -43,16 +44,8 @@ class Reliability:
 
 
 @dataclass(frozen=True)
-class Platt:
+class Platt(Scaling):
     """p' = sigmoid(scale * logit(p) + shift)."""
-
-    scale: float
-    shift: float
-
-    def __post_init__(self) -> None:
-        """Raise ConfigError for a scale that would turn the order of voxels round."""
-        if not (np.isfinite([self.scale, self.shift]).all() and self.scale > 0):
-            raise ConfigError(f'expected a finite shift and a scale above 0, found {self}')
 
     def apply(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the calibrated probabilities of any shape."""

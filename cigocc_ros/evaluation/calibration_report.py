@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from cigocc_ros.core.calibration import Calibration, Miscalibration
 from cigocc_ros.core.markdown import facts, table
 from cigocc_ros.core.views import VIEWS
@@ -38,16 +40,14 @@ def view_table(by_prior: ByPrior, fitted: Fitted) -> list[str]:
     """Return a Markdown table of how well each view of each prior is calibrated."""
     rows = []
     for prior, parts in by_prior.items():
-        counts = pooled(parts).occupancy.by_view
-        for view, one, platt in zip(VIEWS, counts, fitted.scalings, strict=True):
+        whole = pooled(parts)
+        counts, least = whole.occupancy.by_view, fitted.least(whole)
+        for view, one, platt, level in zip(VIEWS, counts, fitted.scalings, least, strict=True):
             if one.can_be_judged:
                 errors = (one.calibration_error(), one.calibration_error(platt))
-                shown = platt.of_logits(one.levels.logits) >= fitted.threshold
-                hit, solid = one.occupied[shown].sum(), one.occupied.sum()
-                iou = hit / (solid + one.free[shown].sum())
-                rows.append(
-                    (prior, view, *(f'{x:.4f}' for x in errors), _percent(iou), str(int(solid)))
-                )
+                iou = np.append(one.iou, 0.0)[level]  # 0 where no level says so much
+                texts = (*(f'{x:.4f}' for x in errors), _percent(iou))
+                rows.append((prior, view, *texts, str(int(one.occupied.sum()))))
     return table(('Depth prior', 'view', 'ECE before', 'after', 'IoU after', 'occupied'), rows)
 
 

@@ -227,14 +227,21 @@ def sample_at_voxels(
 
 def look_up(depth: DepthMaps, voxels: Projection) -> tuple[Tensor, Tensor]:
     """Return depth mean and scale (B, X, Y, Z) at the voxels' nearest pixels, by plain gather."""
-    batch, height, width = depth.mean_m.shape
+    _, height, width = depth.mean_m.shape
     column = voxels.u_px.detach().round().clamp(0, width - 1)
     row = voxels.v_px.detach().round().clamp(0, height - 1)
-    index = (row * width + column).long().flatten(1)
-    index = index + torch.arange(batch, device=index.device)[:, None] * (height * width)
     table = torch.stack((depth.mean_m, depth.scale_m), dim=-1).reshape(-1, 2)
-    found = table.index_select(0, index.flatten()).reshape(*voxels.depth_m.shape, 2)
+    found = table.index_select(0, flat_index(row, column, (height, width)))
+    found = found.reshape(*voxels.depth_m.shape, 2)
     return found[..., 0], found[..., 1]
+
+
+def flat_index(row: Tensor, column: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return where whole rows and columns (B, ...) lie in (B, height, width) raveled, (N,)."""
+    height, width = size
+    index = (row * width + column).long().flatten(1)
+    index = index + torch.arange(len(index), device=index.device)[:, None] * (height * width)
+    return index.flatten()
 
 
 def _coordinates(shape: tuple[int, int, int], device: torch.device) -> Tensor:
